@@ -1,0 +1,43 @@
+"""ganrun: a config-driven command-line experiment runner for generative adversarial networks.
+
+From Python::
+
+    import ganrun
+    images = ganrun.load("outputs/default/RUN").sample(64, seed=0)   # float32 (64, channels, height, width) in [0, 1]
+
+``register`` enters a component of your own; see the README.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ganrun.ground.registry import register
+
+if TYPE_CHECKING:
+    from ganrun.engine.sampling import Trained
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load", "register"]
+
+
+def load(run: str | Path, *, device: str = "auto", average: bool = True, plugins: tuple[str, ...] = ()) -> Trained:
+    """The trained generator of a run folder, or of one checkpoint file in it. Needs no data set.
+
+    ``average``: the running average of the generator (as scored), else its last weights. ``plugins``: the modules of
+    your own that the run was trained with; nothing is imported unless you name it here. Call ``.sample(n, seed=...)``
+    on what it returns. Raises ``ganrun.ground.errors.GanrunError`` for a damaged or foreign folder.
+    """
+    from ganrun.cli.runs import read_config
+    from ganrun.engine.sampling import Trained
+    from ganrun.ground.errors import BadInput
+
+    target = Path(run)
+    folder = target.resolve().parent.parent if target.is_file() else target
+    config = dict(read_config(folder))
+    missing = sorted(set(config.get("plugins") or []) - set(plugins))
+    if missing:
+        raise BadInput(f"{folder}: was trained with plugins={missing}. Name them again: load(..., plugins={tuple(missing)})")
+    config["device"] = {**config["device"], "name": device}
+    return Trained(target, config, raw=not average)

@@ -1,0 +1,1 @@
+"""The engine: assembles a run, trains it, saves it, scores it and samples it."""

@@ -1,0 +1,166 @@
+"""Checkpoints: plain tensors and plain values, whole or absent, verified before they are believed.
+
+A checkpoint is ``step_00001000.pt`` and its manifest ``step_00001000.json`` (size and SHA-256). Saving: temporary file,
+fsync, manifest, rename the data, rename the manifest (the commit), fsync the folder, prune. Loading: the newest whose
+size and hash agree with its manifest, else the next older, with a word on it; read with ``weights_only=True``, never
+otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganrun.ground import faults, storage
+from ganrun.ground.errors import NoCheckpoint
+
+FORMAT = 1
+PLAIN = (bool, int, float, str, bytes, type(None))
+
+
+def check_types(state: Any, where: str = "state") -> None:
+    """Raise ``TypeError`` for anything that could be saved but not be loaded again with ``weights_only=True``."""
+    if type(state) in (dict, list, tuple):
+        entries = state.items() if isinstance(state, dict) else enumerate(state)
+        for key, entry in entries:
+            if type(key) not in (str, int):
+                raise TypeError(f"{where}: key {key!r} is a {type(key).__name__}; use str or int")
+            check_types(entry, f"{where}.{key}")
+    elif type(state) not in (*PLAIN, Tensor):
+        raise TypeError(f"{where} is a {type(state).__name__}; use tensors and plain values")
+
+
+def leaves(state: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """All entries of a nested state as ``(path, value)``, in a fixed order."""
+    if isinstance(state, dict):
+        for key in sorted(state, key=str):
+            yield from leaves(state[key], f"{where}/{key}")
+    elif isinstance(state, list | tuple):
+        for index, entry in enumerate(state):
+            yield from leaves(entry, f"{where}/{index}")
+    else:
+        yield where, state
+
+
+def digest(state: Any) -> str:
+    """SHA-256 (hex) over every entry of a state: equal digests, bit-identical states."""
+    total = hashlib.sha256()
+    for where, value in leaves(state):
+        total.update(where.encode())
+        if isinstance(value, Tensor):
+            plain = value.detach().cpu().contiguous()
+            total.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
+            total.update(plain.view(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
+        else:
+            total.update(repr(value).encode())
+    return total.hexdigest()
+
+
+def save(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
+    """Commit ``state`` as the checkpoint of ``step`` and prune all but the ``keep`` newest. Returns its path.
+
+    Raises ``StorageFailed`` when the disk is full or the folder cannot be written; older checkpoints stay intact.
+    """
+    state = dict(state)
+    check_types(state)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getvalue()
+    manifest = {"format": FORMAT, "step": step, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    path = folder / f"step_{step:08d}.pt"
+
+    faults.point("before_write")
+    temporary = storage.write_temporary(path, data)
+    faults.point("before_manifest")
+    try:
+        promise = storage.write_temporary(path.with_suffix(".json"), json.dumps(manifest).encode())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    faults.point("before_commit")
+    with storage.storage_errors(path):
+        os.replace(temporary, path)
+        faults.point("between_renames")
+        os.replace(promise, path.with_suffix(".json"))
+        storage.sync_folder(folder)
+    faults.point("after_commit")
+    prune(folder, keep)
+    faults.point("after_save")
+    return path
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the ``keep`` newest checkpoints, the manifest of each first."""
+    faults.point("before_prune")
+    for manifest in manifests(folder)[keep:]:
+        manifest.unlink(missing_ok=True)
+        faults.point("mid_prune")
+        manifest.with_suffix(".pt").unlink(missing_ok=True)
+
+
+def manifests(folder: Path) -> list[Path]:
+    """The manifests in ``folder``, newest first."""
+    found = [path for path in folder.glob("step_*.json") if re.fullmatch(r"step_\d+", path.stem)]
+    return sorted(found, key=lambda path: int(path.stem[5:]), reverse=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The state in one checkpoint file, verified against its manifest; ``NoCheckpoint`` says what is wrong with it."""
+    try:
+        manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        size, wanted, version = manifest["bytes"], manifest["sha256"], manifest["format"]
+    except FileNotFoundError as error:
+        raise NoCheckpoint(f"{path}: has no manifest beside it, so it cannot be trusted") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NoCheckpoint(f"{path}: its manifest is damaged") from error
+    if version != FORMAT:
+        raise NoCheckpoint(f"{path}: format {version} is not this version's, {FORMAT}")
+    try:
+        if not path.is_file() or path.stat().st_size != size:
+            raise NoCheckpoint(f"{path}: is missing, or not {size} bytes long as its manifest says")
+        data = path.read_bytes()
+    except OSError as error:
+        raise NoCheckpoint(f"{path}: cannot be read ({error.strerror})") from error
+    if hashlib.sha256(data).hexdigest() != wanted:
+        raise NoCheckpoint(f"{path}: its content does not have the SHA-256 that its manifest says")
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the unpickler says of a hostile or foreign file
+        raise NoCheckpoint(f"{path}: is not a checkpoint of plain tensors and values, so it was not loaded") from error
+    if not isinstance(state, dict) or not isinstance(state.get("step"), int):
+        raise NoCheckpoint(f"{path}: is not a checkpoint of ganrun: it holds no step")
+    return state
+
+
+def newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest usable state in ``folder``; None where no checkpoint was ever committed.
+
+    A step 0 without a manifest is a first save that was cut short: nothing was trained yet. Each unusable one is said through ``warn``. ``NoCheckpoint`` if there are some and none is usable.
+    """
+    candidates = sorted({path.with_suffix(".pt") for path in folder.glob("step_*.*") if ".tmp." not in path.name}, reverse=True)
+    if [path.name for path in candidates] == ["step_00000000.pt"] and not candidates[0].with_suffix(".json").exists():
+        return None
+    reasons = []
+    for path in candidates:
+        try:
+            return read(path)
+        except NoCheckpoint as error:
+            reasons.append(str(error))
+            if path.with_suffix(".json").exists() or len(candidates) == 1:
+                warn(f"warning: checkpoint not usable, trying the next older one: {error}")
+    if reasons:
+        raise NoCheckpoint(
+            f"{folder}: none of {len(reasons)} checkpoints is usable, and a run is never started over silently.\n"
+            + "\n".join(reasons)
+            + "\nfresh=true sets the folder aside and starts again"
+        )
+    return None

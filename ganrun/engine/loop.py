@@ -1,0 +1,255 @@
+"""The loop: runs phases. It knows optimizers, precision, devices, averages and the clock, and no technique.
+
+What it guarantees:
+
+- a phase changes its own players only: others are frozen, and their buffers are put back after it;
+- nothing depends on history: every draw follows from (seed, step, phase, repeat, purpose);
+- no step waits for the device: losses stay there until they are logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ganrun.engine.alarm import Alarm, demand_finite
+from ganrun.engine.average import Average
+from ganrun.games.base import Game, Phase
+from ganrun.ground import rng
+from ganrun.ground.errors import Diverged, NoCheckpoint
+from ganrun.ground.runtime import Runtime
+from ganrun.ground.spec import Batch
+from ganrun.ground.turn import Stream, Turn
+
+
+class Trainer:
+    """The training state of a run and the step that advances it.
+
+    ``step`` counts completed steps. ``terms`` holds the last step's losses and gradient norms by name, on the device.
+    """
+
+    def __init__(
+        self,
+        *,
+        game: Game,
+        optimizers: Mapping[str, Optimizer],
+        factor: Callable[[int], float],
+        averages: Mapping[str, Average],
+        streams: Mapping[str, Stream],
+        runtime: Runtime,
+        seed: int,
+        batch_size: int,
+        accumulate: int,
+    ) -> None:
+        self.game, self.optimizers, self.averages, self.streams = game, optimizers, averages, streams
+        self.factor, self.runtime, self.seed = factor, runtime, seed
+        self.batch_size, self.accumulate = batch_size, accumulate
+        self.step = 0
+        self.terms: dict[str, Tensor] = {}
+        self.alarm = Alarm()
+        self.phases = game.phases()
+        self.slots = sum(phase.repeat for phase in self.phases if phase.fresh)
+        self.ticks = sum(phase.repeat for phase in self.phases)
+        self._rates = {role: [group["lr"] for group in optimizer.param_groups] for role, optimizer in optimizers.items()}
+        self._training: tuple[str, ...] | None = None
+
+    @property
+    def images(self) -> int:
+        """Real samples drawn so far."""
+        return self.step * self.slots * self.batch_size
+
+    def advance(self) -> None:
+        """One step: every phase that is due, then the averages."""
+        factor = self.factor(self.step)
+        for role, optimizer in self.optimizers.items():
+            for group, rate in zip(optimizer.param_groups, self._rates[role], strict=True):
+                group["lr"] = rate * factor
+        shelf: dict[object, Batch] = {}
+        slot, tick = self.step * self.slots, self.step * self.ticks
+        for phase in self.phases:
+            due = self.step % phase.every == 0
+            for repeat in range(phase.repeat):
+                if due:
+                    self._update(phase, repeat, slot if phase.fresh else slot - 1, tick, shelf)
+                slot += phase.fresh
+                tick += 1
+        self.step += 1
+        for average in self.averages.values():
+            average.update(self.step)
+
+    def _update(self, phase: Phase, repeat: int, slot: int, tick: int, shelf: dict[object, Batch]) -> None:
+        """One update of one phase, over all micro-batches."""
+        self._open(phase.trains)
+        frozen = [buffer for role, player in self.game.players.items() if role not in phase.trains for buffer in player.buffers()]
+        kept = [buffer.clone() for buffer in frozen]
+        torch.manual_seed(rng.derive(self.seed, self.step, phase.name, repeat, "default"))
+        totals: dict[str, Tensor] = {}
+        for index in range(self.accumulate):
+            turn = Turn(
+                seed=self.seed,
+                step=self.step,
+                phase=phase.name,
+                repeat=repeat,
+                batch_size=self.batch_size,
+                latent_law=self.game.latent_law,
+                device=self.runtime.device,
+                streams=self.streams,
+                slot=slot,
+                update=self.step // phase.every * phase.repeat + repeat,
+                share=(index, self.accumulate),
+                shelf=shelf,
+            )
+            if phase.fresh and index == 0:
+                self._expect(slot + 1)
+            with self.runtime.autocast():
+                terms = phase.objective(turn)
+            torch.stack(list(terms.values())).sum().div(self.accumulate).backward()
+            for name, term in terms.items():
+                totals[f"{phase.name}/{name}"] = totals.get(f"{phase.name}/{name}", 0) + term.detach() / self.accumulate
+        for role in phase.trains:
+            gradients = [entry.grad for entry in self.game.players[role].parameters() if entry.grad is not None]
+            totals[f"{phase.name}/gradient_norm" if role == phase.name else f"{phase.name}/{role}_gradient_norm"] = (
+                torch.nn.utils.get_total_norm(gradients, foreach=self.runtime.device.type != "mps")
+            )
+        self.alarm.watch(tick, totals)
+        self.terms.update(totals)
+        for role in phase.trains:
+            self.optimizers[role].step()
+            self.optimizers[role].zero_grad(set_to_none=True)
+        self.game.after_step(phase, turn)
+        if frozen:
+            torch._foreach_copy_(frozen, kept)
+
+    def _open(self, trains: tuple[str, ...]) -> None:
+        """Let gradients reach the players of this phase and no other."""
+        if trains != self._training:
+            for role, player in self.game.players.items():
+                player.requires_grad_(role in trains)
+            self._training = trains
+
+    def _expect(self, slot: int) -> None:
+        for name, stream in self.streams.items():
+            if stream.expect is not None:
+                stream.expect(rng.order(self.seed, name, slot * self.batch_size, self.batch_size, stream.length))
+
+    def check(self) -> None:
+        """Raise ``Diverged`` naming what was first not finite, and when. Waits for the device."""
+        found = self.alarm.first()
+        if found is not None:
+            tick, name = found
+            phase, _, term = name.partition("/")
+            what = f"gradient of the {phase} phase" if term.endswith("gradient_norm") else f"{phase} phase's term '{term}'"
+            raise Diverged(f"the {what} was not finite at step {tick // self.ticks + 1}")
+
+    def check_weights(self) -> None:
+        """Raise ``Diverged`` if a player or an average is not finite: such a state is never saved."""
+        players = {role: [*player.parameters(), *player.buffers()] for role, player in self.game.players.items()}
+        averages = {f"averaged {role}": list(average.state_dict().values()) for role, average in self.averages.items()}
+        demand_finite({**players, **averages}, self.step)
+
+    # the training state
+
+    def _sections(self) -> dict[str, tuple[dict[str, Any], Callable[[dict[str, Any]], Any]]]:
+        """Every part of the training state: its path, its present value and how to load it."""
+        found: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any]], Any]]] = {}
+        for role, player in self.game.players.items():
+            found[f"players/{role}"] = (_tensors(player), player.load_state_dict)
+        for role, average in self.averages.items():
+            found[f"averages/{role}"] = (average.state_dict(), average.load_state_dict)
+        for role, optimizer in self.optimizers.items():
+            moments = Moments(optimizer, self.game.players[role])
+            found[f"optimizers/{role}"] = (moments.state_dict(), moments.load_state_dict)
+        modules = {"game": self.game, "loss": self.game.loss}
+        modules |= {f"regularizers/{name}": entry for name, entry in self.game.regularizers.items()}
+        for path, module in modules.items():
+            found[path] = (_tensors(module), module.load_state_dict)
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next steps depend on, as plain tensors and values. No clock, no score, no name."""
+        return {"step": self.step, **{path: value for path, (value, _) in self._sections().items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any], *, lenient: tuple[str, ...] = ()) -> list[str]:
+        """Take over a saved state. Everything must be there and fit, else ``NoCheckpoint`` lists what does not.
+
+        ``lenient`` names kinds of sections ("optimizers", ...) that stay at their initial values where they do not fit;
+        the returned sentences say which. Nothing is changed unless all can be.
+        """
+        sections = self._sections()
+        misfits: dict[str, list[str]] = {path: ["unexpected"] for path in state.keys() - sections.keys() - {"step"}}
+        for path, (own, _) in sections.items():
+            if path.startswith("optimizers/"):
+                role = path.split("/")[1]
+                own = Moments(self.optimizers[role], self.game.players[role]).template(state["step"])
+            differences = compare(own, state[path]) if path in state else ["missing"]
+            if differences:
+                misfits[path] = differences
+        serious = [f"  {path}: {line}" for path, lines in misfits.items() if path.split("/")[0] not in lenient for line in lines]
+        if serious:
+            more = [f"  and {len(serious) - 20} more"] if len(serious) > 20 else []
+            raise NoCheckpoint("\n".join(["the checkpoint does not fit this run:", *serious[:20], *more]))
+        for path, (_, load) in sections.items():
+            if path not in misfits:
+                load(state[path])
+        self.step = state["step"]
+        return [f"not taken over, starts anew: {path} ({lines[0]})" for path, lines in sorted(misfits.items())]
+
+
+class Moments:
+    """An optimizer's state by parameter name. Rates and the like follow from the config and the step, and are not in it."""
+
+    def __init__(self, optimizer: Optimizer, player: nn.Module) -> None:
+        self.optimizer, self.named = optimizer, dict(player.named_parameters())
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        return {name: dict(self.optimizer.state[entry]) for name, entry in self.named.items() if entry in self.optimizer.state}
+
+    def load_state_dict(self, state: Mapping[str, dict[str, Any]]) -> None:
+        places = {name: place for place, name in enumerate(self.named)}
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": {places[name]: state[name] for name in state}, "param_groups": groups})
+
+    def template(self, step: int) -> dict[str, dict[str, Any]]:
+        """What the state looks like after ``step`` steps, found by one step of a twin on zero gradients."""
+        if step == 0:
+            return {}
+        found = {}
+        for name, entry in self.named.items():
+            twin = nn.Parameter(torch.zeros_like(entry))
+            twin.grad = torch.zeros_like(twin)
+            optimizer = type(self.optimizer)([twin], **self.optimizer.defaults)
+            optimizer.step()
+            found[name] = dict(optimizer.state[twin])
+        return found
+
+
+def compare(own: Mapping[str, Any], other: Any, where: str = "") -> list[str]:
+    """How ``other`` differs in structure from ``own``: missing and unexpected keys, other types, shapes and dtypes."""
+    if not isinstance(other, dict):
+        return [f"{where or 'it'} is not a mapping"]
+    found = [f"{where}{key} is missing" for key in own if key not in other]
+    found += [f"{where}{key} is unexpected" for key in other if key not in own]
+    for key, mine in own.items():
+        if key not in other:
+            continue
+        theirs, here = other[key], f"{where}{key}"
+        if isinstance(mine, dict):
+            found += compare(mine, theirs, f"{here}/")
+        elif isinstance(mine, Tensor) and isinstance(theirs, Tensor):
+            if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
+                found.append(f"{here} is {_form(theirs)} where {_form(mine)} is needed")
+        elif type(mine) is not type(theirs):
+            found.append(f"{here} is a {type(theirs).__name__} where a {type(mine).__name__} is needed")
+    return found
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {name: entry.detach() for name, entry in module.state_dict().items()}

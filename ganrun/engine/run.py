@@ -1,0 +1,344 @@
+"""A run from its first step to its scores: what `ganrun train`, `eval` and `sample` do.
+
+A run folder is made once and continued by whoever comes with the same config. Order within a step's end: log row,
+picture, evaluation, checkpoint; rows are forced to the disk before the checkpoint that counts on them is committed, and
+a resumed run drops the rows after its checkpoint and writes them again.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import ganrun
+from ganrun.data.base import Dataset
+from ganrun.engine import assemble, checkpoint, pictures, sampling
+from ganrun.engine import evaluate as scoring
+from ganrun.engine.progress import Display, console, scores_table, show_panel
+from ganrun.ground import signals, storage
+from ganrun.ground.errors import BadInput, GanrunError, NoCheckpoint, Stopped
+from ganrun.ground.record import Rows, RunFolder, now, set_aside
+from ganrun.ground.runtime import Runtime, environment, peak_memory_mib, resolve
+
+
+def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep: bool = False) -> float | None:
+    """Train the run of ``config`` in the folder ``path`` to its end, or go on with it, or say that it is done.
+
+    Returns the score for a sweeper to minimise. Raises the errors of ``ganrun.ground.errors``.
+    """
+    display = Display(int(config["steps"]), quiet=sweep)
+    if config["fresh"] and (path / "config.yaml").exists():
+        display.say(f"fresh=true: the folder that was there is now {set_aside(path)}")
+    folder = RunFolder(path, display.say)
+    parts = assemble.build(config)
+    runtime = resolve(config["device"])
+    dataset = assemble.load_data(config, parts.family)
+    assemble.verify(parts, dataset)
+    folder.open()
+    try:
+        return Run(config, folder, display, parts, runtime, dataset, sweep=sweep).go(overrides)
+    except GanrunError as error:
+        folder.log(f"stopped: {error}") if not isinstance(error, Stopped) else folder.log(str(error))
+        folder.note(status=type(error).__name__.lower(), ended=now())
+        raise
+    finally:
+        display.stop()
+        folder.close()
+
+
+class Run:
+    """One process's work on one run folder, whose lock it holds."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        folder: RunFolder,
+        display: Display,
+        parts: assemble.Parts,
+        runtime: Runtime,
+        dataset: Dataset,
+        *,
+        sweep: bool,
+    ) -> None:
+        self.config, self.folder, self.display, self.sweep = config, folder, display, sweep
+        self.parts, self.runtime, self.dataset = parts, runtime, dataset
+        self.steps, self.every = int(config["steps"]), {key: int(value) for key, value in config["every"].items()}
+        self.metrics, self.scores = Rows(folder.metrics), Rows(folder.scores)
+        self.started = time.monotonic()
+        self.spent = 0.0
+
+    def go(self, overrides: list[str]) -> float | None:
+        self.introduce(overrides)
+        self.trainer = assemble.trainer(self.parts, self.dataset, self.runtime)
+        assemble.check_consulted(self.parts)
+        self.take_up()
+        if self.folder.facts().get("status") == "done" and self.trainer.step == self.steps:
+            return self.already_done()
+        self.folder.note(status="running")
+        self.display.start(self.trainer.step)
+        self.play()
+        return self.finish()
+
+    # the start
+
+    def introduce(self, overrides: list[str]) -> None:
+        """Write what the run is, once, and say what it works on."""
+        folder, facts = self.folder, self.folder.facts()
+        if not folder.config.exists():
+            plain = yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
+            storage.write(folder.config, plain)
+            storage.write(folder.overrides, "".join(f"{entry}\n" for entry in overrides))
+        present = {"ganrun": ganrun.__version__, "commit": commit(), **environment(self.runtime)}
+        held = facts.get("environment", present)
+        changed = [f"{key}: {held.get(key)} before, {present[key]} now" for key in present if held.get(key) != present[key]]
+        data = {
+            "spec": {**asdict(self.dataset.spec), "shape": list(self.dataset.spec.shape)},
+            "class_names": list(self.dataset.class_names or []),
+            **self.dataset.card(),
+        }
+        if facts.get("data", data)["fingerprint"] != data["fingerprint"]:
+            raise BadInput(f"{folder.path}: the data set has changed since this run began; use fork=true or fresh=true")
+        for sentence in [*self.dataset.notes, *(f"warning: {entry}" for entry in self.parts.warnings)]:
+            folder.log(sentence)
+        if changed:
+            folder.log("warning: this run began elsewhere, so its bits may differ: " + "; ".join(changed))
+        facts.setdefault("created", now())
+        facts.setdefault("environment", present)
+        facts["data"] = facts.get("data", data)
+        facts["plugins"] = self.parts.plugins
+        facts["budget"] = {"steps": self.steps, "batch_size": int(self.config["batch_size"])}
+        if changed:
+            facts["environments_later"] = [*facts.get("environments_later", []), {"at": now(), **present}]
+        self.spent = float(facts.get("seconds", 0.0))
+        folder.note(**facts)
+
+    def take_up(self) -> None:
+        """Go on from the newest usable checkpoint, the parent's for a fork, or from the first step."""
+        folder = self.folder
+        state = checkpoint.newest(folder.checkpoints, folder.log)
+        if state is None:
+            rows = self.metrics.read()
+            if rows:
+                raise NoCheckpoint(
+                    f"{folder.path}: its checkpoints are gone, though it had reached step {rows[-1]['step']}. "
+                    "fresh=true sets the folder aside and starts again"
+                )
+            if self.config["fork"] and self.config["resume"]:
+                self.take_from_parent(Path(str(self.config["resume"])))
+            if self.trainer.step == 0 or self.config["fork"]:
+                self.save()
+        else:
+            self.trainer.load_state_dict(state)
+            if self.trainer.step:
+                folder.log(f"going on from step {self.trainer.step}")
+        if self.trainer.step > self.steps:
+            raise BadInput(f"steps={self.steps}: this run is already at step {self.trainer.step}")
+        self.metrics.cut(self.trainer.step)
+        self.scores.cut(self.trainer.step)
+
+    def take_from_parent(self, parent: Path) -> None:
+        """A fork: the parent's newest checkpoint, with whatever no longer fits started anew, said and recorded."""
+        state = checkpoint.newest(parent / "checkpoints", self.folder.log)
+        if state is None:
+            raise NoCheckpoint(f"resume={parent}: has no checkpoint to go on from")
+        try:
+            left = self.trainer.load_state_dict(state, lenient=("optimizers", "averages", "regularizers", "loss", "game"))
+        except NoCheckpoint as error:
+            raise BadInput(f"resume={parent} fork=true: {error}") from error
+        self.folder.note(parent={"run": str(parent), "step": self.trainer.step, "digest": checkpoint.digest(state), "left": left})
+        self.folder.log(f"forked from {parent} at step {self.trainer.step}")
+        for sentence in left:
+            self.folder.log(f"warning: {sentence}")
+
+    # the middle
+
+    def play(self) -> None:
+        trainer, every = self.trainer, self.every
+        real = self.dataset.batch(torch.arange(min(len(self.dataset), 1000))).x if self.dataset.spec.kind == "points" else None
+        if trainer.step == 0 and self.steps:
+            self.picture(real)
+        while trainer.step < self.steps:
+            trainer.advance()
+            step = trainer.step
+            last = step == self.steps
+            if step == 1 or last or _due(step, every["log"]):
+                self.log()
+            self.display.advance(step)
+            if last or _due(step, every["sample"]):
+                self.picture(real)
+            if not last and _due(step, every["eval"]):
+                self.evaluate()
+            if last or _due(step, every["checkpoint"]):
+                self.save()
+            stop = signals.requested()
+            if stop and not last:
+                self.save()
+                raise Stopped(f"stopped by {stop} after step {step}, and saved: the same command goes on from there")
+
+    def log(self) -> None:
+        """A row of losses; the moment at which NaN and Inf are noticed."""
+        trainer = self.trainer
+        trainer.check()
+        names = list(trainer.terms)
+        values = torch.stack([trainer.terms[name].float() for name in names]).tolist()
+        row = {"step": trainer.step, "images": trainer.images, **dict(zip(names, values, strict=True))}
+        self.metrics.append({**row, "time": {"at": now(), "seconds": round(self.seconds(), 3)}})
+        self.display.log(row)
+
+    def picture(self, real: torch.Tensor | None) -> None:
+        """What fixed noise has become."""
+        spec = self.dataset.spec
+        count = 64 if spec.kind == "image" else 1000
+        columns = spec.classes if self.parts.game.condition.uses_labels and spec.classes and spec.classes <= 16 else 8
+        count = columns * 8 if spec.kind == "image" else count
+        x = sampling.generate(
+            self.parts.game, count, seed=int(self.config["seed"]), runtime=self.runtime, averages=self.trainer.averages
+        )
+        self.last_picture = self.folder.samples / f"step_{self.trainer.step:08d}.png"
+        pictures.save_picture(pictures.picture_of(x, spec, real, columns), self.last_picture)
+
+    def evaluate(self) -> dict[str, Any]:
+        scores, baselines = scoring.evaluate(
+            metrics=self.parts.metrics,
+            game=self.parts.game,
+            averages=self.trainer.averages,
+            dataset=self.dataset,
+            runtime=self.runtime,
+            evaluation=self.config["evaluation"],
+        )
+        scoring.write_scores(self.folder, self.trainer.step, scores, baselines)
+        return scores
+
+    def save(self) -> None:
+        """Commit a checkpoint, unless the state is not finite."""
+        self.trainer.check()
+        self.trainer.check_weights()
+        self.metrics.sync()
+        checkpoint.save(self.folder.checkpoints, self.trainer.step, self.trainer.state_dict(), int(self.config["keep"]))
+        self.folder.note(
+            step=self.trainer.step, seconds=round(self.seconds(), 3), peak_memory_mib=round(peak_memory_mib(self.runtime))
+        )
+
+    def seconds(self) -> float:
+        """Wall-clock spent on this run by all processes so far."""
+        return self.spent + time.monotonic() - self.started
+
+    # the end
+
+    def finish(self) -> float | None:
+        """The last score and the closing words. Safe to repeat: it changes nothing of the training state."""
+        trainer = self.trainer
+        self.display.stop()
+        row = next((row for row in self.scores.read() if row["step"] == trainer.step), None)
+        scores = row["scores"] if row else self.evaluate() if self.parts.metrics else {}
+        self.folder.note(
+            status="done",
+            ended=now(),
+            step=trainer.step,
+            digest=checkpoint.digest(trainer.state_dict()),
+            seconds=round(self.seconds(), 3),
+            peak_memory_mib=round(peak_memory_mib(self.runtime)),
+        )
+        if not self.sweep:
+            self.close(scores)
+        return scoring.last_score(scores)
+
+    def already_done(self) -> float | None:
+        rows = self.scores.read()
+        scores = rows[-1]["scores"] if rows else {}
+        self.display.say(f"already done: {self.folder.path}")
+        if not self.sweep:
+            self.close(scores)
+        return scoring.last_score(scores)
+
+    def close(self, scores: Mapping[str, Any]) -> None:
+        path = self.folder.path
+        step = f"step_{self.trainer.step:08d}"
+        show_panel(
+            "done",
+            f"run folder  {path}",
+            f"samples     {path / 'samples' / f'{step}.png'}",
+            f"checkpoint  {path / 'checkpoints' / f'{step}.pt'}",
+            f"scores      {path / 'scores.jsonl'}",
+            scores_table(scores, {}) if scores else "",
+            f"next        ganrun sample {path}",
+        )
+
+
+def _due(step: int, interval: int) -> bool:
+    return interval > 0 and step % interval == 0
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this code runs from, with a mark if it was changed; None for an installed package."""
+    here = Path(ganrun.__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    try:
+        asked = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return asked.stdout.strip()
+
+
+def evaluate(target: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Score a run folder, or one checkpoint of it, and append a row to its scores.jsonl. Returns the scores."""
+    path = scoring.target_folder(target)
+    parts = assemble.build(config)
+    if not parts.metrics:
+        raise BadInput("metric=none: there is nothing to score. Try metric=[is,fid]")
+    dataset = assemble.load_data(config, parts.family)
+    assemble.verify(parts, dataset)
+    trained = sampling.Trained(target, config)
+    folder = RunFolder(path, lambda line: console.print(line, markup=False))
+    held = folder.facts()["data"]["fingerprint"]
+    if held != dataset.fingerprint():
+        folder.log("warning: the data set is not the one that this run was trained on")
+    scores, baselines = scoring.evaluate(
+        metrics=parts.metrics,
+        game=trained.game,
+        averages=trained.averages,
+        dataset=dataset,
+        runtime=trained.runtime,
+        evaluation=config["evaluation"],
+    )
+    scoring.write_scores(folder, trained.step, scores, baselines)
+    show_panel(f"scores at step {trained.step}", scores_table(scores, baselines), f"with their cards in {folder.scores}")
+    return scores
+
+
+def sample(
+    target: Path,
+    *,
+    num: int,
+    seed: int,
+    out: Path | None,
+    config: Mapping[str, Any],
+    raw: bool = False,
+    labels: list[int] | None = None,
+    separate: bool = False,
+) -> Path:
+    """Write ``num`` samples of a trained run as a picture, and each for itself if asked. Returns the picture's path."""
+    trained = sampling.Trained(target, config, raw=raw)
+    x = trained.generate(num, seed=seed, labels=labels or None)
+    out = out or trained.folder / "samples"
+    name = f"sample_step_{trained.step:08d}_seed_{seed}_num_{num}"
+    path = out / f"{name}.png"
+    columns = int(trained.spec.classes or 8) if trained.game.condition.uses_labels and labels is None else None
+    pictures.save_picture(pictures.picture_of(x, trained.spec, columns=columns), path)
+    if separate:
+        pictures.save_each(x, trained.spec, out / name)
+    return path

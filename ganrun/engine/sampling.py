@@ -1,0 +1,126 @@
+"""Generated samples. Sample i is a function of (seed, i), however many are asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganrun.data.base import to_pixels
+from ganrun.engine import assemble, checkpoint
+from ganrun.engine.average import Average
+from ganrun.games.base import Game
+from ganrun.ground.errors import BadInput, NoCheckpoint
+from ganrun.ground.runtime import Runtime, resolve
+from ganrun.ground.spec import Spec
+from ganrun.ground.turn import Turn
+
+BLOCK = 256
+
+
+def generate(
+    game: Game, count: int, *, seed: int, runtime: Runtime, averages: Mapping[str, Average], labels: Tensor | None = None
+) -> Tensor:
+    """``count`` samples in the training range: float32 of shape (count, *spec.shape), on the CPU.
+
+    Latents come in blocks of 256, each a function of (seed, block): the first n samples are the same for every count.
+    ``labels``: int64 of shape (count,), for a game that uses them; by default the classes in turn.
+    """
+    if game.condition.uses_labels and labels is None:
+        labels = torch.arange(count) % int(game.spec.classes or 1)
+    rows = []
+    with assemble.performing(game, averages):
+        for block in range(math.ceil(count / BLOCK)):
+            turn = Turn(
+                seed=seed,
+                step=block,
+                phase="sample",
+                repeat=0,
+                batch_size=BLOCK,
+                latent_law=game.latent_law,
+                device=runtime.device,
+            )
+            torch.manual_seed(turn.generator("default").initial_seed())
+            condition = None
+            if labels is not None:
+                part = labels[block * BLOCK : (block + 1) * BLOCK]
+                condition = torch.cat((part, part.new_zeros(BLOCK - len(part)))).to(runtime.device)
+            with runtime.autocast():
+                rows.append(game.sample(BLOCK, turn, condition).float().cpu())
+    return torch.cat(rows)[:count]
+
+
+class Trained:
+    """A trained generator, from a run folder alone: no data set is needed.
+
+    ``step`` is the checkpoint's; ``spec`` the shape of what it makes.
+    """
+
+    def __init__(self, target: Path, config: Mapping[str, Any], *, raw: bool = False) -> None:
+        folder, state = load_state(target)
+        self.folder, self.step, self.config = folder, int(state["step"]), config
+        self.spec = load_spec(folder)
+        parts = assemble.build(config, with_metrics=False)
+        self.runtime = resolve(config["device"])
+        assemble.cast(parts, self.spec, self.runtime)
+        self.game = parts.game
+        self.averages = {} if raw else assemble.averages(parts)
+        try:
+            for role, player in self.game.players.items():
+                player.load_state_dict(state[f"players/{role}"])
+            for role, average in self.averages.items():
+                average.load_state_dict(state[f"averages/{role}"])
+        except (KeyError, RuntimeError) as error:
+            raise BadInput(f"{target}: the checkpoint does not fit the networks of {folder / 'config.yaml'}: {error}") from error
+
+    def sample(self, count: int, *, seed: int = 0, labels: int | Sequence[int] | None = None) -> Tensor:
+        """``count`` samples on the CPU: images as float32 (count, channels, height, width) in [0, 1], points (count, d) as they are.
+
+        Sample i depends on ``seed`` and i alone. ``labels`` (one class, or one a sample) needs a conditional run.
+        """
+        x = self.generate(count, seed=seed, labels=labels)
+        return to_pixels(x).float() / 255 if self.spec.kind == "image" else x
+
+    def generate(self, count: int, *, seed: int, labels: int | Sequence[int] | None = None) -> Tensor:
+        """As ``sample``, in the training range."""
+        if count < 1:
+            raise BadInput(f"num={count}: must be at least 1")
+        chosen = None
+        if labels is not None:
+            if not self.game.condition.uses_labels:
+                raise BadInput("labels: this run was trained without labels. Train with game.condition=concat")
+            chosen = torch.as_tensor(labels, dtype=torch.int64).flatten()
+            if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < int(self.spec.classes or 0):
+                raise BadInput(f"labels={labels}: classes are 0 to {int(self.spec.classes or 0) - 1}")
+            chosen = chosen.repeat(math.ceil(count / len(chosen)))[:count]
+        return generate(self.game, count, seed=seed, runtime=self.runtime, averages=self.averages, labels=chosen)
+
+
+def load_state(target: Path) -> tuple[Path, dict[str, Any]]:
+    """(run folder, state) for a run folder or for one checkpoint file in it."""
+    if target.is_file():
+        return target.resolve().parent.parent, checkpoint.read(target)
+    state = checkpoint.newest(target / "checkpoints", print_warning)
+    if state is None:
+        raise NoCheckpoint(f"{target}: has no checkpoint yet")
+    return target, state
+
+
+def print_warning(line: str) -> None:
+    """A word on stderr."""
+    print(line, file=sys.stderr)
+
+
+def load_spec(folder: Path) -> Spec:
+    """What the run's data looks like, from its run.json."""
+    try:
+        found = json.loads((folder / "run.json").read_text(encoding="utf-8"))["data"]["spec"]
+        return Spec(found["kind"], tuple(int(entry) for entry in found["shape"]), found["classes"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{folder / 'run.json'}: is missing or damaged: it holds the shape of the data") from error

@@ -1,0 +1,1 @@
+"""Games: who plays, in which phases, for what (groups ``game`` and ``condition``)."""

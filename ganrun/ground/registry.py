@@ -1,0 +1,180 @@
+"""The registry: ``(group, name) -> callable``.
+
+A component is a class or function that registers itself under a name in one of the groups below::
+
+    @register("loss", "hinge")
+    class Hinge(Loss): ...
+
+Looking a name up imports the module of that name in the group's package (or, failing that, every module of the
+package), so there is no list to edit and nothing is imported that is not used. Options are checked against the
+callable's signature before it is called. A parameter whose annotation is a dataclass takes a nested mapping.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import inspect
+import os
+import pkgutil
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ganrun.ground.errors import BadInput, suggestion
+
+PACKAGES = {
+    "model": "ganrun.networks",
+    "game": "ganrun.games",
+    "condition": "ganrun.games",
+    "loss": "ganrun.losses",
+    "regularizer": "ganrun.regularizers",
+    "dataset": "ganrun.data",
+    "metric": "ganrun.metrics",
+    "extractor": "ganrun.metrics",
+    "optimizer": "ganrun.optimizers",
+    "schedule": "ganrun.optimizers",
+}
+
+_components: dict[tuple[str, str], Callable[..., Any]] = {}
+_swept: set[str] = set()
+
+
+def register(group: str, name: str) -> Callable[[Any], Any]:
+    """Enter the decorated class or function under ``name`` in ``group``.
+
+    Raises ``ValueError`` for an unknown group or for a name that another object already holds.
+    """
+    if group not in PACKAGES:
+        raise ValueError(f"there is no group {group!r}; groups: {', '.join(PACKAGES)}")
+
+    def enter(component: Any) -> Any:
+        held = _components.get((group, name))
+        if held is not None and _identity(held) != _identity(component):
+            raise ValueError(f"{group}={name} is taken by {_identity(held)}")
+        _components[group, name] = component
+        return component
+
+    return enter
+
+
+def lookup(group: str, name: str) -> Callable[..., Any]:
+    """The component ``name`` of ``group``; ``BadInput`` with the nearest names if there is none."""
+    if (group, name) not in _components:
+        _import_module(f"{PACKAGES[group]}.{name}")
+    if (group, name) not in _components:
+        discover(group)
+    if (group, name) not in _components:
+        raise BadInput(f"{group}={name}: there is no such {group}. {suggestion(name, names(group))}")
+    return _components[group, name]
+
+
+def names(group: str) -> list[str]:
+    """All registered names of ``group``, sorted, after discovery."""
+    discover(group)
+    return sorted(name for held_group, name in _components if held_group == group)
+
+
+def discover(group: str) -> None:
+    """Import every module of the group's package, once."""
+    package = PACKAGES[group]
+    if package in _swept:
+        return
+    _swept.add(package)
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
+
+
+def load_plugins(modules: Iterable[str]) -> dict[str, str]:
+    """Import a user's own modules, named on the command line, and the installed entry points ``ganrun.plugins``.
+
+    Returns ``{module: version}`` of the modules that were named. The current folder is on the path while importing.
+    """
+    for entry in importlib.metadata.entry_points(group="ganrun.plugins"):
+        entry.load()
+    versions = {}
+    for module in modules:
+        here = os.getcwd()
+        sys.path.insert(0, here)
+        try:
+            loaded = importlib.import_module(module)
+        except ImportError as error:
+            raise BadInput(
+                f"plugins={module}: cannot be imported ({error}). It must lie in the current folder or be installed."
+            ) from error
+        finally:
+            sys.path.remove(here)
+        versions[module] = str(getattr(loaded, "__version__", "unknown"))
+    return versions
+
+
+def options(component: Callable[..., Any]) -> dict[str, Any]:
+    """The options a component takes with their defaults: its keyword-only parameters, nested for dataclasses.
+
+    A parameter without a default maps to ``inspect.Parameter.empty``.
+    """
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(component).parameters.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            continue
+        default = parameter.default
+        found[name] = (
+            dataclasses.asdict(default) if dataclasses.is_dataclass(default) and not isinstance(default, type) else default
+        )
+    return found
+
+
+def build(group: str, config: Mapping[str, Any], *arguments: Any) -> Any:
+    """Call the component ``config["name"]`` of ``group`` with the other entries of ``config`` as its options.
+
+    ``arguments`` go first, by position. Unknown options are refused with the nearest valid names; a ``ValueError``
+    or ``TypeError`` from the constructor becomes ``BadInput`` naming the component.
+    """
+    name = str(config["name"])
+    component = lookup(group, name)
+    given = {str(key): value for key, value in config.items() if key != "name"}
+    where = f"{group}.{name}" if group in ("regularizer", "metric") else group
+    chosen = _convert(component, given, where)
+    try:
+        return component(*arguments, **chosen)
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"{group}={name}: {error}") from error
+
+
+def _convert(component: Callable[..., Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check ``given`` against the signature and turn nested mappings into the dataclasses that it asks for."""
+    valid = options(component)
+    hints = typing.get_type_hints(component.__init__ if inspect.isclass(component) else component)
+    chosen: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in valid:
+            raise BadInput(f"{where}.{key}={value}: there is no such option. {suggestion(key, valid)}")
+        hint = hints.get(key)
+        if inspect.isclass(hint) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+            fields = {field.name for field in dataclasses.fields(hint)}
+            for inner in value:
+                if inner not in fields:
+                    raise BadInput(
+                        f"{where}.{key}.{inner}={value[inner]}: there is no such option. {suggestion(str(inner), fields)}"
+                    )
+            try:
+                value = hint(**{str(inner): entry for inner, entry in value.items()})
+            except (ValueError, TypeError) as error:
+                raise BadInput(f"{where}.{key}: {error}") from error
+        chosen[key] = value
+    return chosen
+
+
+def _import_module(path: str) -> None:
+    """Import ``path`` if such a module exists; an ImportError from inside it is not hidden."""
+    package, _, leaf = path.rpartition(".")
+    if leaf.isidentifier() and leaf in {
+        module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
+    }:
+        importlib.import_module(path)
+
+
+def _identity(component: Any) -> str:
+    return f"{component.__module__}.{component.__qualname__}"

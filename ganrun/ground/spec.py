@@ -1,0 +1,73 @@
+"""What is played with: the shapes of a data set, the ports of a network, the law of the latent, a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ganrun.ground.errors import BadInput, suggestion
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a data set holds. ``shape`` is (channels, height, width) for images in [-1, 1], (dimensions,) for points."""
+
+    kind: Literal["image", "points"]
+    shape: tuple[int, ...]
+    classes: int | None = None
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of a network. ``kind`` "data" is noised, augmented and packed; "code" never is."""
+
+    kind: Literal["data", "code", "score"]
+    shape: tuple[int, ...]
+
+    @property
+    def is_image(self) -> bool:
+        return len(self.shape) == 3
+
+
+@dataclass
+class Batch:
+    """Real samples: ``x`` float32 of shape (n, *spec.shape) on the training device, ``y`` int64 of shape (n,) or None."""
+
+    x: Tensor
+    y: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Latent:
+    """The generator's input law: ``normal`` is N(0, I), ``uniform`` is U(-1, 1) in each of ``size`` dimensions."""
+
+    size: int
+    prior: str = "normal"
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise BadInput(f"model.latent={self.size}: must be at least 1")
+        if self.prior not in ("normal", "uniform"):
+            raise BadInput(f"model.prior={self.prior}: {suggestion(self.prior, ('normal', 'uniform'))}")
+
+    def draw(self, count: int, source: torch.Generator) -> Tensor:
+        """``count`` latents: float32 of shape (count, size), on the CPU."""
+        if self.prior == "normal":
+            return torch.randn(count, self.size, generator=source)
+        return torch.rand(count, self.size, generator=source) * 2 - 1
+
+
+@dataclass
+class Verdict:
+    """What a discriminator says of n inputs.
+
+    ``score``: raw, higher is more real, shape (n,) or (n, 1, height, width) for a map of patches.
+    ``features``: the last layer before the score, shape (n, features). ``heads``: further outputs by name.
+    """
+
+    score: Tensor
+    features: Tensor | None = None
+    heads: dict[str, Tensor] = field(default_factory=dict)

@@ -1,0 +1,78 @@
+"""A turn: all that a phase may draw on. It has no history; everything follows from where in the run it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ganrun.ground import rng
+from ganrun.ground.spec import Batch, Latent
+
+Reader = Callable[[Tensor], Batch]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An endless supply of real samples: ``read`` turns indices into a batch on the training device.
+
+    ``expect``, where the supply reads from disk, is told which indices come next.
+    """
+
+    length: int
+    read: Reader
+    expect: Callable[[Tensor], None] | None = None
+
+
+@dataclass
+class Turn:
+    """Where the run stands, and draws that depend on nothing else.
+
+    ``slot`` counts the batches of real data drawn before this turn; ``update`` counts this phase's updates; ``share``
+    is ``(index, count)`` of the equal part of the batch that this call works on (a micro-batch, a rank). ``shelf``
+    keeps the batches of the present step, so that a phase that sees one again costs no second conversion.
+    """
+
+    seed: int
+    step: int
+    phase: str
+    repeat: int
+    batch_size: int
+    latent_law: Latent
+    device: torch.device
+    streams: Mapping[str, Stream] = field(default_factory=dict)
+    slot: int = 0
+    update: int = 0
+    share: tuple[int, int] = (0, 1)
+    shelf: dict[object, Batch] = field(default_factory=dict)
+
+    def real(self, count: int | None = None, stream: str = "data") -> Batch:
+        """The real batch of this turn: this share of ``count`` samples (the batch size unless told)."""
+        count = self.batch_size if count is None else count
+        key = (stream, self.slot, count, self.share)
+        if key not in self.shelf:
+            source = self.streams[stream]
+            indices = rng.order(self.seed, stream, self.slot * count, count, source.length)
+            self.shelf[key] = source.read(self._mine(indices))
+        return self.shelf[key]
+
+    def latent(self, count: int | None = None) -> Tensor:
+        """Fresh latents on the training device: this share of ``count`` rows, shape (share, latent size)."""
+        count = self.batch_size if count is None else count
+        return self._mine(self.latent_law.draw(count, self.generator("latent"))).to(self.device)
+
+    def uniform(self, purpose: str, count: int | None = None) -> Tensor:
+        """U(0, 1) numbers, one a sample, on the training device: this share of ``count``, shape (share,)."""
+        count = self.batch_size if count is None else count
+        return self._mine(torch.rand(count, generator=self.generator(purpose))).to(self.device)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A CPU generator of this turn's own for ``purpose``: the same whenever it is asked for."""
+        return rng.generator(self.seed, self.step, self.phase, self.repeat, purpose)
+
+    def _mine(self, rows: Tensor) -> Tensor:
+        index, count = self.share
+        size = len(rows) // count
+        return rows[index * size : (index + 1) * size]

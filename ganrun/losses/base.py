@@ -1,0 +1,47 @@
+"""What a loss is, and the cross-entropy that several share."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ganrun.ground.duel import Duel
+
+
+class Loss(nn.Module):
+    """Two scalars to minimise, one for each side of a duel.
+
+    ``reads`` names what it takes of the duel beside the scores: "targets", "features". What a loss does not read,
+    regularizers that would set it refuse. ``advises`` holds what it should not be used without.
+    """
+
+    reads: frozenset[str] = frozenset()
+
+    @property
+    def traits(self) -> frozenset[str]:
+        return frozenset(f"loss.reads_{word}" for word in self.reads)
+
+    def d(self, duel: Duel) -> Tensor:
+        """The discriminator's side."""
+        raise NotImplementedError
+
+    def g(self, duel: Duel) -> Tensor:
+        """The generator's side."""
+        raise NotImplementedError
+
+
+def cross_entropy(score: Tensor, target: float | Tensor) -> Tensor:
+    """-t log D - (1 - t) log(1 - D) with D = sigmoid(score), by softplus, so that no score overflows.
+
+    ``target`` is a float or of shape (n,); maps of patches share their sample's target. Shape of the result: score's.
+    """
+    if isinstance(target, Tensor):
+        target = target.view(-1, *[1] * (score.ndim - 1))
+    return target * softplus(-score) + (1 - target) * softplus(score)
+
+
+def logistic(duel: Duel) -> Tensor:
+    """E_p[-t log D + ...] + E_q[...]: the discriminator's cross-entropy with the duel's targets."""
+    real = cross_entropy(duel.real_verdict.score, duel.real_target).mean()
+    fake = cross_entropy(duel.fake_verdict.score, duel.fake_target).mean()
+    return real + duel.fake_weight * fake

@@ -1,0 +1,105 @@
+"""What a family of networks is, and the layers that families share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ganrun.ground.errors import BadInput, suggestion
+from ganrun.ground.spec import Latent, Port
+
+NORMS = ("batch", "layer", "instance", "group", "none")
+
+
+class Family:
+    """Makes the networks that a game asks for.
+
+    ``make(role, inputs=, outputs=)`` returns a module for a role in full words ("generator", "discriminator"): a
+    generator maps its inputs to a tensor of the output's shape, a discriminator maps them to a ``Verdict``.
+    """
+
+    latent: Latent
+    traits: frozenset[str] = frozenset()
+
+    def legal_size(self, size: int) -> int:
+        """The smallest image size, at least ``size``, that this family can make."""
+        return size
+
+    def make(self, role: str, *, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
+        makers: dict[str, Callable[..., nn.Module]] = {"generator": self.generator, "discriminator": self.discriminator}
+        if role not in makers:
+            raise BadInput(f"model={type(self).__name__}: this family makes no {role}. {suggestion(role, makers)}")
+        return makers[role](inputs, outputs)
+
+    def generator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
+        raise NotImplementedError
+
+    def discriminator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
+        raise NotImplementedError
+
+
+def norm_traits(norm: str, role: str = "discriminator") -> frozenset[str]:
+    """What a normalization means for whoever differentiates the network sample by sample."""
+    if norm == "batch":
+        return frozenset({f"{role}.batch_norm", f"{role}.batch_coupled"})
+    return frozenset()
+
+
+def check_norm(key: str, norm: str) -> None:
+    """Raise ``BadInput`` unless ``norm`` is one of the normalizations."""
+    if norm not in NORMS:
+        raise BadInput(f"{key}={norm}: there is no such normalization. {suggestion(norm, NORMS)}")
+
+
+def norm2d(norm: str, channels: int) -> nn.Module:
+    """A normalization of feature maps of shape (n, channels, height, width), with learned scale and shift."""
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    if norm == "layer":
+        return nn.GroupNorm(1, channels)
+    if norm == "instance":
+        return nn.InstanceNorm2d(channels, affine=True)
+    if norm == "group":
+        return nn.GroupNorm(math.gcd(8, channels), channels)
+    return nn.Identity()
+
+
+def norm1d(norm: str, features: int) -> nn.Module:
+    """A normalization of vectors of shape (n, features), with learned scale and shift."""
+    if norm == "batch":
+        return nn.BatchNorm1d(features)
+    if norm == "layer":
+        return nn.LayerNorm(features)
+    if norm == "group":
+        return nn.GroupNorm(math.gcd(8, features), features)
+    if norm == "instance":
+        raise BadInput("norm=instance: a vector has no positions to normalize over. Try norm=layer")
+    return nn.Identity()
+
+
+def power_of_two(size: int, least: int = 8) -> int:
+    """The smallest power of two that is at least ``size`` and ``least``."""
+    return max(least, 1 << max(size - 1, 0).bit_length())
+
+
+def single_image(role: str, ports: tuple[Port, ...]) -> tuple[int, int]:
+    """(channels, size) of the one square power-of-two image among ``ports``; ``BadInput`` otherwise."""
+    if len(ports) != 1 or not ports[0].is_image:
+        raise BadInput(f"this family's {role} takes exactly one image, not {[port.shape for port in ports]}. Try model=mlp")
+    channels, height, width = ports[0].shape
+    if height != width or power_of_two(height) != height:
+        raise BadInput(f"this family makes square images of a power of two from 8, not {height}x{width}. Try dataset.size=32")
+    return channels, height
+
+
+def flat_size(ports: tuple[Port, ...]) -> int:
+    """Numbers in all ``ports`` together."""
+    return sum(math.prod(port.shape) for port in ports)
+
+
+def flatten(inputs: tuple[Tensor, ...]) -> Tensor:
+    """All inputs as one vector a sample: shape (n, numbers)."""
+    return torch.cat([entry.flatten(1) for entry in inputs], 1) if len(inputs) > 1 else inputs[0].flatten(1)

@@ -1,0 +1,102 @@
+"""Fully connected players, for points and for images of any size.
+
+G: z -> [linear, norm, activation] x depth -> linear (-> tanh for images).  D: x -> the same -> linear.
+The generator and discriminator of Goodfellow et al. 2014 in kind; widths and depths of the 2-D experiments of
+Metz et al. 2017 (128 x 2) by default, those of Gulrajani et al. 2017 with width 512, depth 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ganrun.ground.errors import BadInput, suggestion
+from ganrun.ground.registry import register
+from ganrun.ground.spec import Latent, Port, Verdict
+from ganrun.networks.base import Family, check_norm, flat_size, flatten, norm1d, norm_traits
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+}
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Hidden layers: ``depth`` of ``width`` units each."""
+
+    width: int = 128
+    depth: int = 2
+    norm: str = "none"
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        check_norm("norm", self.norm)
+        norm1d(self.norm, 8)  # refuses what vectors cannot have
+        if self.width < 1 or self.depth < 1:
+            raise BadInput(f"width={self.width}, depth={self.depth}: both must be at least 1")
+        if self.activation not in ACTIVATIONS:
+            raise BadInput(f"activation={self.activation}: {suggestion(self.activation, ACTIVATIONS)}")
+
+    def stack(self, inputs: int, *, first_norm: bool) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for index in range(self.depth):
+            layers.append(nn.Linear(inputs if index == 0 else self.width, self.width))
+            layers.append(norm1d(self.norm if index or first_norm else "none", self.width))
+            layers.append(ACTIVATIONS[self.activation](*([0.2] if self.activation == "leaky_relu" else [])))
+        return nn.Sequential(*layers)
+
+
+class Generator(nn.Module):
+    """Latent vectors to samples of ``shape``."""
+
+    def __init__(self, inputs: int, port: Port, layers: Layers) -> None:
+        super().__init__()
+        self.hidden = layers.stack(inputs, first_norm=True)
+        self.output = nn.Linear(layers.width, flat_size((port,)))
+        self.port = port
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        x = self.output(self.hidden(flatten(inputs))).unflatten(1, self.port.shape)
+        return torch.tanh(x) if self.port.is_image else x
+
+
+class Discriminator(nn.Module):
+    """Any inputs to one score; the features are the last hidden layer."""
+
+    def __init__(self, inputs: int, layers: Layers) -> None:
+        super().__init__()
+        self.hidden = layers.stack(inputs, first_norm=False)
+        self.output = nn.Linear(layers.width, 1)
+
+    def forward(self, *inputs: Tensor) -> Verdict:
+        features = self.hidden(flatten(inputs))
+        return Verdict(self.output(features).squeeze(1), features)
+
+
+@register("model", "mlp")
+class MLP(Family):
+    """Fully connected generator and discriminator."""
+
+    def __init__(
+        self,
+        *,
+        latent: int = 64,
+        prior: str = "normal",
+        generator: Layers = Layers(),
+        discriminator: Layers = Layers(activation="leaky_relu"),
+    ) -> None:
+        self.latent = Latent(latent, prior)
+        self.of_generator, self.of_discriminator = generator, discriminator
+        self.traits = norm_traits(discriminator.norm)
+
+    def generator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
+        return Generator(flat_size(inputs), outputs[0], self.of_generator)
+
+    def discriminator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
+        return Discriminator(flat_size(inputs), self.of_discriminator)

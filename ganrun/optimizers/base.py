@@ -1,0 +1,39 @@
+"""One optimizer for each player, with learning rates that follow from the step alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from ganrun.ground import registry
+from ganrun.ground.errors import BadInput
+
+
+def for_player(config: Mapping[str, Any], role: str, parameters: Iterable[Parameter]) -> Optimizer:
+    """The optimizer of the player ``role``: the group's options, overridden by those under the player's own key."""
+    common = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
+    return registry.build("optimizer", {**common, **config.get(role, {})}, list(parameters))
+
+
+def schedule(config: Mapping[str, Any], steps: int) -> Callable[[int], float]:
+    """The factor on every learning rate as a function of the step 0 .. steps - 1.
+
+    ``warmup`` steps rise linearly to 1; from the fraction ``start`` of the run on, the named schedule falls to ``final``.
+    """
+    options = dict(config)
+    name, warmup, start, final = options["name"], options["warmup"], options["start"], options["final"]
+    if warmup < 0 or not 0 <= start < 1 or not 0 <= final <= 1:
+        raise BadInput(
+            f"optimizer.schedule: warmup={warmup}, start={start}, final={final}: warmup must be 0 or more, start in [0, 1), final in [0, 1]"
+        )
+    fall = registry.lookup("schedule", name)
+
+    def factor(step: int) -> float:
+        rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        progress = max(0.0, step / steps - start) / (1 - start)
+        return rise * fall(min(progress, 1.0), final)
+
+    return factor

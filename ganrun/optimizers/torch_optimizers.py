@@ -1,0 +1,65 @@
+"""The optimizers of torch.optim that GANs are trained with, fused where the device allows."""
+
+from __future__ import annotations
+
+from torch.nn import Parameter
+from torch.optim import SGD, Adam, Optimizer, RMSprop
+
+from ganrun.ground.registry import register
+
+
+def _check(lr: float, **others: float) -> None:
+    if lr < 0:
+        raise ValueError(f"lr={lr} must not be negative")
+    for name, value in others.items():
+        if value < 0:
+            raise ValueError(f"{name}={value} must not be negative")
+
+
+@register("optimizer", "adam")
+def adam(
+    parameters: list[Parameter],
+    *,
+    lr: float = 2e-4,
+    betas: list[float] = [0.5, 0.999],
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """Adam (Kingma and Ba 2015) with DCGAN's settings (Radford et al. 2016)."""
+    _check(lr, eps=eps, weight_decay=weight_decay)
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"betas={list(betas)} must be two numbers in [0, 1)")
+    return Adam(parameters, lr=lr, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay, fused=_fused(parameters))
+
+
+@register("optimizer", "rmsprop")
+def rmsprop(
+    parameters: list[Parameter],
+    *,
+    lr: float = 5e-5,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """RMSProp (Hinton 2012) with WGAN's learning rate (Arjovsky et al. 2017)."""
+    _check(lr, eps=eps, momentum=momentum, weight_decay=weight_decay)
+    if not 0 <= alpha < 1:
+        raise ValueError(f"alpha={alpha} must be in [0, 1)")
+    return RMSprop(parameters, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=weight_decay)
+
+
+@register("optimizer", "sgd")
+def sgd(
+    parameters: list[Parameter], *, lr: float = 1e-2, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+) -> Optimizer:
+    """Stochastic gradient descent."""
+    _check(lr, momentum=momentum, weight_decay=weight_decay)
+    if nesterov and momentum == 0:
+        raise ValueError("nesterov=true needs momentum above 0")
+    return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+
+
+def _fused(parameters: list[Parameter]) -> bool:
+    """Whether one kernel can update all parameters: they are floating point on the CPU or on CUDA."""
+    return all(parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point() for parameter in parameters)

@@ -1,0 +1,1 @@
+"""Regularizers and input techniques (group ``regularizer``)."""

@@ -1,0 +1,69 @@
+"""What a regularizer is: terms, hooks on inputs and on players, all optional."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from ganrun.ground.duel import Duel
+from ganrun.ground.errors import BadInput, suggestion
+from ganrun.ground.traits import Rule
+from ganrun.ground.turn import Turn
+
+SIDES = ("discriminator", "generator")
+Players = Mapping[str, nn.Module]
+
+SINGLE_SAMPLE = Rule(
+    "the penalty needs each sample's own gradient, and batch normalization makes every score depend on the whole batch",
+    "model.discriminator.norm=layer",
+)
+
+
+class Regularizer(nn.Module):
+    """A technique beside the loss. It sees duels, turns and the players of a phase, never a game or a role.
+
+    ``sides``: the phases it joins, "discriminator" and/or "generator". ``weight`` multiplies its term; ``every`` counts
+    updates of the phase: the term appears at each ``every``-th and is multiplied by it (lazy regularization,
+    Karras et al. 2020). State is kept in buffers and changes in ``after_step`` only.
+    """
+
+    sides: tuple[str, ...] = ("discriminator",)
+    weight: float = 1.0
+    every: int = 1
+    traits: frozenset[str] = frozenset()
+
+    def prepare(self, players: Players) -> None:
+        """Rewrite players before optimizers, averages and loading exist. ``players``: those trained on its sides."""
+
+    def before(self, duel: Duel, turn: Turn) -> None:
+        """Change inputs or targets of a duel before it is judged."""
+
+    def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor | None:
+        """A scalar to add to the loss, without its weight; None for none."""
+        return None
+
+    def after_step(self, players: Players, duel: Duel, turn: Turn) -> None:
+        """Act on the players, or on its own buffers, after a real update."""
+
+    def due(self, turn: Turn) -> bool:
+        """Whether its term appears in this update."""
+        return turn.update % self.every == 0
+
+
+def check_weight(weight: float, every: int) -> None:
+    """Raise ``ValueError`` unless weight >= 0 and every >= 1."""
+    if weight < 0:
+        raise ValueError(f"weight={weight} must not be negative: it would reward what it should cost")
+    if every < 1:
+        raise ValueError(f"every={every} must be at least 1")
+
+
+def check_sides(sides: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    """The sides as a tuple; ``BadInput`` for an unknown or a missing one."""
+    for side in sides:
+        if side not in SIDES:
+            raise BadInput(f"sides={list(sides)}: {suggestion(side, SIDES)}")
+    if not sides:
+        raise BadInput(f"sides=[]: name at least one of {', '.join(SIDES)}")
+    return tuple(sides)

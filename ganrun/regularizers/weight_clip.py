@@ -1,0 +1,33 @@
+"""After each update of the critic: w <- min(max(w, -c), c) for every parameter.  Arjovsky, Chintala and Bottou 2017.
+
+Biases and normalization scales are clipped too, as in the authors' code. Bounds the Lipschitz constant by some K that
+depends on the network, so the critic's loss estimates K W1, not W1.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ganrun.ground.duel import Duel
+from ganrun.ground.registry import register
+from ganrun.ground.turn import Turn
+from ganrun.regularizers.base import Players, Regularizer
+
+
+@register("regularizer", "weight_clip")
+class WeightClip(Regularizer):
+    """Keep every weight of the critic in [-clip, clip]."""
+
+    traits = frozenset({"lipschitz"})
+
+    def __init__(self, *, clip: float = 0.01) -> None:
+        super().__init__()
+        if clip <= 0:
+            raise ValueError(f"clip={clip} must be positive")
+        self.clip = clip
+
+    @torch.no_grad()
+    def after_step(self, players: Players, duel: Duel, turn: Turn) -> None:
+        for player in players.values():
+            torch._foreach_clamp_min_(parameters := list(player.parameters()), -self.clip)
+            torch._foreach_clamp_max_(parameters, self.clip)
