@@ -1,0 +1,570 @@
+"""A folder of images: rules of decoding, hostile files, labels, splits, content digests, and streaming that equals memory."""
+
+import os
+import struct
+import threading
+import zlib
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ganrun.data import decode, streamed
+from ganrun.data.base import Images, to_pixels
+from ganrun.data.decode import Rule, Unreadable
+from ganrun.data.streamed import StreamedImages
+from ganrun.ground import content
+from ganrun.ground.errors import BadInput
+from ganrun.ground.registry import build
+
+
+def make(root, **options):
+    return build("dataset", {"name": "folder", "root": str(root), **options})
+
+
+def picture(seed=0, height=8, width=8, channels=3):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def save(path, array=None, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = array if isinstance(array, Image.Image) else Image.fromarray((picture() if array is None else array).squeeze())
+    image.save(path, **options)
+    return path
+
+
+def fill(root, count=6, folders=("",), size=8):
+    """``count`` PNG images in each sub-folder, all different: {relative name: pixels}."""
+    made = {}
+    for place, folder in enumerate(folders):
+        for number in range(count):
+            name = f"{folder}/{number}.png" if folder else f"{number}.png"
+            made[name] = picture(100 * place + number, size, size)
+            save(root / name, made[name])
+    return made
+
+
+def decoded(path, size=8, resize="crop", channels=3):
+    return decode.decode(str(path), Rule(size, resize, channels))
+
+
+def png_header(width, height):
+    """A PNG that declares a size and holds no pixel at all."""
+    head, body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), b"IDAT" + zlib.compress(b"")
+    chunks = (struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in (head, body))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def bmp_header(width, height):
+    """A BMP that declares a size and holds no pixel at all."""
+    return b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+# What is read
+
+
+def test_images_come_in_the_order_of_their_names_with_every_pixel(tmp_path):
+    made = fill(tmp_path, 5) | fill(tmp_path, 2, ("1deep/er", "3"))
+    data = make(tmp_path, size=8)
+    assert isinstance(data, Images)
+    assert np.array_equal(data.pixels.numpy(), np.stack([made[name] for name in sorted(made)]))
+    assert data.spec.shape == (3, 8, 8)
+    assert data.labels is None
+    assert data.held_out() is None
+    assert data.traits == {"dataset.image"}
+    assert "crop to 8x8, Lanczos" in data.notes
+
+
+@pytest.mark.parametrize(("suffix", "options"), [("bmp", {}), ("webp", {"lossless": True}), ("png", {})])
+def test_each_lossless_format_gives_its_pixels(tmp_path, suffix, options):
+    path = save(tmp_path / f"a.{suffix}", **options)
+    assert np.array_equal(decoded(path).pixels, picture())
+
+
+def test_jpeg_is_read_and_a_far_too_large_one_is_scaled_without_shifting(tmp_path):
+    ramp = np.linspace(0, 255, 640).astype(np.uint8)[None, :, None].repeat(640, 0).repeat(3, 2)
+    small = decoded(save(tmp_path / "a.jpeg", ramp, quality=95), size=16).pixels
+    expected = ramp.reshape(16, 40, 16, 40, 3).mean((1, 3))
+    assert np.abs(small.astype(float) - expected)[:, 1:-1].max() < 3
+    blocks = picture(0, 16, 16, 1).repeat(40, 0).repeat(40, 1)
+    path = save(tmp_path / "b.jpeg", blocks, quality=95)
+    whole = np.asarray(Image.open(path).resize((16, 16), Image.Resampling.LANCZOS)).astype(int)
+    assert np.abs(decoded(path, size=16, channels=1).pixels[..., 0] - whole).max() < 12  # the decoder keeps twice the size
+
+
+def test_crop_takes_the_centre_pad_centres_on_black_and_stretch_takes_all(tmp_path):
+    wide = np.zeros((8, 16, 3), dtype=np.uint8)
+    wide[:, :4], wide[:, 4:12], wide[:, 12:] = (255, 0, 0), picture(), (0, 0, 255)
+    path = save(tmp_path / "wide.png", wide)
+    assert np.array_equal(decoded(path).pixels, picture())
+    padded = decoded(path, size=16, resize="pad").pixels
+    assert np.array_equal(padded[4:12], wide)
+    assert padded[:4].max() == padded[12:].max() == 0
+    wide[:, 4:12] = (0, 255, 0)
+    stretched = decoded(save(tmp_path / "flat.png", wide), resize="stretch").pixels
+    assert stretched.argmax(2).tolist() == [[0, 0, 1, 1, 1, 1, 2, 2]] * 8
+
+
+def test_resizing_is_antialiased_lanczos(tmp_path):
+    stripes = np.zeros((64, 64, 1), dtype=np.uint8)
+    stripes[:, ::4] = 200
+    small = decoded(save(tmp_path / "a.png", stripes), size=16, channels=1).pixels
+    assert np.abs(small[2:-2, 2:-2].astype(int) - 50).max() <= 6
+    noise = Image.fromarray(picture(3, 20, 20))
+    expected = np.asarray(noise.resize((8, 8), Image.Resampling.LANCZOS))
+    assert np.array_equal(decoded(save(tmp_path / "b.png", noise)).pixels, expected)
+
+
+def test_a_very_long_image_makes_no_huge_intermediate(tmp_path):
+    long = np.zeros((1, 60000, 1), dtype=np.uint8)
+    path = save(tmp_path / "long.png", long)
+    for resize in ("crop", "pad", "stretch"):
+        assert decoded(path, size=64, resize=resize).pixels.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, tag):
+    """Each tag's meaning, by its definition: where row 0 and column 0 of the stored image lie on the true one."""
+    upright = np.zeros((8, 8, 3), dtype=np.uint8)
+    upright[0, 1:7], upright[1:7, 0] = (255, 0, 0), (0, 255, 0)
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: upright.transpose(1, 0, 2)[::-1, ::-1],
+        8: np.rot90(upright, -1),
+    }[tag]
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    result = decoded(save(tmp_path / "a.png", np.ascontiguousarray(stored), exif=exif))
+    assert np.array_equal(result.pixels, upright)
+    assert result.remarks == (() if tag == 1 else ("turned as EXIF says",))
+
+
+def test_a_broken_exif_block_does_not_cost_the_image(tmp_path):
+    path = save(tmp_path / "a.png", exif=b"Exif\0\0garbage")
+    assert np.array_equal(decoded(path).pixels, picture())
+
+
+# Modes
+
+
+def test_transparency_is_composited_on_black(tmp_path):
+    rgba = np.concatenate((np.full((8, 8, 3), 200, dtype=np.uint8), np.full((8, 8, 1), 255, dtype=np.uint8)), 2)
+    rgba[:, :4, 3] = 0
+    rgba[0, 7, 3] = 128
+    result = decoded(save(tmp_path / "a.png", rgba))
+    assert (result.pixels[:, :4] == 0).all()
+    assert (result.pixels[1:, 4:] == 200).all()
+    assert result.pixels[0, 7, 0] in (100, 101)
+    assert result.remarks == ("transparent, composited on black",)
+    grey = Image.fromarray(rgba).convert("LA")
+    assert np.array_equal(decoded(save(tmp_path / "la.png", grey)).pixels, result.pixels)
+    opaque = decoded(save(tmp_path / "opaque.png", Image.fromarray(picture()).convert("RGBA")))
+    assert opaque.remarks == ()
+    assert np.array_equal(opaque.pixels, picture())
+
+
+def test_a_palette_gives_its_colours_and_its_transparency(tmp_path):
+    palette = Image.new("P", (8, 8))
+    palette.putpalette([10, 20, 30, 200, 100, 50])
+    palette.paste(1, (0, 0, 8, 4))
+    pixels = decoded(save(tmp_path / "p.png", palette)).pixels
+    assert (pixels[:4] == (200, 100, 50)).all()
+    assert (pixels[4:] == (10, 20, 30)).all()
+    clear = decoded(save(tmp_path / "t.png", palette, transparency=1)).pixels
+    assert (clear[:4] == 0).all()
+    assert (clear[4:] == (10, 20, 30)).all()
+
+
+def test_sixteen_bit_grey_is_scaled_by_its_full_range(tmp_path):
+    values = np.zeros((8, 8), dtype=np.uint16)
+    values[0, :6] = (0, 257, 65535, 128, 129, 255)
+    result = decoded(save(tmp_path / "a.png", values), channels=1)
+    assert result.pixels[0, :6, 0].tolist() == [0, 1, 255, 0, 1, 1]
+    assert result.remarks == ("16-bit grey scaled by 1/257",)
+
+
+def test_bilevel_and_cmyk_and_grey_are_converted(tmp_path):
+    bilevel = decoded(save(tmp_path / "a.png", Image.fromarray(picture(channels=1)[..., 0] > 128)), channels=1).pixels
+    assert np.array_equal(bilevel[..., 0], np.where(picture(channels=1)[..., 0] > 128, 255, 0))
+    cmyk = decoded(save(tmp_path / "c.jpg", Image.new("CMYK", (8, 8), (255, 0, 0, 0)), quality=95))
+    assert np.abs(cmyk.pixels.astype(int) - (0, 255, 255)).max() < 4
+    assert cmyk.remarks == ("CMYK converted to RGB",)
+    grey = decoded(save(tmp_path / "g.png"), channels=1).pixels[..., 0]
+    assert np.abs(grey - picture() @ np.array([0.299, 0.587, 0.114])).max() < 1
+    colour = decoded(save(tmp_path / "l.png", picture(channels=1))).pixels
+    assert np.array_equal(colour, picture(channels=1).repeat(3, 2))
+
+
+@pytest.mark.parametrize("mode", ["F", "LAB", "HSV", "YCbCr"])
+def test_modes_without_a_rule_are_refused(mode):
+    with pytest.raises(Unreadable, match=f"mode {mode} "):
+        decode.to_mode(Image.new(mode, (2, 2)), "RGB")
+
+
+def test_thirty_two_bit_pixels_are_refused():
+    with pytest.raises(Unreadable, match="32-bit"):
+        decode.to_mode(Image.fromarray(np.full((2, 2), 70000, dtype=np.int32)), "L")
+
+
+def test_an_animation_gives_its_first_frame(tmp_path):
+    frames = [Image.fromarray(picture(seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    result = decoded(tmp_path / "a.png")
+    assert np.array_equal(result.pixels, picture(0))
+    assert result.remarks == ("animated, first frame taken",)
+
+
+# Hostile and broken files
+
+
+@pytest.mark.timeout(30)
+def test_a_named_pipe_is_named_and_never_opened(tmp_path):
+    fill(tmp_path)
+    os.mkfifo(tmp_path / "fifo.png")
+    with pytest.raises(BadInput, match=r"1 unreadable file: fifo\.png \(a named pipe \(FIFO\)\)"):
+        make(tmp_path, size=8)
+    assert len(make(tmp_path, size=8, on_error="skip")) == 6
+    with pytest.raises(Unreadable, match="FIFO"):
+        decoded(tmp_path / "fifo.png")
+
+
+@pytest.mark.parametrize(("width", "height"), [(11000, 11000), (30000, 30000), (8001, 8000)])
+@pytest.mark.parametrize("kind", [png_header, bmp_header])
+def test_an_image_bomb_is_refused_from_its_header(tmp_path, width, height, kind):
+    fill(tmp_path)
+    (tmp_path / "bomb.png").write_bytes(kind(width, height))  # to decode it would fail otherwise: it has no pixels
+    with pytest.raises(BadInput, match=r"bomb\.png \(.*more than 64 megapixels\)"):
+        make(tmp_path, size=8)
+
+
+def test_exactly_64_megapixels_pass_the_header_check(tmp_path):
+    (tmp_path / "large.png").write_bytes(png_header(8000, 8000))
+    with pytest.raises(Unreadable) as caught:
+        decoded(tmp_path / "large.png")
+    assert "megapixels" not in str(caught.value)
+
+
+BROKEN = {
+    "empty.png": b"",
+    "text.png": b"this is no image",
+    "header.png": png_header(8, 8),
+    "truncated.jpg": None,
+    "other.png": b"GIF89a\x01\x00\x01\x00\x00\x00\x00;",
+    "animation.gif": b"GIF89a\x01\x00\x01\x00\x00\x00\x00;",
+    "scan.tiff": b"II*\0",
+}
+
+
+def write_broken(root):
+    for name, data in BROKEN.items():
+        (root / name).write_bytes(data or b"")
+    whole = save(root / "truncated.jpg", picture(0, 64, 64), quality=95).read_bytes()
+    (root / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    os.symlink(root / "nowhere", root / "dangling.png")
+
+
+def test_all_unreadable_files_are_named_at_once_and_can_be_left_out(tmp_path):
+    made = fill(tmp_path)
+    write_broken(tmp_path)
+    with pytest.raises(BadInput) as caught:
+        make(tmp_path, size=8)
+    said = str(caught.value)
+    assert "8 unreadable files" in said
+    assert all(name in said for name in (*BROKEN, "dangling.png"))
+    assert "dataset.on_error=skip" in said
+    data = make(tmp_path, size=8, on_error="skip")
+    assert np.array_equal(data.pixels.numpy(), np.stack([made[name] for name in sorted(made)]))
+    assert any("left out: 8 unreadable files" in note and "truncated.jpg" in note for note in data.notes)
+
+
+def test_the_first_twenty_unreadable_files_are_named_and_the_rest_counted(tmp_path):
+    fill(tmp_path)
+    for number in range(23):
+        (tmp_path / f"bad{number:02d}.png").write_bytes(b"")
+    with pytest.raises(BadInput, match=r"23 unreadable files: bad00\.png .*bad19\.png .* and 3 more") as caught:
+        make(tmp_path, size=8)
+    assert "bad20" not in str(caught.value)
+
+
+def test_files_that_are_no_images_are_counted_and_hidden_ones_are_not_seen(tmp_path):
+    fill(tmp_path)
+    (tmp_path / "list.csv").write_text("x")
+    (tmp_path / "README").write_text("x")
+    (tmp_path / ".DS_Store").write_text("x")
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden" / "a.png").write_text("x")
+    data = make(tmp_path, size=8)
+    assert len(data) == 6
+    assert "2 files are not images by their suffix: csv 1, no suffix 1" in data.notes
+
+
+def test_links_to_files_are_followed_and_links_to_folders_are_named(tmp_path):
+    made = fill(tmp_path / "real", 3)
+    fill(tmp_path / "set", 2)
+    os.symlink(tmp_path / "real" / "2.png", tmp_path / "set" / "linked.png")
+    data = make(tmp_path / "set", size=8)
+    assert np.array_equal(data.pixels[-1].numpy(), made["2.png"])
+    os.symlink(tmp_path / "set", tmp_path / "set" / "loop")
+    with pytest.raises(BadInput, match=r"loop \(a link to a folder"):
+        make(tmp_path / "set", size=8)
+
+
+def test_an_empty_folder_and_a_single_image_are_refused_with_the_numbers(tmp_path):
+    with pytest.raises(BadInput, match="no images, no files at all"):
+        make(tmp_path)
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(BadInput, match="no images, 1 files of other kinds"):
+        make(tmp_path)
+    save(tmp_path / "only.png")
+    with pytest.raises(BadInput, match="1 image to train on, at least 2 are needed"):
+        make(tmp_path)
+    save(tmp_path / "second.png")
+    assert len(make(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"root": None}, r"needs dataset\.root=DIR"),
+        ({"root": "/no/such/place"}, r"dataset\.root=/no/such/place: there is no such folder"),
+        ({"root": __file__}, "it is a file"),
+        ({"root": ["a"]}, "no such folder"),
+        ({"resize": "corp"}, r"dataset\.resize=corp: Did you mean 'crop'"),
+        ({"labels": "folder"}, "Did you mean 'folders'"),
+        ({"on_error": "ignore"}, r"dataset\.on_error=ignore"),
+        ({"channels": 4}, r"dataset\.channels=4"),
+        ({"held_out": 1.0}, r"dataset\.held_out=1\.0"),
+        ({"size": 0}, r"dataset\.size=0"),
+        ({"memory_gib": -1.0}, r"dataset\.memory_gib=-1\.0"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_by_name(tmp_path, options, said):
+    fill(tmp_path)
+    with pytest.raises(BadInput, match=said):
+        build("dataset", {"name": "folder", "root": str(tmp_path), **options})
+
+
+# Labels and splits
+
+
+def test_labels_come_from_first_level_folders_and_classes_are_counted(tmp_path):
+    fill(tmp_path, 2, ("cat", "dog/small", "dog/large"))
+    data = make(tmp_path, size=8)
+    assert data.class_names == ("cat", "dog")
+    assert data.labels.tolist() == [0, 0, 1, 1, 1, 1]
+    assert data.spec.classes == 2
+    assert "6 images in 2 classes, 2 to 4 each: cat 2, dog 4" in data.notes
+    assert make(tmp_path, size=8, labels="none").labels is None
+    assert make(tmp_path, size=8, labels="folders").labels.tolist() == data.labels.tolist()
+
+
+@pytest.mark.parametrize("folders", [("cat", "dog", ""), ("cat",)])
+def test_without_two_folders_that_hold_all_images_there_are_no_labels(tmp_path, folders):
+    fill(tmp_path, 2, folders)
+    data = make(tmp_path, size=8)
+    assert data.labels is None
+    assert any(note.startswith("no labels") for note in data.notes)
+    with pytest.raises(BadInput, match=r"dataset\.labels=folders"):
+        make(tmp_path, size=8, labels="folders")
+
+
+def test_a_class_without_images_is_refused_with_the_counts(tmp_path):
+    fill(tmp_path, 3, ("cat", "dog"))
+    (tmp_path / "emu").mkdir()
+    with pytest.raises(BadInput, match=r"no images to train on in emu .*cat 3, dog 3, emu 0"):
+        make(tmp_path, size=8)
+    assert len(make(tmp_path, size=8, labels="none")) == 6
+
+
+def test_a_class_whose_images_are_all_unreadable_is_refused_too(tmp_path):
+    fill(tmp_path, 3, ("cat", "dog"))
+    (tmp_path / "emu").mkdir()
+    (tmp_path / "emu" / "bad.png").write_bytes(b"")
+    with pytest.raises(BadInput, match="no images to train on in emu"):
+        make(tmp_path, size=8, on_error="skip")
+
+
+def rows(data):
+    return {bytes(row) for row in data.pixels.numpy()}
+
+
+def test_the_held_out_share_follows_names_so_that_a_new_file_moves_no_other(tmp_path):
+    fill(tmp_path, 100, ("a", "b"), size=4)
+    before = make(tmp_path, size=4, held_out=0.2)
+    assert 20 <= len(before.held_out()) <= 60
+    assert len(before) + len(before.held_out()) == 200
+    assert before.held_out().spec.classes == 2
+    save(tmp_path / "a" / "new.png", picture(999, 4, 4))
+    after = make(tmp_path, size=4, held_out=0.2)
+    assert rows(before) <= rows(after)
+    assert rows(before.held_out()) <= rows(after.held_out())
+    more = make(tmp_path, size=4, held_out=0.3)
+    assert rows(after.held_out()) < rows(more.held_out())
+
+
+def test_a_held_out_share_that_leaves_too_few_images_is_refused(tmp_path):
+    fill(tmp_path, 4)
+    with pytest.raises(BadInput, match="held out, at least 2 are needed"):
+        make(tmp_path, size=8, held_out=0.001)
+    with pytest.raises(BadInput, match="to train on, at least 2 are needed"):
+        make(tmp_path, size=8, held_out=0.999)
+
+
+# Content
+
+
+def test_the_fingerprint_follows_pixels_and_not_the_path(tmp_path):
+    for place in ("one", "two", "three"):
+        fill(tmp_path / place)
+    assert make(tmp_path / "one", size=8).fingerprint() == make(tmp_path / "two", size=8).fingerprint()
+    changed = picture(3)
+    changed[0, 0, 0] ^= 1
+    save(tmp_path / "three" / "3.png", changed)
+    assert make(tmp_path / "three", size=8).fingerprint() != make(tmp_path / "one", size=8).fingerprint()
+    assert make(tmp_path / "one", size=16).fingerprint() != make(tmp_path / "one", size=8).fingerprint()
+
+
+def test_the_content_digest_follows_names_and_sizes_and_nothing_else(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "elsewhere" / "two"
+    for place in (one, two):
+        (place / "sub").mkdir(parents=True)
+        (place / "a.png").write_bytes(b"12")
+        (place / "sub" / "b.png").write_bytes(b"345")
+    first = content.digest(one)
+    assert len(first) == 64
+    assert content.digest(two) == first
+    assert content.digest(str(two) + os.sep) == first
+    (two / ".hidden").write_text("x")
+    os.mkfifo(two / "pipe")
+    os.symlink(one, two / "link")
+    assert content.digest(two) == first
+    (two / "a.png").write_bytes(b"21")
+    assert content.digest(two) == first
+    (two / "a.png").write_bytes(b"123")
+    larger = content.digest(two)
+    (two / "a.png").write_bytes(b"12")
+    (two / "a.png").rename(two / "c.png")
+    renamed = content.digest(two)
+    (two / "c.png").rename(two / "sub" / "a.png")
+    moved = content.digest(two)
+    (two / "sub" / "b.png").unlink()
+    fewer = content.digest(two)
+    assert len({first, larger, renamed, moved, fewer}) == 5
+    assert content.digest(None) is None
+    assert content.digest(tmp_path / "nowhere") == "missing"
+    assert content.digest(one / "a.png") == "missing"
+
+
+def test_neighbouring_names_and_sizes_cannot_be_confused(tmp_path):
+    for place, files in (("one", {"a": 12, "b": 3}), ("two", {"a1": 2, "b": 3})):
+        (tmp_path / place).mkdir()
+        for name, size in files.items():
+            (tmp_path / place / name).write_bytes(b"x" * size)
+    assert content.digest(tmp_path / "one") != content.digest(tmp_path / "two")
+
+
+def test_files_that_changed_since_the_run_began_are_refused(tmp_path):
+    fill(tmp_path)
+    digest = content.digest(tmp_path)
+    assert len(make(tmp_path, size=8, content=digest)) == 6
+    save(tmp_path / "new.png")
+    with pytest.raises(BadInput, match="files changed since"):
+        make(tmp_path, size=8, content=digest)
+    assert len(make(tmp_path, size=8, content=content.digest(tmp_path))) == 7
+
+
+# Streaming
+
+
+@pytest.fixture
+def both(tmp_path):
+    """The same folder in memory and streamed, with an unreadable file, labels and a held-out part."""
+    for number, mode in enumerate(("RGB", "L", "P", "RGBA")):
+        for seed in range(6):
+            image = Image.fromarray(picture(10 * number + seed, 9 + seed, 12)).convert(mode)
+            save(tmp_path / "ab"[seed % 2] / f"{mode}{seed}.png", image)
+    (tmp_path / "a" / "bad.png").write_bytes(b"")
+    options = {"size": 8, "held_out": 0.3, "on_error": "skip"}
+    return make(tmp_path, **options), make(tmp_path, **options, memory_gib=0.0), tmp_path
+
+
+def same_batch(one, other, indices):
+    one, other = one.batch(indices), other.batch(indices)
+    assert torch.equal(one.x, other.x)
+    assert one.x.stride() == other.x.stride()
+    assert torch.equal(one.y, other.y)
+
+
+def test_streaming_gives_what_memory_gives_bit_for_bit(both):
+    memory, stream, _ = both
+    assert isinstance(memory, Images)
+    assert isinstance(stream, StreamedImages)
+    assert "streamed from disk" in stream.notes
+    assert set(stream.notes) - {"streamed from disk"} == set(memory.notes)
+    for one, other in ((memory, stream), (memory.held_out(), stream.held_out()), (memory.fitted(16), stream.fitted(16))):
+        assert len(one) == len(other)
+        assert one.spec == other.spec
+        assert one.class_names == other.class_names
+        same_batch(one, other, torch.arange(len(one)).flip(0))
+        assert one.fingerprint() == other.fingerprint()
+    assert memory.fitted(16).fingerprint() != memory.fingerprint()
+    assert memory.fitted(11).held_out().fingerprint() == stream.fitted(11).held_out().fingerprint()
+    assert stream.fitted(16).notes[-1] == "padded with black from 8x8 to 16x16"
+    assert stream.batch(torch.tensor([0])).x.is_contiguous(memory_format=torch.channels_last)
+    with pytest.raises(BadInput, match="never cut"):
+        stream.fitted(4)
+
+
+def test_what_was_expected_is_not_decoded_again(both, monkeypatch):
+    memory, stream, _ = both
+    counts, lock = Counter(), threading.Lock()
+    real = decode.decode
+
+    def counting(path, rule):
+        with lock:
+            counts[path] += 1
+        return real(path, rule)
+
+    monkeypatch.setattr(streamed, "decode", counting)
+    stream.expect(torch.tensor([3, 1, 2]))
+    same_batch(memory, stream, torch.tensor([3, 1]))
+    stream.expect(torch.tensor([0, 2]))
+    same_batch(memory, stream, torch.tensor([2, 0]))
+    assert sorted(counts.values()) == [1, 1, 1, 1]
+    for start in range(8):  # expectations that nobody comes for are dropped
+        stream.expect(torch.tensor([start]))
+    assert sum(len(expected) for expected in stream._expected) <= 2
+    same_batch(memory, stream, torch.tensor([5, 5, 7]))
+
+
+def test_a_file_that_vanishes_while_streaming_is_named(both):
+    _, stream, root = both
+    os.unlink(stream.paths[1])
+    stream.expect(torch.tensor([1]))
+    with pytest.raises(BadInput, match=os.path.basename(stream.paths[1])):
+        stream.batch(torch.tensor([0, 1]))
+    assert root.exists()
+
+
+def test_only_sets_larger_than_the_limit_stream(tmp_path):
+    fill(tmp_path, 4)
+    size = 4 * 8 * 8 * 3 / 2**30
+    assert isinstance(make(tmp_path, size=8, memory_gib=size), Images)
+    assert isinstance(make(tmp_path, size=8, memory_gib=size * 0.99), StreamedImages)
+
+
+def test_a_grey_folder_has_one_channel(tmp_path):
+    fill(tmp_path)
+    data = make(tmp_path, size=8, channels=1, memory_gib=0.0)
+    assert data.spec.shape == (1, 8, 8)
+    assert (
+        to_pixels(data.batch(torch.tensor([2])).x).tolist()
+        == make(tmp_path, size=8, channels=1).pixels[2:3].permute(0, 3, 1, 2).tolist()
+    )
