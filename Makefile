@@ -1,0 +1,48 @@
+# Everything runs in .venv, which the first target that needs it makes. A second call installs nothing.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help demo test test-all lint format bench clean
+
+help:
+	@echo "make demo      train, score and sample the default experiment on real images"
+	@echo "make test      all fast tests"
+	@echo "make test-all  the long ones too"
+	@echo "make lint      ruff and types"
+	@echo "make bench     ganrun's loop against a plain one"
+	@echo "make clean     remove caches and .venv; run folders stay"
+
+# uv installs faster where it is on the PATH; it does not read pip's own settings, hence the second way
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV_FLAGS) .venv
+	@if command -v uv >/dev/null 2>&1 && uv pip install -q --python $(BIN)/python -e ".[dev]"; then :; \
+	else $(BIN)/python -m pip install -q --disable-pip-version-check -e ".[dev]"; fi
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/ganrun train name=demo evaluation.baselines=true
+	$(BIN)/ganrun sample "$$(ls -td outputs/demo/*-seed0-* | head -n 1)"
+
+test: $(STAMP)
+	$(PYTEST) -n 2
+
+test-all: $(STAMP)
+	$(PYTEST) -n 2 -m "long or not long"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy ganrun
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bench.py
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
