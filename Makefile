@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/ganrun train name=demo evaluation.baselines=true
+	$(BIN)/ganrun train experiment=digits name=demo evaluation.baselines=true
 	$(BIN)/ganrun sample "$$(ls -td outputs/demo/*-seed0-* | head -n 1)"
 
 test: $(STAMP)

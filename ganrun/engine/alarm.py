@@ -8,6 +8,7 @@ from torch import Tensor
 from ganrun.ground.errors import Diverged
 
 NEVER = torch.iinfo(torch.int64).max
+TOGETHER = 64
 
 
 class Alarm:
@@ -15,17 +16,31 @@ class Alarm:
 
     def __init__(self) -> None:
         self._first: dict[tuple[str, ...], Tensor] = {}
+        self._unread: dict[tuple[str, ...], list[tuple[int, Tensor]]] = {}
 
     def watch(self, tick: int, values: dict[str, Tensor]) -> None:
-        """Note, without waiting for the device, which of ``values`` (scalars, by name) are not finite."""
+        """Take note of ``values`` (scalars, by name) without waiting for the device; many are looked at together."""
         names = tuple(values)
-        stacked = torch.stack([value.detach().float() for value in values.values()])
-        bad = torch.where(torch.isfinite(stacked), NEVER, tick)
+        unread = self._unread.setdefault(names, [])
+        unread.append((tick, torch.stack([value.detach().float() for value in values.values()])))
+        if len(unread) == TOGETHER:
+            self._look(names)
+
+    def _look(self, names: tuple[str, ...]) -> None:
+        """Bring ``_first`` up to date, on the device."""
+        unread = self._unread.pop(names, [])
+        if not unread:
+            return
+        rows = torch.stack([row for _, row in unread])
+        ticks = torch.tensor([tick for tick, _ in unread]).to(rows.device, non_blocking=True)
+        bad = torch.where(torch.isfinite(rows), NEVER, ticks[:, None]).amin(0)
         held = self._first.get(names)
         self._first[names] = bad if held is None else torch.minimum(held, bad)
 
     def first(self) -> tuple[int, str] | None:
         """The earliest tick and the name of what broke then; waits for the device."""
+        for names in list(self._unread):
+            self._look(names)
         found = [
             (int(tick), order, name)
             for names, ticks in self._first.items()

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -79,19 +80,19 @@ def save(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
     path = folder / f"step_{step:08d}.pt"
 
     faults.point("before_write")
-    temporary = storage.write_temporary(path, data)
-    faults.point("before_manifest")
+    written = [storage.write_temporary(path, data)]
     try:
-        promise = storage.write_temporary(path.with_suffix(".json"), json.dumps(manifest).encode())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    faults.point("before_commit")
-    with storage.storage_errors(path):
-        os.replace(temporary, path)
-        faults.point("between_renames")
-        os.replace(promise, path.with_suffix(".json"))
-        storage.sync_folder(folder)
+        faults.point("before_manifest")
+        written.append(storage.write_temporary(path.with_suffix(".json"), json.dumps(manifest).encode()))
+        faults.point("before_commit")
+        with storage.storage_errors(path):
+            os.replace(written[0], path)
+            faults.point("between_renames")
+            os.replace(written[1], path.with_suffix(".json"))
+            storage.sync_folder(folder)
+    finally:
+        for temporary in written:
+            temporary.unlink(missing_ok=True)
     faults.point("after_commit")
     prune(folder, keep)
     faults.point("after_save")
@@ -99,28 +100,43 @@ def save(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the ``keep`` newest checkpoints, the manifest of each first."""
+    """Remove all but the ``keep`` newest checkpoints, the manifest of each first, and older data that lost its manifest."""
     faults.point("before_prune")
-    for manifest in manifests(folder)[keep:]:
-        manifest.unlink(missing_ok=True)
-        faults.point("mid_prune")
-        manifest.with_suffix(".pt").unlink(missing_ok=True)
+    promised = _by_step(folder, ".json")
+    with storage.storage_errors(folder):
+        for step in list(promised)[keep:]:
+            promised.pop(step).unlink(missing_ok=True)
+            faults.point("mid_prune")
+        for step, path in _by_step(folder, ".pt").items():
+            if step < max(promised, default=0) and step not in promised:
+                path.unlink(missing_ok=True)
 
 
-def manifests(folder: Path) -> list[Path]:
-    """The manifests in ``folder``, newest first."""
-    found = [path for path in folder.glob("step_*.json") if re.fullmatch(r"step_\d+", path.stem)]
-    return sorted(found, key=lambda path: int(path.stem[5:]), reverse=True)
+def retire(folder: Path, step: int) -> list[Path]:
+    """Rename what was promised for later than ``step`` and proved unusable to ``NAME.unusable``, so that it counts no more."""
+    found = [path for promised, path in _by_step(folder, ".json").items() if promised > step]
+    with storage.storage_errors(folder):
+        for path in found:
+            for file in (path, path.with_suffix(".pt")):
+                if file.exists():
+                    os.replace(file, file.with_name(f"{file.name}.unusable"))
+    return found
+
+
+def _by_step(folder: Path, suffix: str) -> dict[int, Path]:
+    """The files ``step_NUMBER<suffix>`` in ``folder`` by their step, newest first."""
+    found = {int(path.stem[5:]): path for path in folder.glob(f"step_*{suffix}") if re.fullmatch(r"step_\d+", path.stem)}
+    return dict(sorted(found.items(), reverse=True))
 
 
 def read(path: Path) -> dict[str, Any]:
     """The state in one checkpoint file, verified against its manifest; ``NoCheckpoint`` says what is wrong with it."""
+    if not path.with_suffix(".json").is_file():  # opening a named pipe would wait for ever
+        raise NoCheckpoint(f"{path}: has no manifest beside it, so it cannot be trusted")
     try:
         manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         size, wanted, version = manifest["bytes"], manifest["sha256"], manifest["format"]
-    except FileNotFoundError as error:
-        raise NoCheckpoint(f"{path}: has no manifest beside it, so it cannot be trusted") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise NoCheckpoint(f"{path}: its manifest is damaged") from error
     if version != FORMAT:
         raise NoCheckpoint(f"{path}: format {version} is not this version's, {FORMAT}")
@@ -133,6 +149,9 @@ def read(path: Path) -> dict[str, Any]:
     if hashlib.sha256(data).hexdigest() != wanted:
         raise NoCheckpoint(f"{path}: its content does not have the SHA-256 that its manifest says")
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:  # what torch.save writes: nothing packed, so no bomb to unpack
+            if sum(entry.file_size for entry in archive.infolist()) > len(data):
+                raise ValueError("packed")
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the unpickler says of a hostile or foreign file
         raise NoCheckpoint(f"{path}: is not a checkpoint of plain tensors and values, so it was not loaded") from error
@@ -144,23 +163,25 @@ def read(path: Path) -> dict[str, Any]:
 def newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
     """The newest usable state in ``folder``; None where no checkpoint was ever committed.
 
-    A step 0 without a manifest is a first save that was cut short: nothing was trained yet. Each unusable one is said through ``warn``. ``NoCheckpoint`` if there are some and none is usable.
+    A single one without a manifest is a first save that was cut short. Each unusable checkpoint is said through ``warn``.
+    ``NoCheckpoint`` if there are some and none is usable.
     """
-    candidates = sorted({path.with_suffix(".pt") for path in folder.glob("step_*.*") if ".tmp." not in path.name}, reverse=True)
-    if [path.name for path in candidates] == ["step_00000000.pt"] and not candidates[0].with_suffix(".json").exists():
+    promised, written = _by_step(folder, ".json"), _by_step(folder, ".pt")
+    if not promised and len(written) <= 1:
         return None
     reasons = []
-    for path in candidates:
+    for step in sorted({*promised, *written}, reverse=True):
+        path = written.get(step) or promised[step].with_suffix(".pt")
         try:
-            return read(path)
+            state = read(path)
+            if state["step"] != step:
+                raise NoCheckpoint(f"{path}: holds step {state['step']}, not what its name says")
+            return state
         except NoCheckpoint as error:
             reasons.append(str(error))
-            if path.with_suffix(".json").exists() or len(candidates) == 1:
-                warn(f"warning: checkpoint not usable, trying the next older one: {error}")
-    if reasons:
-        raise NoCheckpoint(
-            f"{folder}: none of {len(reasons)} checkpoints is usable, and a run is never started over silently.\n"
-            + "\n".join(reasons)
-            + "\nfresh=true sets the folder aside and starts again"
-        )
-    return None
+            warn(f"warning: checkpoint not usable, trying the next older one: {error}")
+    raise NoCheckpoint(
+        f"{folder}: none of {len(reasons)} checkpoints is usable, and a run is never started over silently.\n"
+        + "\n".join(reasons)
+        + "\nfresh=true sets the folder aside and starts again"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def evaluate(
     dataset: Dataset,
     runtime: Runtime,
     evaluation: Mapping[str, Any],
+    say: Callable[[str], None],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(scores, baselines): ``{name: {"value", "card", ...}}`` and the same for ``{"held_out": ..., "noise": ...}``."""
     from ganrun.engine import scoring  # imports torchmetrics, which takes a second
@@ -32,14 +33,14 @@ def evaluate(
     count = scoring.default_num(evaluation, dataset)
     used = averages if evaluation["average"] else {}
     seed = int(evaluation["seed"])
-    x = sampling.generate(game, count, seed=seed, runtime=runtime, averages=used, labels=labels_like(dataset, game, count, seed))
-    card = {"average": bool(used)}
-    results = scoring.score(metrics, x, dataset, evaluation=evaluation, device=runtime.device)
-    scores = {name: result_row(result, card) for name, result in results.items()}
+    labels = labels_like(dataset, game, count, seed)
+    x = sampling.generate(game, count, seed=seed, runtime=runtime, averages=used, labels=labels)
+    done = {**evaluation, "average": bool(used)}
+    scores = rows_of(scoring.score(metrics, x, dataset, evaluation=done, device=runtime.device, say=say))
     baselines = {}
     if evaluation["baselines"]:
-        found = scoring.baselines(metrics, count, dataset, evaluation=evaluation, device=runtime.device)
-        baselines = {kind: {name: result_row(result, {}) for name, result in row.items()} for kind, row in found.items()}
+        found = scoring.baselines(metrics, dataset, num=count, evaluation=done, device=runtime.device, say=say)
+        baselines = {kind: rows_of(results) for kind, results in found.items()}
     return scores, baselines
 
 
@@ -51,22 +52,25 @@ def labels_like(dataset: Dataset, game: Game, count: int, seed: int) -> Tensor |
     return dataset.batch(places).y
 
 
-def result_row(result: Any, card: Mapping[str, Any]) -> dict[str, Any]:
-    """A result as plain values."""
-    row = {"value": result.value, "card": {**result.card, **card}}
-    if result.missing:
-        row["missing"] = result.missing
-    if result.remarks:
-        row["remarks"] = list(result.remarks)
-    return row
+def rows_of(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Results as plain values, one entry a value: ``{name: {"value", "card"}}``; what is missing says why."""
+    rows: dict[str, Any] = {}
+    for metric, result in results.items():
+        for name, value in result.values.items():
+            rows[name] = {"value": value, "card": result.card}
+            if result.remarks:
+                rows[name]["remarks"] = list(result.remarks)
+        if result.missing:
+            rows[metric] = {"value": None, "missing": result.missing, "card": result.card}
+    return rows
 
 
-def write_scores(folder: RunFolder, step: int, scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> None:
-    """Append an evaluation to scores.jsonl and say its values, and what must be known of them."""
+def write_scores(folder: RunFolder, step: int, scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, Any]:
+    """Append an evaluation to scores.jsonl and say its values, and what must be known of them. Returns the row."""
     row: dict[str, Any] = {"step": step, "scores": scores}
     if baselines:
         row["baselines"] = baselines
-    Rows(folder.scores).append({**row, "time": now()})
+    Rows(folder.scores).append(row := {**row, "time": now()})
     values = "  ".join(f"{name} {entry['value']:.4g}" for name, entry in scores.items() if entry["value"] is not None)
     folder.log(f"scores at step {step}: {values or 'none'}")
     for sentence in dict.fromkeys(
@@ -75,13 +79,15 @@ def write_scores(folder: RunFolder, step: int, scores: Mapping[str, Any], baseli
         for sentence in [*entry.get("remarks", []), *([entry["missing"]] if "missing" in entry else [])]
     ):
         folder.log(f"  note: {sentence}")
+    return row
 
 
-def last_score(scores: Mapping[str, Any]) -> float | None:
-    """What an optimizing sweeper minimises: the first score, its sign turned where higher is better."""
+def to_minimise(scores: Mapping[str, Any], metrics: Mapping[str, Any]) -> float | None:
+    """What an optimizing sweeper minimises: the first score there is, negated where its metric says that higher is better."""
     for entry in scores.values():
         if entry["value"] is not None:
-            return float(entry["value"]) * (-1 if entry.get("higher_is_better") else 1)
+            metric = metrics.get(entry["card"]["metric"])
+            return -float(entry["value"]) if getattr(metric, "higher_is_better", False) else float(entry["value"])
     return None
 
 

@@ -56,6 +56,12 @@ class Trainer:
         self.ticks = sum(phase.repeat for phase in self.phases)
         self._rates = {role: [group["lr"] for group in optimizer.param_groups] for role, optimizer in optimizers.items()}
         self._training: tuple[str, ...] | None = None
+        # walking through modules costs more than a small layer does, so it is done once
+        self._parameters = {role: list(player.parameters()) for role, player in game.players.items()}
+        self._holders = {
+            role: [module for module in player.modules() if next(module.buffers(recurse=False), None) is not None]
+            for role, player in game.players.items()
+        }
 
     @property
     def images(self) -> int:
@@ -64,6 +70,7 @@ class Trainer:
 
     def advance(self) -> None:
         """One step: every phase that is due, then the averages."""
+        self.terms = {}
         factor = self.factor(self.step)
         for role, optimizer in self.optimizers.items():
             for group, rate in zip(optimizer.param_groups, self._rates[role], strict=True):
@@ -84,9 +91,10 @@ class Trainer:
     def _update(self, phase: Phase, repeat: int, slot: int, tick: int, shelf: dict[object, Batch]) -> None:
         """One update of one phase, over all micro-batches."""
         self._open(phase.trains)
-        frozen = [buffer for role, player in self.game.players.items() if role not in phase.trains for buffer in player.buffers()]
+        holders = [module for role, found in self._holders.items() if role not in phase.trains for module in found]
+        frozen = [buffer for module in holders for buffer in module.buffers(recurse=False)]
         kept = [buffer.clone() for buffer in frozen]
-        torch.manual_seed(rng.derive(self.seed, self.step, phase.name, repeat, "default"))
+        self._seed(rng.derive(self.seed, self.step, phase.name, repeat, "default"))
         totals: dict[str, Tensor] = {}
         for index in range(self.accumulate):
             turn = Turn(
@@ -107,14 +115,17 @@ class Trainer:
                 self._expect(slot + 1)
             with self.runtime.autocast():
                 terms = phase.objective(turn)
-            torch.stack(list(terms.values())).sum().div(self.accumulate).backward()
-            for name, term in terms.items():
-                totals[f"{phase.name}/{name}"] = totals.get(f"{phase.name}/{name}", 0) + term.detach() / self.accumulate
+            shares = [term / self.accumulate if self.accumulate > 1 else term for term in terms.values()]
+            (torch.stack(shares).sum() if len(shares) > 1 else shares[0]).backward()
+            for name, share in zip(terms, shares, strict=True):
+                held = totals.get(f"{phase.name}/{name}")
+                totals[f"{phase.name}/{name}"] = share.detach() if held is None else held + share.detach()
         for role in phase.trains:
-            gradients = [entry.grad for entry in self.game.players[role].parameters() if entry.grad is not None]
-            totals[f"{phase.name}/gradient_norm" if role == phase.name else f"{phase.name}/{role}_gradient_norm"] = (
-                torch.nn.utils.get_total_norm(gradients, foreach=self.runtime.device.type != "mps")
-            )
+            name = "gradient_norm" if role == phase.name else f"{role}_gradient_norm"
+            gradients = [entry.grad for entry in self._parameters[role] if entry.grad is not None]
+            if gradients:
+                norms = torch.stack(torch._foreach_norm(gradients))
+                totals[f"{phase.name}/{name}"] = torch.linalg.vector_norm(norms)
         self.alarm.watch(tick, totals)
         self.terms.update(totals)
         for role in phase.trains:
@@ -124,11 +135,19 @@ class Trainer:
         if frozen:
             torch._foreach_copy_(frozen, kept)
 
+    def _seed(self, seed: int) -> None:
+        """Seed torch's default generators: on the CPU its own alone, since torch.manual_seed asks every backend there is."""
+        if self.runtime.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+
     def _open(self, trains: tuple[str, ...]) -> None:
         """Let gradients reach the players of this phase and no other."""
         if trains != self._training:
-            for role, player in self.game.players.items():
-                player.requires_grad_(role in trains)
+            for role, parameters in self._parameters.items():
+                for entry in parameters:
+                    entry.requires_grad_(role in trains)
             self._training = trains
 
     def _expect(self, slot: int) -> None:
@@ -206,7 +225,7 @@ class Moments:
         self.optimizer, self.named = optimizer, dict(player.named_parameters())
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        return {name: dict(self.optimizer.state[entry]) for name, entry in self.named.items() if entry in self.optimizer.state}
+        return {name: dict(held) for name, entry in self.named.items() if (held := self.optimizer.state.get(entry))}
 
     def load_state_dict(self, state: Mapping[str, dict[str, Any]]) -> None:
         places = {name: place for place, name in enumerate(self.named)}
@@ -223,7 +242,8 @@ class Moments:
             twin.grad = torch.zeros_like(twin)
             optimizer = type(self.optimizer)([twin], **self.optimizer.defaults)
             optimizer.step()
-            found[name] = dict(optimizer.state[twin])
+            if held := optimizer.state.get(twin):  # plain SGD has none
+                found[name] = dict(held)
         return found
 
 
@@ -240,7 +260,7 @@ def compare(own: Mapping[str, Any], other: Any, where: str = "") -> list[str]:
         if isinstance(mine, dict):
             found += compare(mine, theirs, f"{here}/")
         elif isinstance(mine, Tensor) and isinstance(theirs, Tensor):
-            if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
+            if mine.shape != theirs.shape or mine.dtype != theirs.dtype or theirs.layout != torch.strided or theirs.is_meta:
                 found.append(f"{here} is {_form(theirs)} where {_form(mine)} is needed")
         elif type(mine) is not type(theirs):
             found.append(f"{here} is a {type(theirs).__name__} where a {type(mine).__name__} is needed")
@@ -248,7 +268,8 @@ def compare(own: Mapping[str, Any], other: Any, where: str = "") -> list[str]:
 
 
 def _form(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+    kind = "" if tensor.layout == torch.strided and not tensor.is_meta else "not plain, "
+    return f"{kind}{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+if not console.is_terminal:
+    console = Console(stderr=True, highlight=False, soft_wrap=True, width=160)  # logs need no narrow page
 
 
 class Display:
@@ -76,9 +78,11 @@ def scores_table(scores: Mapping[str, Mapping[str, Any]], baselines: Mapping[str
     return table
 
 
-def show_panel(title: str, *lines: object) -> None:
-    """The closing panel."""
-    body = Table.grid()
-    for line in lines:
-        body.add_row(line)
-    console.print(Panel(body, title=title, expand=False))
+def show_panel(title: str, facts: Mapping[str, object], table: Table | None = None) -> None:
+    """The closing panel: labelled lines, then a table."""
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(no_wrap=True)
+    lines.add_column(overflow="fold")
+    for label, fact in facts.items():
+        lines.add_row(label, str(fact))
+    console.print(Panel(Group(lines, *(["", table] if table else [])), title=title, expand=False))

@@ -7,6 +7,8 @@ a resumed run drops the rows after its checkpoint and writes them again.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import subprocess
 import time
 from collections.abc import Mapping
@@ -23,7 +25,7 @@ from ganrun.engine import assemble, checkpoint, pictures, sampling
 from ganrun.engine import evaluate as scoring
 from ganrun.engine.progress import Display, console, scores_table, show_panel
 from ganrun.ground import signals, storage
-from ganrun.ground.errors import BadInput, GanrunError, NoCheckpoint, Stopped
+from ganrun.ground.errors import BadInput, Diverged, GanrunError, NoCheckpoint, Stopped
 from ganrun.ground.record import Rows, RunFolder, now, set_aside
 from ganrun.ground.runtime import Runtime, environment, peak_memory_mib, resolve
 
@@ -33,20 +35,22 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
 
     Returns the score for a sweeper to minimise. Raises the errors of ``ganrun.ground.errors``.
     """
+    check_numbers(config)
     display = Display(int(config["steps"]), quiet=sweep)
-    if config["fresh"] and (path / "config.yaml").exists():
-        display.say(f"fresh=true: the folder that was there is now {set_aside(path)}")
     folder = RunFolder(path, display.say)
     parts = assemble.build(config)
     runtime = resolve(config["device"])
     dataset = assemble.load_data(config, parts.family)
     assemble.verify(parts, dataset)
+    if config["fresh"] and path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
+        display.say(f"fresh=true: the folder that was there is now {set_aside(path)}")
     folder.open()
     try:
         return Run(config, folder, display, parts, runtime, dataset, sweep=sweep).go(overrides)
     except GanrunError as error:
-        folder.log(f"stopped: {error}") if not isinstance(error, Stopped) else folder.log(str(error))
-        folder.note(status=type(error).__name__.lower(), ended=now())
+        with contextlib.suppress(GanrunError):  # a full disk takes no note of itself
+            folder.log(f"stopped: {error}") if not isinstance(error, Stopped) else folder.log(str(error))
+            folder.note(status=type(error).__name__.lower(), ended=now())
         raise
     finally:
         display.stop()
@@ -70,7 +74,7 @@ class Run:
         self.config, self.folder, self.display, self.sweep = config, folder, display, sweep
         self.parts, self.runtime, self.dataset = parts, runtime, dataset
         self.steps, self.every = int(config["steps"]), {key: int(value) for key, value in config["every"].items()}
-        self.metrics, self.scores = Rows(folder.metrics), Rows(folder.scores)
+        self.metrics, self.scores = Rows(folder.metrics), Rows(folder.scores, holds="scores")
         self.started = time.monotonic()
         self.spent = 0.0
 
@@ -92,9 +96,9 @@ class Run:
         """Write what the run is, once, and say what it works on."""
         folder, facts = self.folder, self.folder.facts()
         if not folder.config.exists():
-            plain = yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
-            storage.write(folder.config, plain)
+            plain = yaml.dump(json.loads(json.dumps(self.config)), Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True)
             storage.write(folder.overrides, "".join(f"{entry}\n" for entry in overrides))
+            storage.write(folder.config, plain)  # last: it says that both are there
         present = {"ganrun": ganrun.__version__, "commit": commit(), **environment(self.runtime)}
         held = facts.get("environment", present)
         changed = [f"{key}: {held.get(key)} before, {present[key]} now" for key in present if held.get(key) != present[key]]
@@ -103,7 +107,7 @@ class Run:
             "class_names": list(self.dataset.class_names or []),
             **self.dataset.card(),
         }
-        if facts.get("data", data)["fingerprint"] != data["fingerprint"]:
+        if facts.get("data", data).get("fingerprint") != data["fingerprint"]:
             raise BadInput(f"{folder.path}: the data set has changed since this run began; use fork=true or fresh=true")
         for sentence in [*self.dataset.notes, *(f"warning: {entry}" for entry in self.parts.warnings)]:
             folder.log(sentence)
@@ -124,10 +128,10 @@ class Run:
         folder = self.folder
         state = checkpoint.newest(folder.checkpoints, folder.log)
         if state is None:
-            rows = self.metrics.read()
-            if rows:
+            reached = max([folder.facts().get("step", 0), *(row["step"] for row in self.metrics.read())])
+            if reached:
                 raise NoCheckpoint(
-                    f"{folder.path}: its checkpoints are gone, though it had reached step {rows[-1]['step']}. "
+                    f"{folder.path}: its checkpoints are gone, though it had reached step {reached}. "
                     "fresh=true sets the folder aside and starts again"
                 )
             if self.config["fork"] and self.config["resume"]:
@@ -136,12 +140,18 @@ class Run:
                 self.save()
         else:
             self.trainer.load_state_dict(state)
+            try:
+                self.trainer.check_weights()
+            except Diverged as error:
+                raise NoCheckpoint(f"{folder.path}: its newest checkpoint holds NaN or Inf, which is never saved") from error
+            for path in checkpoint.retire(folder.checkpoints, self.trainer.step):
+                folder.log(f"warning: {path.name} and its data are kept as {path.name}.unusable")
             if self.trainer.step:
                 folder.log(f"going on from step {self.trainer.step}")
         if self.trainer.step > self.steps:
             raise BadInput(f"steps={self.steps}: this run is already at step {self.trainer.step}")
-        self.metrics.cut(self.trainer.step)
-        self.scores.cut(self.trainer.step)
+        self.metrics.cut(self.trainer.step, folder.log)
+        self.scores.cut(self.trainer.step, folder.log)
 
     def take_from_parent(self, parent: Path) -> None:
         """A fork: the parent's newest checkpoint, with whatever no longer fits started anew, said and recorded."""
@@ -212,15 +222,16 @@ class Run:
             dataset=self.dataset,
             runtime=self.runtime,
             evaluation=self.config["evaluation"],
+            say=self.folder.log,
         )
-        scoring.write_scores(self.folder, self.trainer.step, scores, baselines)
-        return scores
+        return scoring.write_scores(self.folder, self.trainer.step, scores, baselines)
 
     def save(self) -> None:
         """Commit a checkpoint, unless the state is not finite."""
         self.trainer.check()
         self.trainer.check_weights()
         self.metrics.sync()
+        self.scores.sync()
         checkpoint.save(self.folder.checkpoints, self.trainer.step, self.trainer.state_dict(), int(self.config["keep"]))
         self.folder.note(
             step=self.trainer.step, seconds=round(self.seconds(), 3), peak_memory_mib=round(peak_memory_mib(self.runtime))
@@ -237,7 +248,7 @@ class Run:
         trainer = self.trainer
         self.display.stop()
         row = next((row for row in self.scores.read() if row["step"] == trainer.step), None)
-        scores = row["scores"] if row else self.evaluate() if self.parts.metrics else {}
+        row = row or (self.evaluate() if self.parts.metrics else {})
         self.folder.note(
             status="done",
             ended=now(),
@@ -247,29 +258,42 @@ class Run:
             peak_memory_mib=round(peak_memory_mib(self.runtime)),
         )
         if not self.sweep:
-            self.close(scores)
-        return scoring.last_score(scores)
+            self.close(row)
+        return scoring.to_minimise(row.get("scores", {}), self.parts.metrics)
 
     def already_done(self) -> float | None:
         rows = self.scores.read()
-        scores = rows[-1]["scores"] if rows else {}
+        row = rows[-1] if rows else {}
         self.display.say(f"already done: {self.folder.path}")
         if not self.sweep:
-            self.close(scores)
-        return scoring.last_score(scores)
+            self.close(row)
+        return scoring.to_minimise(row.get("scores", {}), self.parts.metrics)
 
-    def close(self, scores: Mapping[str, Any]) -> None:
+    def close(self, row: Mapping[str, Any]) -> None:
         path = self.folder.path
         step = f"step_{self.trainer.step:08d}"
         show_panel(
             "done",
-            f"run folder  {path}",
-            f"samples     {path / 'samples' / f'{step}.png'}",
-            f"checkpoint  {path / 'checkpoints' / f'{step}.pt'}",
-            f"scores      {path / 'scores.jsonl'}",
-            scores_table(scores, {}) if scores else "",
-            f"next        ganrun sample {path}",
+            {
+                "run folder": path,
+                "samples": path / "samples" / f"{step}.png",
+                "checkpoint": path / "checkpoints" / f"{step}.pt",
+                **({"scores": self.folder.scores} if row else {}),
+                "next": f"ganrun sample {path}",
+            },
+            scores_table(row["scores"], row.get("baselines", {})) if row else None,
         )
+
+
+def check_numbers(config: Mapping[str, Any]) -> None:
+    """Raise ``BadInput`` for numbers of steps and checkpoints that cannot be."""
+    if int(config["steps"]) < 0:
+        raise BadInput(f"steps={config['steps']}: must not be negative")
+    if int(config["keep"]) < 1:
+        raise BadInput(f"keep={config['keep']}: at least the newest checkpoint is kept")
+    for name, interval in config["every"].items():
+        if int(interval) < 0:
+            raise BadInput(f"every.{name}={interval}: must not be negative; 0 means only at the end")
 
 
 def _due(step: int, interval: int) -> bool:
@@ -304,8 +328,7 @@ def evaluate(target: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     assemble.verify(parts, dataset)
     trained = sampling.Trained(target, config)
     folder = RunFolder(path, lambda line: console.print(line, markup=False))
-    held = folder.facts()["data"]["fingerprint"]
-    if held != dataset.fingerprint():
+    if folder.facts().get("data", {}).get("fingerprint") != dataset.fingerprint():
         folder.log("warning: the data set is not the one that this run was trained on")
     scores, baselines = scoring.evaluate(
         metrics=parts.metrics,
@@ -314,9 +337,10 @@ def evaluate(target: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         dataset=dataset,
         runtime=trained.runtime,
         evaluation=config["evaluation"],
+        say=folder.log,
     )
     scoring.write_scores(folder, trained.step, scores, baselines)
-    show_panel(f"scores at step {trained.step}", scores_table(scores, baselines), f"with their cards in {folder.scores}")
+    show_panel(f"scores at step {trained.step}", {"cards": folder.scores}, scores_table(scores, baselines))
     return scores
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,13 +14,16 @@ from torch import Tensor
 from ganrun.data.base import to_pixels
 from ganrun.engine import assemble, checkpoint
 from ganrun.engine.average import Average
+from ganrun.engine.loop import compare
 from ganrun.games.base import Game
 from ganrun.ground.errors import BadInput, NoCheckpoint
+from ganrun.ground.record import RunFolder
 from ganrun.ground.runtime import Runtime, resolve
 from ganrun.ground.spec import Spec
 from ganrun.ground.turn import Turn
 
 BLOCK = 256
+LARGEST = 2**26  # numbers in a sample, or classes: more is a damaged run.json
 
 
 def generate(
@@ -71,18 +73,24 @@ class Trained:
         assemble.cast(parts, self.spec, self.runtime)
         self.game = parts.game
         self.averages = {} if raw else assemble.averages(parts)
-        try:
-            for role, player in self.game.players.items():
-                player.load_state_dict(state[f"players/{role}"])
-            for role, average in self.averages.items():
-                average.load_state_dict(state[f"averages/{role}"])
-        except (KeyError, RuntimeError) as error:
-            raise BadInput(f"{target}: the checkpoint does not fit the networks of {folder / 'config.yaml'}: {error}") from error
+        parts_of_state: dict[str, Any] = {f"players/{role}": player for role, player in self.game.players.items()}
+        parts_of_state |= {f"averages/{role}": average for role, average in self.averages.items()}
+        misfits = [
+            f"  {path}: {line}" for path, part in parts_of_state.items() for line in compare(part.state_dict(), state.get(path))
+        ]
+        if misfits:
+            listed = "\n".join(misfits[:20])
+            raise BadInput(f"{target}: the checkpoint does not fit the networks of {folder / 'config.yaml'}:\n{listed}")
+        for path, part in parts_of_state.items():
+            if not all(bool(entry.isfinite().all()) for entry in state[path].values()):
+                raise BadInput(f"{target}: the checkpoint holds NaN or Inf in {path}, which ganrun never saves")
+            part.load_state_dict(state[path])
 
     def sample(self, count: int, *, seed: int = 0, labels: int | Sequence[int] | None = None) -> Tensor:
-        """``count`` samples on the CPU: images as float32 (count, channels, height, width) in [0, 1], points (count, d) as they are.
+        """``count`` samples on the CPU.
 
-        Sample i depends on ``seed`` and i alone. ``labels`` (one class, or one a sample) needs a conditional run.
+        Images are float32 (count, channels, height, width) in [0, 1], points float32 (count, d) as they are. Sample i
+        depends on ``seed`` and i alone. ``labels`` (one class, or one a sample) needs a conditional run.
         """
         x = self.generate(count, seed=seed, labels=labels)
         return to_pixels(x).float() / 255 if self.spec.kind == "image" else x
@@ -120,7 +128,11 @@ def print_warning(line: str) -> None:
 def load_spec(folder: Path) -> Spec:
     """What the run's data looks like, from its run.json."""
     try:
-        found = json.loads((folder / "run.json").read_text(encoding="utf-8"))["data"]["spec"]
-        return Spec(found["kind"], tuple(int(entry) for entry in found["shape"]), found["classes"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = RunFolder(folder).facts()["data"]["spec"]
+        spec = Spec(found["kind"], tuple(int(entry) for entry in found["shape"]), found["classes"])
+        legal = len(spec.shape) == {"image": 3, "points": 1}[spec.kind] and min(spec.shape) > 0
+        if not legal or math.prod(spec.shape) > LARGEST or not 0 <= (spec.classes or 0) <= LARGEST:
+            raise ValueError("no such data")
+        return spec
+    except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{folder / 'run.json'}: is missing or damaged: it holds the shape of the data") from error

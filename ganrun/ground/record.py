@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from ganrun.ground import storage
-from ganrun.ground.errors import RunBusy, StorageFailed
+from ganrun.ground.errors import BadInput, RunBusy, StorageFailed
 
 
 def now() -> str:
     """UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+# what is read back from run.json, with a value of its kind
+FORMS: dict[str, Any] = {"data": {}, "environment": {}, "environments_later": [], "seconds": 0.0, "step": 0, "status": ""}
 
 
 class RunFolder:
@@ -35,8 +39,16 @@ class RunFolder:
         self.metrics, self.scores, self.journal = path / "metrics.jsonl", path / "scores.jsonl", path / "train.log"
         self._lock: int | None = None
 
+    def verify(self) -> None:
+        """Raise ``BadInput`` if one of the files is a link, a pipe or a device: a run folder may come from anywhere."""
+        for path in (self.config, self.overrides, self.run, self.metrics, self.scores, self.journal, self.path / ".lock"):
+            if path.is_symlink() or (path.exists() and not path.is_file()):
+                raise BadInput(f"{path}: not a regular file, so it is neither read nor written")
+
     def open(self) -> None:
         """Make the folders and take the lock; ``RunBusy`` names the process that holds it."""
+        with storage.storage_errors(self.path):
+            self.verify()
         with storage.storage_errors(self.path / "checkpoints"):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self.samples.mkdir(exist_ok=True)
@@ -66,14 +78,20 @@ class RunFolder:
             file.write("".join(f"{now()} {part}\n" for part in line.splitlines()))
 
     def facts(self) -> dict[str, Any]:
-        """run.json as it stands; empty where there is none."""
+        """run.json as it stands; empty where there is none, ``BadInput`` where it is damaged."""
         try:
+            self.verify()
             found = json.loads(self.run.read_text(encoding="utf-8"))
+            if not all(isinstance(found.get(key, empty), type(empty)) for key, empty in FORMS.items()):
+                raise TypeError("an entry is not what it should be")
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise BadInput(
+                f"{self.run}: is damaged ({error}). It says what the run was trained on and with: put it back, "
+                "or train with fresh=true, which sets the folder aside and starts again"
+            ) from error
+        return dict(found)
 
     def note(self, **facts: Any) -> None:
         """Change entries of run.json."""
@@ -81,50 +99,76 @@ class RunFolder:
 
 
 class Rows:
-    """A file of one JSON object a line, each with a ``step``."""
+    """A file of one JSON object a line, each with a ``step``; and with a mapping under the key ``holds``, if given."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, holds: str | None = None) -> None:
+        self.path, self.holds = path, holds
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole rows; reading ends at the first torn one."""
-        rows: list[dict[str, Any]] = []
-        if not self.path.exists():
-            return rows
-        for line in self.path.read_bytes().split(b"\n"):
-            try:
-                row = json.loads(line)
-                int(row["step"])
-            except (ValueError, KeyError, TypeError):
-                break
-            rows.append(row)
-        return rows
+        """All whole rows."""
+        return [row for row in map(self._row, self._lines()) if row is not None]
 
-    def cut(self, step: int) -> None:
-        """Drop what stands after ``step`` and a torn last row: a resumed run writes these rows again."""
-        if self.path.exists():
-            kept = [row for row in self.read() if row["step"] <= step]
-            storage.write(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+    def cut(self, step: int, warn: Callable[[str], None]) -> None:
+        """Drop what stands after ``step`` and a torn last row: a resumed run writes these rows again.
+
+        Damage elsewhere is said through ``warn``, and the file kept as it was under another name.
+        """
+        lines = self._lines()
+        if not self.path.exists():
+            return
+        damaged = sum(self._row(line) is None for line in lines[:-1])
+        if damaged:
+            kept = _free(self.path, "damaged")
+            storage.write(kept, self.path.read_bytes())
+            warn(f"warning: {damaged} rows of {self.path} are damaged; left out; {kept.name} keeps the file as it was")
+        storage.write(self.path, "".join(json.dumps(row) + "\n" for row in self.read() if row["step"] <= step))
+
+    def _row(self, line: bytes) -> dict[str, Any] | None:
+        """The row on a line; None where it is torn or damaged."""
+        try:
+            row = json.loads(line)
+            whole = isinstance(row["step"], int) and (self.holds is None or isinstance(row[self.holds], dict))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return row if whole else None
+
+    def _lines(self) -> list[bytes]:
+        """The lines of the file; none where there is no file."""
+        return self.path.read_bytes().splitlines() if self.path.exists() else []
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row."""
-        with storage.storage_errors(self.path), open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Add a row, on a line of its own even where the last one is torn."""
+        with storage.storage_errors(self.path), open(self.path, "a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                torn = file.read() != b"\n"
+            else:
+                torn = False
+            file.write(b"\n" * torn + json.dumps(row).encode() + b"\n")
 
     def sync(self) -> None:
-        """Force the rows to the disk, before a checkpoint that counts on them is committed."""
+        """Force the rows, and the file's own entry, to the disk before a checkpoint that counts on them is committed."""
         if self.path.exists():
             with storage.storage_errors(self.path), open(self.path, "rb") as file:
                 os.fsync(file.fileno())
+                storage.sync_folder(self.path.parent)
+
+
+def _free(path: Path, word: str) -> Path:
+    """The first ``NAME.word-N`` that is not taken."""
+    number = 1
+    while (free := path.with_name(f"{path.name}.{word}-{number}")).exists():
+        number += 1
+    return free
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a folder to the first free ``NAME.aside-N``; nothing is erased."""
-    number = 1
-    while (kept := path.with_name(f"{path.name}.aside-{number}")).exists():
-        number += 1
+    """Rename a run folder to the first free ``NAME.aside-N``; nothing is erased. ``RunBusy`` if a process works in it."""
+    held = RunFolder(path)
+    held.open()
     try:
-        path.rename(kept)
+        return path.rename(_free(path, "aside"))
     except OSError as error:
         raise StorageFailed(f"{path}: cannot be renamed ({error.strerror})") from error
-    return kept
+    finally:
+        held.close()

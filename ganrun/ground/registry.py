@@ -63,7 +63,7 @@ def register(group: str, name: str) -> Callable[[Any], Any]:
 def lookup(group: str, name: str) -> Callable[..., Any]:
     """The component ``name`` of ``group``; ``BadInput`` with the nearest names if there is none."""
     if (group, name) not in _components:
-        _import_module(f"{PACKAGES[group]}.{name}")
+        _import_module(PACKAGES[group], name)
     if (group, name) not in _components:
         discover(group)
     if (group, name) not in _components:
@@ -167,13 +167,10 @@ def _convert(component: Callable[..., Any], given: Mapping[str, Any], where: str
     return chosen
 
 
-def _import_module(path: str) -> None:
-    """Import ``path`` if such a module exists; an ImportError from inside it is not hidden."""
-    package, _, leaf = path.rpartition(".")
-    if leaf.isidentifier() and leaf in {
-        module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
-    }:
-        importlib.import_module(path)
+def _import_module(package: str, name: str) -> None:
+    """Import the module ``name`` of ``package`` if there is one; an ImportError from inside it is not hidden."""
+    if name in {module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)}:
+        importlib.import_module(f"{package}.{name}")
 
 
 def _identity(component: Any) -> str:

@@ -13,9 +13,12 @@ _received: list[int] = []
 
 
 def install() -> None:
-    """Take over the signals. Does nothing outside the main thread (where Python does not allow it)."""
+    """Take over the signals, but for those that whoever started us ignores (``nohup``, a shell's ``&``).
+
+    Does nothing outside the main thread (where Python does not allow it).
+    """
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"):
-        if hasattr(signal, name):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
             try:
                 signal.signal(getattr(signal, name), _note)
             except ValueError:

@@ -59,9 +59,12 @@ def sync_folder(folder: Path) -> None:
 def write(path: Path, data: bytes | str) -> None:
     """Replace ``path`` by ``data`` in one step."""
     temporary = write_temporary(path, data.encode() if isinstance(data, str) else data)
-    with storage_errors(path):
-        os.replace(temporary, path)
-        sync_folder(path.parent)
+    try:
+        with storage_errors(path):
+            os.replace(temporary, path)
+            sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

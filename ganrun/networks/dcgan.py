@@ -1,9 +1,10 @@
 """DCGAN: all-convolutional players (Radford, Metz and Chintala 2016); also the networks of WGAN (Arjovsky et al. 2017).
 
-For images of 2^k pixels, k >= 3, there are k - 2 strided layers. Widths double towards the 4x4 map, up to 8 x ``width``:
+For images of 2^k pixels, k >= 3, there are k - 2 strided layers, at least two: from a 4x4 map to the image, from 2x2 for
+8x8 images. Widths double towards the smallest map, up to 8 x ``width``:
 
-G: z -> 4x4 -> [transposed conv 4x4 stride 2, norm, ReLU] ... -> transposed conv -> tanh
-D: x -> [conv 4x4 stride 2, norm, LeakyReLU 0.2] ... -> 4x4 -> conv 4x4 -> score
+G: z -> map -> [transposed conv 4x4 stride 2, norm, ReLU] ... -> transposed conv -> tanh
+D: x -> [conv 4x4 stride 2, norm, LeakyReLU 0.2] ... -> map -> conv over it -> score
 
 No normalization at the generator's output and the discriminator's input. Weights start at N(0, 0.02).
 """
@@ -14,6 +15,7 @@ import math
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
@@ -34,8 +36,25 @@ class Convolutions:
             raise BadInput(f"width={self.width}: must be at least 1")
 
     def widths(self, size: int) -> list[int]:
-        """Channels of the maps from size / 2 down to 4."""
-        return [self.width * min(2**level, 8) for level in range(int(math.log2(size)) - 2)]
+        """Channels of the maps from size / 2 down to the smallest."""
+        return [self.width * min(2**level, 8) for level in range(max(2, int(math.log2(size)) - 2))]
+
+
+class FirstMap(nn.ConvTranspose2d):
+    """A transposed convolution of 1x1 maps, as the matrix product that it is: several times faster."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        weight, sides = self.weight.permute(0, 2, 3, 1).flatten(1), self.kernel_size
+        bias = None if self.bias is None else self.bias.repeat(sides[0] * sides[1])
+        return linear(x.flatten(1), weight.T, bias).unflatten(1, (*sides, -1)).permute(0, 3, 1, 2)
+
+
+class Score(nn.Conv2d):
+    """A convolution over maps of the kernel's size, as a matrix product. Both products leave maps channels_last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps, weight = (entry.permute(0, 2, 3, 1).flatten(1) for entry in (x, self.weight))
+        return linear(maps, weight, self.bias)
 
 
 class Generator(nn.Module):
@@ -46,7 +65,7 @@ class Generator(nn.Module):
         widths = options.widths(size)[::-1]
         bias = options.norm == "none"
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(latent, widths[0], 4, bias=bias),
+            FirstMap(latent, widths[0], size >> len(widths), bias=bias),
             norm2d(options.norm, widths[0]),
             nn.ReLU(inplace=True),
         ]
@@ -66,7 +85,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images to one score; the features are the last 4x4 map, flattened."""
+    """Images to one score; the features are the last map, flattened."""
 
     def __init__(self, channels: int, size: int, options: Convolutions) -> None:
         super().__init__()
@@ -79,12 +98,12 @@ class Discriminator(nn.Module):
                 nn.LeakyReLU(0.2, inplace=True),
             ]
         self.layers = nn.Sequential(*layers)
-        self.output = nn.Conv2d(widths[-1], 1, 4)
+        self.output = Score(widths[-1], 1, size >> len(widths))
         self.apply(initialise)
 
     def forward(self, x: Tensor) -> Verdict:
         maps = self.layers(x)
-        return Verdict(self.output(maps).flatten(), maps.flatten(1))
+        return Verdict(self.output(maps).squeeze(1), maps.flatten(1))
 
 
 def initialise(module: nn.Module) -> None:

@@ -1,8 +1,8 @@
 """Fully connected players, for points and for images of any size.
 
 G: z -> [linear, norm, activation] x depth -> linear (-> tanh for images).  D: x -> the same -> linear.
-The generator and discriminator of Goodfellow et al. 2014 in kind; widths and depths of the 2-D experiments of
-Metz et al. 2017 (128 x 2) by default, those of Gulrajani et al. 2017 with width 512, depth 3.
+The players of Goodfellow et al. 2014 in kind. The 2-D experiments of Metz et al. 2017 have 128 x 2 units without
+normalization, those of Gulrajani et al. 2017 512 x 3, those of Lin et al. 2018 400 x 4 with batch normalization in G.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 class Layers:
     """Hidden layers: ``depth`` of ``width`` units each."""
 
-    width: int = 128
+    width: int = 256
     depth: int = 2
     norm: str = "none"
     activation: str = "relu"
@@ -88,12 +88,13 @@ class MLP(Family):
         *,
         latent: int = 64,
         prior: str = "normal",
-        generator: Layers = Layers(),
+        generator: Layers = Layers(depth=3, norm="batch"),
         discriminator: Layers = Layers(activation="leaky_relu"),
     ) -> None:
         self.latent = Latent(latent, prior)
         self.of_generator, self.of_discriminator = generator, discriminator
-        self.traits = norm_traits(discriminator.norm)
+        # its first layer has no normalization
+        self.traits = norm_traits(discriminator.norm if discriminator.depth > 1 else "none")
 
     def generator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
         return Generator(flat_size(inputs), outputs[0], self.of_generator)

@@ -79,13 +79,14 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if changes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = x if self.first else functional.relu(self.norm_in(x))
-        hidden = functional.relu(self.norm_out(self.convolution_in(hidden)))
+        # in place wherever nobody else reads the map: large maps cost as much to allocate as to compute
+        hidden = x if self.first else functional.relu(self.norm_in(x), inplace=not isinstance(self.norm_in, nn.Identity))
+        hidden = functional.relu(self.norm_out(self.convolution_in(hidden)), inplace=True)
         hidden = self.convolution_out(hidden)
         if self.resize == "down":
             x = functional.avg_pool2d(x, 2)
         x = self.shortcut(x)
-        return hidden + (double(x) if self.resize == "up" else x)
+        return hidden.add_(double(x) if self.resize == "up" else x)
 
 
 class Generator(nn.Module):
@@ -103,7 +104,7 @@ class Generator(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         maps = self.input(flatten(inputs)).unflatten(1, (self.width, 4, 4)).contiguous(memory_format=torch.channels_last)
-        maps = functional.relu(self.norm(self.blocks(maps)))
+        maps = functional.relu(self.norm(self.blocks(maps)), inplace=True)
         return torch.tanh(self.output(maps))
 
 
@@ -121,7 +122,7 @@ class Discriminator(nn.Module):
         self.apply(initialise)
 
     def forward(self, x: Tensor) -> Verdict:
-        features = functional.relu(self.blocks(x)).sum((2, 3))
+        features = functional.relu(self.blocks(x), inplace=True).sum((2, 3))
         return Verdict(self.output(features).squeeze(1), features)
 
 

@@ -27,7 +27,8 @@ def schedule(config: Mapping[str, Any], steps: int) -> Callable[[int], float]:
     name, warmup, start, final = options["name"], options["warmup"], options["start"], options["final"]
     if warmup < 0 or not 0 <= start < 1 or not 0 <= final <= 1:
         raise BadInput(
-            f"optimizer.schedule: warmup={warmup}, start={start}, final={final}: warmup must be 0 or more, start in [0, 1), final in [0, 1]"
+            f"optimizer.schedule: warmup={warmup}, start={start}, final={final}: "
+            "warmup must be 0 or more, start in [0, 1), final in [0, 1]"
         )
     fall = registry.lookup("schedule", name)
 

@@ -1,4 +1,7 @@
-"""Learning-rate schedules: functions of the progress t in [0, 1] and the final factor f, all 1 at t = 0 and f at t = 1."""
+"""Learning-rate schedules: functions of the progress t in [0, 1] and the final factor f.
+
+All are 1 at t = 0 and, but for the constant one, f at t = 1.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ def adam(
     _check(lr, eps=eps, weight_decay=weight_decay)
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise ValueError(f"betas={list(betas)} must be two numbers in [0, 1)")
-    return Adam(parameters, lr=lr, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay, fused=_fused(parameters))
+    return Adam(
+        parameters, lr=lr, betas=(float(betas[0]), float(betas[1])), eps=eps, weight_decay=weight_decay, fused=_fused(parameters)
+    )
 
 
 @register("optimizer", "rmsprop")

@@ -1,21 +1,59 @@
 """W -> W / sigma(W), sigma the largest singular value of W as an (outputs, rest) matrix.  Miyato et al. 2018.
 
-sigma = u' W v by power iteration, one a forward pass in training, with u and v kept as buffers; the gradient runs
-through sigma with u and v constant. Every convolution, linear layer and embedding of the side's players is divided
-(torch.nn.utils.parametrizations.spectral_norm). What is bounded is the reshaped matrix; the convolution's own operator
-norm can be up to the square root of the kernel's size larger.
+sigma = u' W v by power iteration, with u and v kept as buffers. As in the paper's algorithm 1 they advance once an update
+of the player, here right after it, so that all forward passes of an update see the same weights: further looks,
+micro-batches and the phases of other players. The gradient runs through sigma with u and v constant. Every convolution,
+linear layer and embedding of the side's players is divided. What is bounded is the reshaped matrix; the convolution's
+own operator norm can be up to the square root of the kernel's size larger.
 """
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import spectral_norm
 
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import Players, Regularizer, check_sides
+
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+FIRST_ITERATIONS = 15
+
+
+class Divided(nn.Module):
+    """The parametrization W -> W / (u' W v). ``dim`` is the dimension of W that counts outputs."""
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, weight: Tensor, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        rows, columns = self._matrix(weight).shape
+        self.register_buffer("u", normalize(weight.new_empty(rows).normal_(), dim=0))
+        self.register_buffer("v", normalize(weight.new_empty(columns).normal_(), dim=0))
+        self.iterate(weight, FIRST_ITERATIONS)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with torch.autocast(weight.device.type, enabled=False):
+            matrix, u, v = self._matrix(weight), self.u, self.v
+            if not self.training:  # a running average of u and v is shorter than one: look along its direction
+                u, v = normalize(u, dim=0), normalize(v, dim=0)
+            return weight / torch.dot(u, torch.mv(matrix, v))
+
+    @torch.no_grad()
+    def iterate(self, weight: Tensor, count: int) -> None:
+        """``count`` power iterations for ``weight``; u and v change in place."""
+        matrix = self._matrix(weight)
+        for _ in range(count):
+            normalize(torch.mv(matrix.T, self.u), dim=0, out=self.v)
+            normalize(torch.mv(matrix, self.v), dim=0, out=self.u)
+
+    def _matrix(self, weight: Tensor) -> Tensor:
+        return weight.movedim(self.dim, 0).flatten(1)
 
 
 @register("regularizer", "spectral_norm")
@@ -27,7 +65,6 @@ class SpectralNorm(Regularizer):
         if iterations < 1:
             raise ValueError(f"iterations={iterations} must be at least 1")
         self.iterations, self.sides = iterations, check_sides(sides)
-        self._normed: list[nn.Module] = []
 
     @property
     def traits(self) -> frozenset[str]:  # type: ignore[override]
@@ -38,10 +75,13 @@ class SpectralNorm(Regularizer):
             for module in list(player.modules()):
                 weight = getattr(module, "weight", None)
                 if isinstance(weight, nn.Parameter) and weight.ndim >= 2 and not parametrize.is_parametrized(module):
-                    spectral_norm(module, n_power_iterations=self.iterations)
-                    self._normed.append(module.parametrizations["weight"][0])  # type: ignore[index,union-attr]
+                    dim = 1 if isinstance(module, TRANSPOSED) else 0
+                    parametrize.register_parametrization(module, "weight", Divided(weight, dim))
 
-    def before(self, duel: Duel, turn: Turn) -> None:
-        """One power iteration an update: the further micro-batches of an accumulated batch see the same weights."""
-        for normed in self._normed:
-            normed.training = turn.share[0] == 0
+    def after_step(self, players: Players, duel: Duel, turn: Turn) -> None:
+        for player in players.values():
+            for module in player.modules():
+                if isinstance(module, parametrize.ParametrizationList):
+                    for entry in module:
+                        if isinstance(entry, Divided):
+                            entry.iterate(module.original, self.iterations)

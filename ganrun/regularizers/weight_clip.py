@@ -7,6 +7,7 @@ depends on the network, so the critic's loss estimates K W1, not W1.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
@@ -29,5 +30,6 @@ class WeightClip(Regularizer):
     @torch.no_grad()
     def after_step(self, players: Players, duel: Duel, turn: Turn) -> None:
         for player in players.values():
-            torch._foreach_clamp_min_(parameters := list(player.parameters()), -self.clip)
+            parameters: list[Tensor] = list(player.parameters())
+            torch._foreach_clamp_min_(parameters, -self.clip)
             torch._foreach_clamp_max_(parameters, self.clip)

@@ -1,0 +1,186 @@
+"""The command line: ``ganrun train | eval | sample | list``.
+
+Typer declares the commands and Hydra's flags; Hydra composes. Nothing here imports torch or Hydra before a command
+needs it, so ``--help`` and a misspelt flag answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ganrun.cli import complete
+from ganrun.ground.errors import GanrunError
+
+app = typer.Typer(
+    name="ganrun",
+    help="Train, score and sample generative adversarial networks. Start with: ganrun train, ganrun list",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Cfg(StrEnum):
+    job = "job"
+    hydra = "hydra"
+    all = "all"
+
+
+class Info(StrEnum):
+    all = "all"
+    config = "config"
+    defaults = "defaults"
+    defaults_tree = "defaults-tree"
+    plugins = "plugins"
+    searchpath = "searchpath"
+
+
+def _hydra(*flags: str, **said: Any) -> Any:
+    return typer.Option(*flags, rich_help_panel="Hydra", **said)
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="OVERRIDES",
+        help="KEY=VALUE or GROUP=OPTION, such as loss=hinge batch_size=128 'regularizer=\\[r1,spectral_norm]'",
+        autocompletion=complete.words,
+    ),
+]
+ConfigDir = Annotated[
+    Path | None,
+    _hydra("--config-dir", "-cd", metavar="DIR", help="A folder of your own options; they win over ganrun's."),
+]
+Target = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint of it.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ganrun {metadata.version('ganrun')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_version)] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    overrides: Overrides = None,
+    multirun: Annotated[bool, _hydra("--multirun", "-m", help="Sweep: one run for each combination, as in -m seed=0,1")] = False,
+    cfg: Annotated[Cfg | None, _hydra("--cfg", "-c", help="Show the config that would run, and stop.")] = None,
+    resolve: Annotated[bool, _hydra("--resolve", help="With --cfg: interpolations resolved.")] = False,
+    package: Annotated[str | None, _hydra("--package", "-p", help="With --cfg: only this part.")] = None,
+    info: Annotated[Info | None, _hydra("--info", help="Show how Hydra composes, and stop.")] = None,
+    config_dir: ConfigDir = None,
+    config_name: Annotated[str, _hydra("--config-name", "-cn", help="The root config's name.")] = "config",
+    hydra_help: Annotated[bool, _hydra("--hydra-help", help="Hydra's own page.")] = False,
+) -> None:
+    """Train a run, or many with -m. The same command again goes on where it stopped.
+
+    [bold]ganrun train model=wgan loss=wasserstein[/bold]      the WGAN of the paper
+    [bold]ganrun train -m seed=0,1,2 loss=hinge,lsgan[/bold]   a sweep of six runs
+    [bold]ganrun train resume=RUN[/bold]                       go on with a run folder
+    """
+    with _answering():
+        from ganrun.ground import signals
+
+        inspecting = cfg is not None or info is not None or hydra_help
+        if not inspecting:
+            signals.install()  # before torch, whose import takes seconds: an early signal is not a plain kill
+        from ganrun.cli import door
+
+        command = door.Command(
+            overrides=overrides or [],
+            multirun=multirun,
+            cfg=cfg.value if cfg else None,
+            resolve=resolve,
+            package=package,
+            info=info.value if info else None,
+            config_dir=config_dir,
+            config_name=config_name,
+            hydra_help=hydra_help,
+        )
+        code = door.train(command)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command("eval")
+def evaluate(target: Target, overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+    """Score a run folder. Overrides: metric, evaluation, device, plugins, dataset.root."""
+    with _answering():
+        from ganrun.cli import targets
+
+        targets.evaluate(target, overrides or [], config_dir)
+
+
+@app.command()
+def sample(
+    target: Target,
+    overrides: Overrides = None,
+    num: Annotated[int, typer.Option("--num", "-n", min=1, help="How many samples.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Sample i is a function of the seed and i.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to; within RUN by default.")] = None,
+    separate: Annotated[bool, typer.Option("--separate", help="One PNG each, too.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
+    label: Annotated[
+        list[int] | None, typer.Option("--label", min=0, help="Class of a conditional run; may be repeated.")
+    ] = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Generate samples from a run folder; no data set is needed. Overrides: device, plugins."""
+    with _answering():
+        from ganrun.cli import targets
+
+        options = targets.Sampling(num=num, seed=seed, out=out, raw=raw, labels=label or None, separate=separate)
+        typer.echo(targets.sample(target, overrides or [], config_dir, options))
+
+
+@app.command("list")
+def list_components(
+    group: Annotated[str | None, typer.Argument(metavar="GROUP", help="Only this group, such as loss.")] = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Everything there is to choose, one line each with its options; * marks the default."""
+    with _answering():
+        from rich.console import Console
+
+        from ganrun.cli import listing
+
+        listing.show(group, config_dir, Console())
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Errors meant for a person as their message, anything else as a traceback; the exit code that errors.py lists."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, BrokenPipeError):
+        raise
+    except GanrunError as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except Exception:
+        from rich.console import Console
+
+        Console(stderr=True).print_exception()
+        raise typer.Exit(1) from None
+
+
+def main() -> None:
+    """The entry point ``ganrun``."""
+    app(prog_name="ganrun")

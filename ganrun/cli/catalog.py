@@ -1,0 +1,191 @@
+"""What there is to choose, read from the yaml files alone: their first comment line, their keys, their defaults.
+
+Imports neither torch nor Hydra, so ``ganrun list`` and TAB completion answer at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ganrun.ground.errors import BadInput, suggestion
+
+GROUPS = ("model", "game", "loss", "regularizer", "dataset", "device", "metric", "optimizer", "experiment")
+PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
+LINK = re.compile(r"\$\{.*\}")
+
+
+@dataclass
+class Entry:
+    """One option of a group. ``values`` are its own keys with their defaults, ``sets`` root keys, ``chooses`` options."""
+
+    group: str
+    name: str
+    path: Path
+    description: str = ""
+    package: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+    sets: dict[str, Any] = field(default_factory=dict)
+    chooses: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_global(self) -> bool:
+        """True for a file that may write anywhere in the config."""
+        return self.package == "_global_"
+
+
+def conf_dir() -> Path:
+    """ganrun's own conf/: inside the package where it is installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise BadInput(f"ganrun's conf folder is missing: neither {package / 'conf'} nor {package.parent / 'conf'} has a config.yaml")
+
+
+def places(config_dir: Path | None) -> list[Path]:
+    """The folders that hold options, the user's own first."""
+    if config_dir is not None and not config_dir.is_dir():
+        raise BadInput(f"--config-dir {config_dir}: there is no such folder")
+    return [conf_dir()] if config_dir is None else [config_dir, conf_dir()]
+
+
+def groups(folders: Sequence[Path]) -> list[str]:
+    """Names of all groups: ganrun's in their usual order, then any of the user's."""
+    found = {path.name for folder in folders for path in folder.iterdir() if path.is_dir() and any(path.rglob("*.yaml"))}
+    return [group for group in GROUPS if group in found] + sorted(found - set(GROUPS) - {"hydra"})
+
+
+def files(group: str, folders: Sequence[Path]) -> dict[str, Path]:
+    """The options of ``group`` with their files, sorted by name; an option of the user's hides ours of the same name."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted((folder / group).rglob("*.yaml")):
+            found.setdefault(path.relative_to(folder / group).with_suffix("").as_posix(), path)
+    return dict(sorted(found.items()))
+
+
+def entry(group: str, name: str, folders: Sequence[Path]) -> Entry:
+    """The option ``name`` of ``group`` with what it takes over from the options that it builds on."""
+    path = files(group, folders)[name]
+    text = path.read_text(encoding="utf-8")
+    try:
+        content = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path}: damaged, it cannot be read ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: damaged, it is not a mapping of keys to values")
+    found = Entry(group, name, path, *_comments(text))
+    for base in _bases(content, group):
+        if base in files(group, folders) and base != name:
+            inherited = entry(group, base, folders)
+            found.values = _merge(found.values, inherited.values)
+            found.sets |= inherited.sets
+            found.chooses |= inherited.chooses
+    found.chooses |= dict(_choices(content))
+    own = {str(key): value for key, value in content.items() if key != "defaults"}
+    if found.is_global:
+        found.values = _merge(found.values, own.pop(group, {}))
+        found.sets = _merge(found.sets, own)
+    else:
+        found.values = _merge(found.values, own)
+    return found
+
+
+def entries(group: str, folders: Sequence[Path]) -> list[Entry]:
+    """All options of ``group``; ``BadInput`` with the nearest names if there is no such group."""
+    valid = groups(folders)
+    if group not in valid:
+        raise BadInput(f"there is no group {group!r}. {suggestion(group, valid)}")
+    return [entry(group, name, folders) for name in files(group, folders)]
+
+
+def root_keys() -> dict[str, Any]:
+    """The keys of config.yaml that belong to no group, with their defaults."""
+    content = _root()
+    groups_of_root = {key for item in content["defaults"] if isinstance(item, dict) for key in item}
+    return {key: value for key, value in content.items() if key not in {"defaults", "hydra"} | groups_of_root}
+
+
+def defaults() -> dict[str, list[str]]:
+    """The options that a command without overrides stands for: {group: [option, ...]}."""
+    content = _root()
+    chosen = {group: value for item in content["defaults"] if isinstance(item, dict) for group, value in item.items()}
+    return {group: value if isinstance(value, list) else [value] for group, value in chosen.items() if " " not in group}
+
+
+def details(option: Entry) -> str:
+    """Options with defaults, root keys and choices of an entry, on one line."""
+    words = [f"{key}={value}" for key, value in flat(option.values) if key != "name"]
+    words += [f"{group}={_text(value)}" for group, value in option.chooses.items()]
+    words += [f"{key}={value}" for key, value in flat(option.sets)]
+    return "  ".join(words)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted keys with their defaults; a mapping that only points elsewhere (TTUR's per-player values) in one word."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            if all(isinstance(inner, str) and LINK.fullmatch(inner) for inner in value.values()):
+                yield f"{prefix}{key}", f"{{{', '.join(value)}}}"
+            else:
+                yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _text(value)
+
+
+def _root() -> dict[str, Any]:
+    content = yaml.safe_load((conf_dir() / "config.yaml").read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
+
+
+def _comments(text: str) -> tuple[str, str]:
+    """(description, package) from the comment lines at the top."""
+    description, package = "", ""
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        header = PACKAGE.match(line)
+        if header:
+            package = header.group(1)
+        elif not description:
+            description = line.lstrip("# ").strip()
+    return description, package
+
+
+def _bases(content: Mapping[str, Any], group: str) -> Iterator[str]:
+    """The options of its own group in a file's defaults list: ``adam``, ``dcgan@model``."""
+    for item in content.get("defaults") or []:
+        if isinstance(item, str) and item != "_self_":
+            yield item.split("@")[0].removeprefix(f"/{group}/")
+
+
+def _choices(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a file's defaults list chooses in other groups: ``override /loss: hinge``."""
+    for item in content.get("defaults") or []:
+        if isinstance(item, dict):
+            for key, value in item.items():
+                if key.startswith("override ") and "hydra" not in key:
+                    yield key.removeprefix("override ").strip().lstrip("/").split("@")[0], value
+
+
+def _merge(base: Mapping[str, Any], over: Any) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in (over or {}).items():
+        held = merged.get(key)
+        merged[key] = _merge(held, value) if isinstance(held, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{', '.join(_text(inner) for inner in value)}]"
+    return str(value)

@@ -1,0 +1,227 @@
+"""All mistakes of a command line at once, one line each, before anything is written and before torch is imported.
+
+Each override is parsed by itself; misspelt options are held against the option files; then each combination of choices
+is composed once (a sweep over a hundred seeds costs one), and every typed value is compared with the schema: the same
+options as their own files have them. So each job of a sweep is checked before the first one starts.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ganrun.cli import layers, schema
+from ganrun.cli.compose import Composer, one_line
+from ganrun.cli.overrides import COMPOSING_FAILS, Typed, parse
+from ganrun.cli.signature import STACKS
+from ganrun.ground.errors import BadInput, suggestion
+
+MOST_COMBINATIONS = 500
+
+
+@dataclass
+class Report:
+    """``mistakes``: one sentence each, in the order typed; ``notes``: what a person should know all the same."""
+
+    mistakes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, *sentences: str) -> None:
+        self.mistakes += [sentence for sentence in dict.fromkeys(sentences) if sentence not in self.mistakes]
+
+
+@dataclass
+class Line:
+    """A command line, sorted: choices of options, values, Hydra's own; and ganrun's ``given`` overrides before them."""
+
+    typed: list[Typed]
+    given: Sequence[str]
+    multirun: bool
+    composer: Composer
+    folders: Sequence[Path]
+    origin: str
+    choices: dict[str, Typed] = field(default_factory=dict)
+    values: list[Typed] = field(default_factory=list)
+    hydra_choices: list[Typed] = field(default_factory=list)
+    hydra_values: list[Typed] = field(default_factory=list)
+    wrong: set[str] = field(default_factory=set)
+
+
+def verify(
+    overrides: Sequence[str],
+    composer: Composer,
+    folders: Sequence[Path],
+    *,
+    multirun: bool,
+    given: Sequence[str] = (),
+    origin: str = "conf",
+) -> Report:
+    """Check ``overrides``; ``given`` are ganrun's own, which come before them (the keys of the run ``origin``)."""
+    report = Report()
+    typed = []
+    for text in overrides:
+        try:
+            typed.append(parse(text, composer))
+        except BadInput as error:
+            report.add(str(error))
+    line = Line(typed, given, multirun, composer, folders, origin)
+    for entry in typed:
+        _sort(entry, line, report)
+    spellings = [[f"{key}={text}" for text, _ in entry.values] for key, entry in line.choices.items() if key not in line.wrong]
+    combinations = list(itertools.islice(itertools.product(*spellings), MOST_COMBINATIONS))
+    if len(combinations) == MOST_COMBINATIONS:
+        report.notes.append(f"note: only the first {MOST_COMBINATIONS} combinations of options are checked")
+    found: dict[str, list[str]] = {}
+    for combination in combinations:
+        sentences, notes, params = _combination(combination, line)
+        if multirun and params and not set(params) <= set(overrides):  # a sweep that stands in a file
+            return verify([*params, *overrides], composer, folders, multirun=True, given=given, origin=origin)
+        for sentence in dict.fromkeys(sentences):
+            found.setdefault(sentence, []).append(" ".join(combination))
+        report.notes += [note for note in notes if note not in report.notes]
+    for sentence, where in found.items():
+        report.add(sentence if len(where) == len(combinations) else f"{sentence} (with {where[0]})")
+    report.mistakes.sort(key=lambda sentence: _place(sentence, overrides))
+    return report
+
+
+def _place(sentence: str, overrides: Sequence[str]) -> int:
+    return next((place for place, text in enumerate(overrides) if sentence.startswith(f"{text}:")), -1)
+
+
+def _sort(entry: Typed, line: Line, report: Report) -> None:
+    """Put ``entry`` into the line's lists; what is wrong with an option's name is said here."""
+    key, text = entry.key, entry.text
+    if entry.override.is_hydra_override() and "/" not in key:
+        line.hydra_values.append(entry)
+    elif entry.override.is_hydra_override():
+        groups = [f"hydra/{group}" for group in line.composer.loader.list_groups("hydra")]
+        if key not in groups:
+            report.add(f"{text}: there is no group {key!r}. {suggestion(key, groups)}")
+        elif _options_exist(entry, line.composer, report):
+            line.hydra_choices.append(entry)
+    elif key not in line.composer.groups:
+        line.values.append(entry)
+    elif entry.adds:
+        report.add(f"{text}: write {f'{key}=[...] with all that it shall hold' if key in STACKS else f'{key}=...'}")
+    elif entry.override.is_delete():
+        if key not in STACKS:
+            report.add(f"{text}: a run needs a {key}; choose another one with {key}=...")
+    elif key in line.choices:
+        report.add(f"{text}: {key} is chosen twice, by {line.choices[key].text} too")
+    else:
+        line.choices[key] = entry
+        if entry.override.is_sweep_override() and not line.multirun:
+            listed = f"; both in one run: '{key}=[{','.join(value for value, _ in entry.values)}]'" if key in STACKS else ""
+            report.add(f"{text}: several values need -m, one run each{listed}")
+        if not _options_exist(entry, line.composer, report):
+            line.wrong.add(key)
+
+
+def _options_exist(entry: Typed, composer: Composer, report: Report) -> bool:
+    key, valid, before = entry.key, composer.options(entry.key), len(report.mistakes)
+    if not entry.values:
+        report.add(f"{entry.text}: no {key} matches. {suggestion('', valid)}")
+    for _, value in entry.values:
+        if isinstance(value, Mapping) or (isinstance(value, list) and key not in STACKS):
+            report.add(f"{entry.text}: takes the name of one {key}; its options are set by {key}.KEY=VALUE")
+        elif value is None and not key.startswith("hydra/"):
+            report.add(f"{entry.text}: {f'write {key}=none' if 'none' in valid else f'a run needs a {key}'}")
+        elif value is not None:
+            for name in value if isinstance(value, list) else [value]:
+                if str(name) not in valid:
+                    report.add(f"{entry.text}: there is no {key} {str(name)!r}. {suggestion(str(name), valid)}")
+    return len(report.mistakes) == before
+
+
+def _combination(combination: Sequence[str], line: Line) -> tuple[list[str], list[str], list[str]]:
+    """(mistakes, notes, a sweep that stands in a file) of the jobs that choose ``combination``."""
+    composer, values = line.composer, line.values
+    fixed = [*line.given, *(entry.text for entry in line.hydra_choices)]
+    fixed += [entry.text for entry in line.hydra_values if entry.key == "hydra.searchpath"]
+    fixed += [entry.text for entry in line.typed if entry.override.is_delete() and entry.key in STACKS]
+    try:
+        composed = composer.compose([*fixed, *combination])
+        found = layers.analyse(composed, composer, line.folders, frozenset(line.choices), line.origin)
+    except COMPOSING_FAILS as error:
+        return [_composing_failed(error)], [], []
+    removed = {entry.key for entry in values if entry.override.is_delete()}
+    sentences = list(layers.mistakes(found, removed))
+    for entry in values:
+        if entry.path[0] not in line.wrong:
+            sentences += _value(entry, found, line)
+    sentences += _together(values, found.config)
+    known = {"hydra": OmegaConf.to_container(composed.hydra, resolve=False)} if line.hydra_values else {}
+    unknown = [text for entry in line.hydra_values if not entry.adds for text in _unknown(entry.text, known, entry.path)]
+    params: Mapping[str, Any] = OmegaConf.select(composed, "hydra.sweeper.params") or {}
+    if line.hydra_values and not unknown:
+        try:
+            whole = composer.compose([*fixed, *combination, *(entry.text for entry in line.hydra_values)])
+            params = OmegaConf.select(whole, "hydra.sweeper.params") or {}
+        except COMPOSING_FAILS as error:
+            unknown = [_composing_failed(error)]
+    return sentences + unknown, list(layers.survivors(found)), [f"{key}={value}" for key, value in params.items()]
+
+
+def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:
+    """What is wrong with one typed value."""
+    path, text, stack = entry.path, entry.text, entry.path[0] in STACKS
+    held, depth = schema.locate(found.base, path)
+    known = depth == len(path)
+    if entry.override.is_delete():
+        if known and not (stack and len(path) == 2):
+            return [f"{text}: every option keeps its keys; write {entry.key}=VALUE"]
+        _, depth = schema.locate(found.config, path)
+        return [] if depth == len(path) else _unknown(text, found.base, path)
+    if not known and stack and depth == 1 and path[1] in line.composer.options(path[0]):
+        wanted = ",".join([*found.base[path[0]], path[1]])
+        return [f"{text}: {path[1]} is not chosen; add {path[0]}=[{wanted}]"]
+    if not known:
+        return _unknown(text, found.base, path)
+    if entry.adds:
+        return [f"{text}: the key exists; write {entry.key}=VALUE, without '+'"]
+    if path[-1] == "name" and path[0] in line.composer.groups and len(path) == (3 if stack else 2):
+        return [f"{text}: an option keeps its name; choose another one with {path[0]}=..."]
+    if entry.override.is_sweep_override() and not line.multirun:
+        listed = f"; a list is '{entry.key}=[{','.join(value for value, _ in entry.values)}]'" if isinstance(held, list) else ""
+        return [f"{text}: several values need -m, one run each{listed}"]
+    sentences = []
+    for _, value in entry.values:
+        for mistake in schema.compare(held, value, ".".join(path)):
+            if mistake.unknown:
+                sentences += _unknown(text, found.base, mistake.path.split("."))
+            else:
+                sentences.append(f"{text}: {mistake.why}")
+    return sentences
+
+
+def _unknown(text: str, base: Mapping[str, Any], path: list[str]) -> list[str]:
+    _, depth = schema.locate(base, path)
+    if depth == len(path):
+        return []
+    return [f"{text}: there is no key {'.'.join(path)!r}. {schema.advice(base, path)}".rstrip()]
+
+
+def _together(values: Sequence[Typed], config: Mapping[str, Any]) -> list[str]:
+    """Bounds that tie two keys."""
+    whole = {}
+    for key in ("batch_size", "accumulate"):
+        typed = [value for entry in values if entry.key == key for _, value in entry.values]
+        whole[key] = [value for value in typed or [config.get(key)] if type(value) is int and value > 0]
+    return [
+        f"accumulate={parts}: batch_size={size} cannot be cut into {parts} equal parts"
+        for size, parts in itertools.product(whole["batch_size"], whole["accumulate"])
+        if size % parts
+    ]
+
+
+def _composing_failed(error: Exception) -> str:
+    text = one_line(error)
+    if "Could not override" in text and "@" in text:
+        text += " (a file that chooses in other groups begins with '# @package _global_')"
+    return text

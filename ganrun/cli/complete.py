@@ -1,0 +1,105 @@
+"""TAB completion of overrides: groups, their options, keys with their defaults. Read from the yaml files, so it is quick.
+
+Bash splits words at ``=``, other shells do not: ``model=w`` arrives as one word, or as ``model``, ``=``, ``w``; then
+only the part after ``=`` is wanted back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import typer
+
+from ganrun.cli import catalog
+from ganrun.ground.errors import GanrunError
+
+# What may differ from the run's own config, by command.
+ALLOWED = {"eval": ("metric", "evaluation", "device", "plugins", "dataset.root"), "sample": ("device", "plugins")}
+
+
+def words(context: typer.Context, incomplete: str) -> list[str]:
+    """What ``incomplete`` may become; Typer calls it with what stands before it in ``context``."""
+    before = [str(word) for word in context.params.get("overrides") or []]
+    config_dir = context.params.get("config_dir")
+    allowed = ALLOWED.get(str(context.info_name))
+    try:
+        found = complete(before, incomplete, Path(config_dir) if config_dir else None)
+    except (GanrunError, OSError):  # a shell waiting for TAB is no place for an error
+        return []
+    return [word for word in found if allowed is None or "=" not in word or is_allowed(word, allowed)]
+
+
+def is_allowed(override: str, allowed: Sequence[str]) -> bool:
+    """True for an override of one of the keys ``allowed`` or of a key inside them."""
+    key = override.lstrip("+~").split("=")[0].split("@")[0]
+    return any(key == name or key.startswith(f"{name}.") for name in allowed)
+
+
+def complete(before: Sequence[str], incomplete: str, config_dir: Path | None = None) -> list[str]:
+    """The completions of ``incomplete`` after the words ``before``, sorted."""
+    folders = catalog.places(config_dir)
+    before = " ".join(before).replace(" = ", "=").removesuffix(" =").split()
+    # with bash, ``loss=<TAB>`` arrives as an empty word after ``loss``
+    split = bool(before) and "=" not in before[-1]
+    if split:
+        before, incomplete = before[:-1], f"{before[-1]}={incomplete.lstrip('=')}"
+    found = sorted(set(_candidates(before, incomplete, folders)))
+    return [word.split("=", 1)[1] for word in found if "=" in word] if split else found
+
+
+def _candidates(before: Sequence[str], incomplete: str, folders: Sequence[Path]) -> Iterator[str]:
+    groups = catalog.groups(folders)
+    key, equals, start = incomplete.partition("=")
+    if equals and (key in groups or key.startswith("hydra/")):
+        yield from _options(key, start, groups, folders)
+        return
+    if equals:
+        return
+    if incomplete.startswith("hydra"):
+        yield from (f"hydra/{group}=" for group in ("launcher", "sweeper") if f"hydra/{group}=".startswith(incomplete))
+        return
+    matching = [group for group in groups if group.startswith(incomplete)]
+    if len(matching) == 1 and incomplete:
+        yield from _options(matching[0], "", groups, folders)
+    else:
+        yield from (f"{group}=" for group in matching)
+    for path, default in _keys(before, groups, folders):
+        deep = "." in path
+        wanted = not deep or "." in incomplete or (incomplete and path.split(".")[0] not in groups)
+        if wanted and path.startswith(incomplete):
+            yield f"{path}={default}"
+
+
+def _options(group: str, start: str, groups: Sequence[str], folders: Sequence[Path]) -> Iterator[str]:
+    """``group=option``; within a list, ``group=[one,option``."""
+    if group in groups:
+        valid = list(catalog.files(group, folders))
+    else:
+        from ganrun.cli.compose import composer
+
+        with composer(folders[0] if len(folders) > 1 else None) as found:
+            valid = found.options(group)
+    place = max(start.rfind(","), start.rfind("[")) + 1
+    kept, begun = start[:place], start[place:]
+    taken = kept.strip("[,").split(",")
+    yield from (f"{group}={kept}{option}" for option in valid if option.startswith(begun) and option not in taken)
+
+
+def _keys(before: Sequence[str], groups: Sequence[str], folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """Root keys and the keys of the options that are chosen, by the words before or by default."""
+    for key, default in catalog.root_keys().items():
+        yield from catalog.flat({key: default})
+    chosen = {group: list(options) for group, options in catalog.defaults().items()}
+    for word in before:
+        group, equals, value = word.partition("=")
+        if equals and group in groups:
+            chosen[group] = value.strip("[]").split(",")
+    for group, options in chosen.items():
+        for option in options:
+            if option in catalog.files(group, folders):
+                entry = catalog.entry(group, option, folders)
+                prefix = f"{group}.{option}" if entry.package == f"{group}.{option}" else group
+                for path, text in catalog.flat(entry.values, f"{prefix}."):
+                    if path != f"{prefix}.name":
+                        yield path, text

@@ -1,0 +1,188 @@
+"""``ganrun train``: from a typed line to Hydra, which composes and launches.
+
+The line is checked whole, rewritten where ganrun offers more than Hydra (``+experiment=``, ``resume=RUN``), and handed
+to the public ``hydra.main`` as its command line. Hydra's errors come back as ganrun's, with exit codes.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import hydra
+
+from ganrun.cli import catalog, check, job, resume, signature
+from ganrun.cli.compose import Composer, composer, errors_for_people, hydra_base, one_line, quote, searching
+from ganrun.cli.overrides import Typed, readable, value_of
+from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
+
+AGAIN = "the same command goes on with what is missing"
+
+
+@dataclass
+class Command:
+    """What was typed: overrides and Hydra's flags."""
+
+    overrides: list[str]
+    multirun: bool = False
+    cfg: str | None = None
+    resolve: bool = False
+    package: str | None = None
+    info: str | None = None
+    config_dir: Path | None = None
+    config_name: str = "config"
+    hydra_help: bool = False
+    ledger: Path | None = field(default=None, init=False)
+
+    def flags(self) -> list[str]:
+        """Hydra's own spelling of the flags."""
+        said = {"--cfg": self.cfg, "--package": self.package, "--info": self.info, "--config-name": self.config_name}
+        words = [word for flag, value in said.items() if value is not None for word in (flag, value)]
+        on = {"--multirun": self.multirun, "--resolve": self.resolve, "--hydra-help": self.hydra_help}
+        return [*words, *(flag for flag, is_on in on.items() if is_on)]
+
+
+def train(command: Command) -> int:
+    """Check, compose, run; the exit code. Raises ``GanrunError`` for what a person can put right."""
+    signature.forget()
+    _flags_fit(command)
+    overrides = [text.removeprefix("+") if text.startswith("+experiment=") else text for text in command.overrides]
+    if not command.hydra_help:
+        with errors_for_people(), composer(command.config_dir, command.config_name) as found:
+            overrides = prepare(command, overrides, found)
+    job.State.failure, job.State.stopped, job.State.launching = None, False, True
+    try:
+        with _hydra_answers(command), searching(command.config_dir):
+            _call_hydra([*command.flags(), *overrides])
+    except SystemExit as end:  # Hydra has shown a page, or said what is wrong with a flag's value
+        return 2 if end.code else 0
+    finally:
+        job.State.launching = False
+        rows = _close(command.ledger) if command.ledger is not None else []
+    if job.State.failure is not None:
+        raise job.State.failure
+    return _summary(rows) if command.ledger is not None else 0
+
+
+def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list[str]:
+    """The overrides that Hydra gets: checked, those of ``resume=RUN`` first, a sweep's ledger last."""
+    folders = catalog.places(command.config_dir)
+    command.multirun = command.multirun or "hydra.mode=MULTIRUN" in overrides
+    typed = readable(overrides, found)
+    run, fork = value_of("resume", typed), value_of("fork", typed) is True
+    start, given, origin = None, [], "conf"
+    if run is not None:
+        start = _start(Path(str(run)), typed, command, found)
+        given, origin = start.overrides, f"resume={start.folder}"
+        resumes = {entry.text for entry in typed if entry.key == "resume"}
+        overrides = [f"resume={quote(str(start.folder))}" if text in resumes else text for text in overrides]
+    report = check.verify(overrides, found, folders, multirun=command.multirun, given=given, origin=origin)
+    if start is None and fork:
+        report.add("fork=true: needs resume=RUN, the run to go on from")
+    if report.mistakes:
+        raise BadInput("\n".join(report.mistakes))
+    for note in report.notes:
+        sys.stderr.write(f"{note}\n")
+    final = [*given, *overrides]
+    if start is not None and not fork:
+        _goes_on_in_place(start, final, command, found)
+    if command.multirun:
+        command.ledger = _open_ledger(final, found)
+        final.append(f"+hydra.job.env_set.{job.LEDGER}={quote(str(command.ledger))}")
+    return final
+
+
+def _flags_fit(command: Command) -> None:
+    for text in command.overrides:
+        if text.startswith("-"):
+            raise BadInput(f"{text}: flags go before '--', overrides are KEY=VALUE")
+    if sum((command.multirun, command.cfg is not None, command.info is not None)) > 1:
+        raise BadInput("--multirun, --cfg and --info exclude each other")
+    if command.cfg is None and (command.resolve or command.package is not None):
+        raise BadInput("--resolve and --package go with --cfg job")
+
+
+def _start(run: Path, typed: Sequence[Typed], command: Command, found: Composer) -> resume.Origin:
+    if any(entry.key == "experiment" for entry in typed):
+        raise BadInput("experiment: resume=RUN takes its keys from RUN; type the keys that shall differ instead")
+    return resume.origin(run, typed, found, f"ganrun train resume={run}", exact=not command.multirun)
+
+
+def _goes_on_in_place(start: resume.Origin, final: list[str], command: Command, found: Composer) -> None:
+    if command.multirun:
+        raise BadInput(f"resume={start.folder}: -m makes many runs of one; add fork=true")
+    config = signature.plain(found.compose(final))
+    if config.get("fresh"):
+        raise BadInput(f"fresh=true: sets a folder aside and starts again, resume={start.folder} goes on in it; choose one")
+    refused = resume.refused_in_place(start, config)
+    if refused:
+        raise BadInput(refused)
+
+
+def _open_ledger(final: Sequence[str], found: Composer) -> Path:
+    """Where this sweep's jobs report, in Hydra's hidden folder of the sweep."""
+    single = [text for text in final if not found.parse(text).is_sweep_override()]
+    folder = Path(str(found.compose(single).hydra.sweep.dir)).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageFailed(f"{folder}: cannot be written ({error.strerror})") from error
+    return folder / f"jobs-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+
+
+def _close(ledger: Path) -> list[job.Row]:
+    """What the jobs have reported; the ledger is taken away, and folders that failed jobs left empty."""
+    rows = job.read_ledger(ledger)
+    for path in (ledger, Path(f"{ledger}{job.STOP}")):
+        path.unlink(missing_ok=True)
+    for above in {Path(row["folder"]).parent for row in rows}:
+        with suppress(OSError):
+            above.rmdir()
+    return rows
+
+
+def _summary(rows: Sequence[job.Row]) -> int:
+    """Say how the sweep went; its exit code."""
+    counts = {word: sum(row["status"] == word for row in rows) for word in ("done", "failed", "stopped")}
+    words = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    again = f"; {AGAIN}" if counts["failed"] or counts["stopped"] else ""
+    sys.stderr.write(f"sweep: {words or 'no job'}{again}\n")
+    return 75 if counts["stopped"] else 1 if counts["failed"] else 0
+
+
+@contextmanager
+def _hydra_answers(command: Command) -> Iterator[None]:
+    """Hydra's errors as ganrun's; a failed job that its sweeper heard of is in the ledger already."""
+    try:
+        with errors_for_people(), job.passing_on(command.ledger):
+            yield
+    except OSError as error:
+        raise StorageFailed(f"{error.filename or 'output'}: cannot be written ({error.strerror or error})") from error
+    except Exception as error:
+        if command.ledger is None:
+            raise
+        if any(row["code"] for row in job.read_ledger(command.ledger)):
+            return
+        if isinstance(error, GanrunError):
+            raise
+        raise GanrunError(f"the launcher gave up ({one_line(error)}); {AGAIN}") from error
+
+
+def _call_hydra(arguments: list[str]) -> None:
+    """Call ``hydra.main`` as if ``arguments`` had been typed; it raises instead of printing and exiting."""
+    main = hydra.main(config_path=str(catalog.conf_dir()), config_name="config", **hydra_base())
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["ganrun train", *arguments], "1"
+    try:
+        main(job.train_job)()
+    finally:
+        sys.argv = argv
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error

@@ -1,0 +1,182 @@
+"""The task that Hydra runs, once for a single run, once a job in a sweep, in any launcher's process.
+
+It is a module-level function because launchers pickle it by name, and this module's import tells the worker processes
+the resolvers. A single run's failure is kept for the command line to report. A sweep's jobs each leave one line, on
+stderr and in a ledger that the launching process reads at the end: a failed job does not stop the others, a stopped one
+lets no further job start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypedDict
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from ganrun.cli import signature
+from ganrun.ground import signals
+from ganrun.ground.errors import GanrunError, Stopped
+
+LEDGER = "GANRUN_SWEEP_LEDGER"  # environment variable with the path of the sweep's ledger, set by Hydra in each job
+STOP = ".stop"  # appended to the ledger's path: the file that asks all jobs to stop
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
+class Row(TypedDict):
+    """What a finished job reports: ``status`` is done, failed or stopped."""
+
+    job: int
+    folder: str
+    status: str
+    code: int
+
+
+class State:
+    """What this process knows: a single run's failure, whether a job was stopped, whether it launches the sweep."""
+
+    failure: BaseException | None = None
+    stopped = False
+    launching = False
+
+
+def train_job(config: DictConfig) -> float | None:
+    """Train what ``config`` says, in the folder that Hydra made; the last score, for sweepers that optimise."""
+    hydra = HydraConfig.get()
+    folder = Path(str(hydra.runtime.output_dir))
+    sweep = hydra.mode == RunMode.MULTIRUN
+    try:
+        with _stopping(sweep):
+            score = _train(config, folder, [str(text) for text in hydra.overrides.task], sweep)
+    except Exception as error:
+        empty = _leave_no_empty_folder(folder, Path(str(config.output)), sweep)
+        if not sweep:
+            State.failure = error
+            return None
+        State.stopped = State.stopped or isinstance(error, Stopped)
+        _keep_traceback(error, folder, empty)
+        _report(hydra.job.num, folder, "stopped" if isinstance(error, Stopped) else "failed", error)
+        if hydra.sweeper._target_ != BASIC_SWEEPER:
+            raise  # an optimising sweeper must hear of it; the basic one would give up the batches to come
+        return None
+    if sweep:
+        _report(hydra.job.num, folder, "done", score)
+    return score
+
+
+def read_ledger(path: Path) -> list[Row]:
+    """One object a finished job; none where no job finished."""
+    with suppress(FileNotFoundError):
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return []
+
+
+@contextmanager
+def passing_on(ledger: Path | None) -> Iterator[None]:
+    """While a sweep runs: a signal to this process reaches the jobs in other processes, by the stop file."""
+    if ledger is None:
+        yield
+        return
+    with _every_half_second(lambda: signals.requested() is not None, lambda: Path(f"{ledger}{STOP}").touch()):
+        yield
+
+
+def _train(config: DictConfig, folder: Path, overrides: list[str], sweep: bool) -> float | None:
+    if State.stopped or signals.requested() or _stop_file_exists():
+        raise Stopped("not started: a signal asked to stop; the same command goes on")
+    from ganrun.engine import run  # imports torch, which takes seconds
+
+    score: float | None = run.train(signature.plain(config), folder, overrides=overrides, sweep=sweep)
+    return score
+
+
+@contextmanager
+def _stopping(sweep: bool) -> Iterator[None]:
+    """In a sweep's worker process: signals only set a flag, and the stop file counts as one."""
+    if not sweep or State.launching:
+        yield
+        return
+    signals.install()
+    with _every_half_second(_stop_file_exists, lambda: os.kill(os.getpid(), signals.signal.SIGTERM)):
+        yield
+
+
+@contextmanager
+def _every_half_second(asked: Any, act: Any) -> Iterator[None]:
+    """Call ``act`` once, as soon as ``asked()`` is true, while the block runs."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            if asked():
+                act()
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _stop_file_exists() -> bool:
+    return LEDGER in os.environ and os.path.exists(os.environ[LEDGER] + STOP)
+
+
+def _leave_no_empty_folder(folder: Path, output: Path, sweep: bool) -> bool:
+    """Hydra makes the run folder before the task: take it away if nothing came of it. True if it was empty."""
+    try:
+        folder.rmdir()
+    except OSError:
+        return False
+    output = output.expanduser().absolute()
+    above = folder.absolute().parent
+    while not sweep and (above == output or output in above.parents):  # another job may be about to use them
+        try:
+            above.rmdir()
+        except OSError:
+            break
+        above = above.parent
+    return True
+
+
+def _keep_traceback(error: Exception, folder: Path, empty: bool) -> None:
+    """A defect's traceback goes to the run's own log, or to stderr where there is none."""
+    if isinstance(error, GanrunError):
+        return
+    text = "".join(traceback.format_exception(error))
+    if empty:
+        sys.stderr.write(text)
+        return
+    with suppress(OSError), open(folder / "train.log", "a", encoding="utf-8") as log:
+        log.write(text)
+
+
+def _report(number: int, folder: Path, status: str, outcome: Exception | float | None) -> None:
+    """One line for the person, one for the ledger (appended in a single write, so that jobs never mix)."""
+    code, words = 0, ""
+    if isinstance(outcome, float):
+        words = f": score {outcome:.6g}"
+    if isinstance(outcome, Exception):
+        code = getattr(outcome, "exit_code", 1)
+        said = str(outcome) if isinstance(outcome, GanrunError) else f"{type(outcome).__name__}: {outcome}"
+        words = f" (exit {code}): {' '.join(said.split())}"
+    sys.stderr.write(f"[{number}] {os.path.relpath(folder)}: {status}{words}\n")
+    sys.stderr.flush()
+    if LEDGER in os.environ:
+        row = Row(job=number, folder=str(folder), status=status, code=code)
+        handle = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(handle, (json.dumps(row) + "\n").encode())
+        finally:
+            os.close(handle)

@@ -1,0 +1,148 @@
+"""What stands where in a composed config: the schema of the chosen options, and which file wrote a value.
+
+Recipes, data sets and experiments may write anywhere. So that a misspelt key of theirs does not pass for an option, a
+group that they write into is composed once more without them: that is its schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ganrun.cli import catalog, schema
+from ganrun.cli.compose import Composer, quote
+from ganrun.cli.signature import STACKS
+
+ONLY_TYPED = ("plugins", "resume", "fork", "fresh")  # what is imported and which folder is touched, a person says each time
+
+
+@dataclass
+class Layers:
+    """A composed ``config`` (plain), the options ``chosen``, the ``base`` that values are compared with, and authors.
+
+    ``writes``: {option as typed: top-level keys that its file writes outside its own group}, experiment first.
+    """
+
+    config: dict[str, Any]
+    chosen: dict[str, str]
+    base: dict[str, Any] = field(default_factory=dict)
+    writes: dict[str, list[str]] = field(default_factory=dict)
+    typed_groups: frozenset[str] = frozenset()
+    origin: str = "conf"
+
+    def author(self, path: str) -> str:
+        """Who wrote the value at the dotted ``path``, as a person would type it."""
+        head = path.partition(".")[0]
+        return next((option for option, keys in self.writes.items() if head in keys), self.origin)
+
+
+def analyse(
+    composed: DictConfig,
+    composer: Composer,
+    folders: Sequence[Path],
+    typed_groups: frozenset[str],
+    origin: str,
+) -> Layers:
+    """Take a composed config apart."""
+    choices = composed.hydra.runtime.choices
+    chosen = {str(group): str(option) for group, option in choices.items() if group in composer.groups and option is not None}
+    layers = Layers(plain(composed, skip=("hydra",)), chosen, typed_groups=typed_groups, origin=origin)
+    for group in sorted(chosen, key=lambda group: (group != "experiment", group)):
+        if group not in STACKS and chosen[group] in catalog.files(group, folders):
+            layers.writes[f"{group}={chosen[group]}"] = list(catalog.entry(group, chosen[group], folders).sets)
+    root = OmegaConf.to_container(OmegaConf.load(catalog.conf_dir() / "config.yaml"), resolve=False)
+    assert isinstance(root, dict)
+    layers.base = {str(key): value for key, value in root.items() if key not in ("defaults", "hydra", *composer.groups)}
+    layers.base |= {key: value for key, value in layers.config.items() if key in composer.groups and key != "experiment"}
+    for option, keys in layers.writes.items():
+        for group in keys:
+            if group in composer.groups and group != option.split("=")[0]:
+                layers.base[group] = _pure(group, layers, composer)
+    return layers
+
+
+def mistakes(layers: Layers, removed: set[str]) -> Iterator[str]:
+    """What is wrong with what the files say; ``removed`` are keys that the person deletes with ``~``."""
+    config = dict(layers.config)
+    if config.pop("experiment", None):
+        yield f"experiment={layers.chosen.get('experiment')}: its first line must be '# @package _global_'"
+    for place in _targets(config, ""):
+        yield f"{layers.author(place)}: writes {place}; ganrun names components, it never runs a class path"
+    for key in ONLY_TYPED:
+        if config.get(key):
+            yield f"{layers.author(key)}: {key} belongs on the command line, not into a file"
+    for mistake in schema.compare(layers.base, config, ""):
+        path = mistake.path.split(".")
+        if mistake.path in removed or _idle(path, config) or path[-1] == "_target_":
+            continue
+        author, group = layers.author(mistake.path), path[0]
+        if mistake.unknown and group in layers.typed_groups:
+            choice = f"{group}={layers.chosen.get(group)}"
+            yield f"{author}: writes {mistake.path}, which {choice} does not have. You chose {choice}: add ~{mistake.path}"
+        elif mistake.unknown:
+            yield f"{author}: writes {mistake.path}={mistake.value}, there is no such key. {schema.advice(layers.base, path)}"
+        else:
+            yield f"{author}: {mistake.path}={quote(mistake.value)} {mistake.why}"
+
+
+def survivors(layers: Layers) -> Iterator[str]:
+    """Values that an experiment wrote for one option and that live on in the option which a person chose instead."""
+    option = f"experiment={layers.chosen.get('experiment')}"
+    for group in layers.writes.get(option, []):
+        pure = layers.base.get(group)
+        if group in layers.typed_groups and group not in STACKS and isinstance(pure, Mapping):
+            for key, value in layers.config[group].items():
+                if key in pure and not isinstance(value, Mapping) and value != pure[key]:
+                    yield f"note: {option} sets {group}.{key}={quote(value)} for {group}={layers.chosen.get(group)} too"
+
+
+def plain(config: Any, skip: Sequence[str] = ()) -> Any:
+    """Plain containers, resolved leaf by leaf; what cannot be resolved by itself fits ``Anything``."""
+    if isinstance(config, DictConfig):
+        return {str(key): _resolved(config, key) for key in config if key not in skip}
+    return [_resolved(config, place) for place in range(len(config))]
+
+
+def _resolved(config: DictConfig | ListConfig, key: Any) -> Any:
+    if OmegaConf.is_missing(config, key):
+        return "???"
+    try:
+        entry = config[key]
+    except OmegaConfBaseException:
+        return schema.Anything
+    return plain(entry) if OmegaConf.is_config(entry) else entry
+
+
+def _pure(group: str, layers: Layers, composer: Composer) -> Any:
+    """``group`` as its own option file has it, without what recipes and experiments write into it."""
+    if group in STACKS:
+        names = [name for name, entry in layers.config[group].items() if isinstance(entry, Mapping) and "name" in entry]
+        option = quote([name for name in names if name in composer.options(group)])
+    else:
+        option = quote(layers.chosen[group])
+    return plain(composer.compose([f"{group}={option}", "experiment=none"])).get(group, {})
+
+
+def _targets(entry: Any, where: str) -> Iterator[str]:
+    if isinstance(entry, Mapping):
+        for key, value in entry.items():
+            if key == "_target_":
+                yield f"{where}{key}"
+            else:
+                yield from _targets(value, f"{where}{key}.")
+    elif isinstance(entry, list):
+        for place, value in enumerate(entry):
+            yield from _targets(value, f"{where}{place}.")
+
+
+def _idle(path: list[str], config: Mapping[str, Any]) -> bool:
+    """True within a stack entry without a name: left over from an experiment whose choice was replaced."""
+    if path[0] not in STACKS or len(path) < 2:
+        return False
+    held = config[path[0]].get(path[1])
+    return isinstance(held, Mapping) and "name" not in held

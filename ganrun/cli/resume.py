@@ -1,0 +1,142 @@
+"""``resume=RUN``: the run's own config, written as the overrides that compose it, before what a person types.
+
+So Hydra composes what runs: ``--cfg job`` shows it, sweeps and launchers work, and the check is the usual one. A typed
+option of a group replaces the run's whole group; a typed value replaces one key. Keys that follow another one (a
+player's learning rate follows the optimizer's) go on following it, and what is read from the data is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from ganrun.cli import runs, signature
+from ganrun.cli.compose import Composer, quote
+from ganrun.cli.overrides import Typed, value_of
+from ganrun.cli.signature import STACKS
+from ganrun.ground.errors import BadInput, suggestion
+
+OWN = ("resume", "fresh", "fork", "plugins")  # never taken from the run: each command says them itself
+READ_AGAIN = "${content:"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A run that a command starts from: its folder, its config, and the overrides that compose it."""
+
+    folder: Path
+    config: dict[str, Any]
+    overrides: list[str]
+
+
+def origin(folder: Path, typed: Sequence[Typed], composer: Composer, command: str, *, exact: bool = True) -> Origin:
+    """Read the run in ``folder``; ``typed`` are a person's overrides, which come after.
+
+    ``exact`` removes keys that the run does not have (an older run, a newer ganrun).
+    Raises ``BadInput`` where its config is unusable or its plugins are not typed.
+    """
+    folder = folder.absolute()
+    config = runs.read_config(folder)
+    chosen = {entry.key for entry in typed if entry.key in composer.groups}
+    _ask_for_plugins(config, typed, f"{folder}: this run used", command)
+    choices = ["experiment=none"]
+    for group in composer.groups:
+        if group not in chosen and group != "experiment":
+            choices += _choice(group, config.get(group), folder, composer)
+    replaced = [entry.text for entry in typed if entry.key in chosen and _is_plain(entry, composer)]
+    composed = composer.compose([*choices, *replaced])
+    for key in config:
+        if key not in composed or key == "hydra":
+            raise BadInput(f"{folder / 'config.yaml'}: {key!r} is not a key of a run. {suggestion(key, map(str, composed))}")
+    overrides = list(choices)
+    taken = {key: value for key, value in config.items() if key not in chosen and key not in OWN}
+    for links in (False, True):  # what follows another key comes last: by then, most of it has the run's value
+        overrides += [text for key, value in taken.items() for text in _differences(composed, key, value, key, links, exact)]
+    return Origin(folder, config, overrides)
+
+
+def refused_in_place(start: Origin, config: Mapping[str, Any]) -> str | None:
+    """Why ``config`` cannot go on in the run's own folder, or None."""
+    changed = signature.differing(signature.science(config), signature.science(start.config))
+    if not changed:
+        return None
+    files = " (the files of the data set are not those of the run)" if changed == ["dataset.content"] else ""
+    return f"resume={start.folder}: would change {', '.join(changed)}{files}; add fork=true to go on in a folder of its own"
+
+
+def _is_plain(entry: Typed, composer: Composer) -> bool:
+    """True for a choice of existing options that is no sweep; anything else is the check's to refuse."""
+    override = entry.override
+    if override.is_sweep_override() or override.is_delete() or entry.adds:
+        return False
+    value = override.value()
+    return all(str(name) in composer.options(entry.key) for name in (value if isinstance(value, list) else [value]))
+
+
+def _ask_for_plugins(config: Mapping[str, Any], typed: Sequence[Typed], who: str, command: str) -> None:
+    """A run folder never imports anything: its plugins must be typed again by a person."""
+    wanted = config.get("plugins") or []
+    if not isinstance(wanted, list):
+        raise BadInput(f"{who} plugins={wanted}, which is not a list")
+    value = value_of("plugins", typed)
+    given = [str(module) for module in value] if isinstance(value, list) else []
+    if not {str(module) for module in wanted} <= set(given):
+        text = f"plugins=[{','.join(str(module) for module in wanted)}]"
+        raise BadInput(f"{who} {text}; a run folder imports nothing by itself, so type it again: {command} '{text}'")
+
+
+def _choice(group: str, held: Any, folder: Path, composer: Composer) -> Iterator[str]:
+    """The override that chooses the run's option of ``group``; nothing where its yaml is not there (a user's own)."""
+    if not isinstance(held, Mapping):
+        raise BadInput(f"{folder / 'config.yaml'}: {group!r} must be a mapping of keys to values")
+    options = composer.options(group)
+    if group in STACKS:
+        named = [str(name) for name, entry in held.items() if isinstance(entry, Mapping) and "name" in entry]
+        yield f"{group}={quote([name for name in named if name in options])}"
+    elif str(held.get("name")) in options:
+        yield f"{group}={quote(str(held['name']))}"
+
+
+def _differences(composed: DictConfig, key: str, value: Any, path: str, links: bool, exact: bool) -> Iterator[str]:
+    """Overrides that turn ``composed[key]`` into ``value``, applied to ``composed`` on the way.
+
+    Only of keys that follow another one (``links``), or only of the others.
+    """
+    if key not in composed:
+        if not links:
+            OmegaConf.update(composed, key, value, force_add=True)
+            yield f"++{path}={quote(value)}"
+        return
+    is_link = OmegaConf.is_interpolation(composed, key)
+    if is_link and _raw(composed, key).startswith(READ_AGAIN):
+        return
+    held = _resolved(composed, key)
+    if isinstance(value, Mapping) and isinstance(held, DictConfig):
+        for inner in [str(name) for name in held if name not in value] if exact and not links else []:
+            with open_dict(held):
+                held.pop(inner)
+            yield f"~{path}.{inner}"
+        for inner in value:
+            yield from _differences(held, inner, value[inner], f"{path}.{inner}", links, exact)
+    elif is_link == links and not signature.same(OmegaConf.to_container(held) if OmegaConf.is_config(held) else held, value):
+        OmegaConf.update(composed, key, value, merge=False)
+        yield f"{path}={quote(value)}"
+
+
+def _raw(composed: DictConfig, key: str) -> str:
+    held = OmegaConf.to_container(composed, resolve=False)
+    assert isinstance(held, dict)
+    return str(held[key])
+
+
+def _resolved(composed: DictConfig, key: str) -> Any:
+    """The entry, or a value that equals nothing where it follows a key that is gone."""
+    try:
+        return composed[key]
+    except OmegaConfBaseException:
+        return "???"

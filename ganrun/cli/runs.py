@@ -1,0 +1,114 @@
+"""Reads what a run folder says of itself. It is data from anywhere: nothing in it is trusted, run or imported."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ganrun.ground.errors import BadInput
+
+LARGEST = 1_000_000  # bytes
+MOST = 20_000  # entries
+DEEPEST = 20  # levels
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+SCALARS = (str, bool, int, float, type(None))
+CHECKPOINT = re.compile(r"step_\d+\.pt")
+
+
+def locate(target: Path) -> tuple[Path, Path]:
+    """(run folder, target) for a run folder or one checkpoint file of it, both absolute."""
+    if not target.exists():
+        raise BadInput(f"{target}: there is no such run folder or checkpoint")
+    target = target.absolute()
+    if target.is_dir():
+        return target, target
+    if not CHECKPOINT.fullmatch(target.name) or target.parent.name != "checkpoints":
+        raise BadInput(f"{target}: neither a run folder nor a checkpoint RUN/checkpoints/step_XXXXXXXX.pt")
+    return target.parent.parent, target
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The config of the run folder ``run``: plain values under plain names, already resolved.
+
+    ``BadInput`` for a folder without one, and for a file that is damaged, huge, deep, or holds anything else: aliases
+    (a few lines of which can unfold to gigabytes), tags, ``_target_``, interpolations.
+    """
+    path = run / "config.yaml"
+    text = _read(run, path)
+    try:
+        _scan(text, path)
+        config = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except BadInput:
+        raise
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
+        raise BadInput(f"{path}: damaged, it cannot be read ({_first_line(error)})") from error
+    if not isinstance(config, dict) or not config:
+        raise BadInput(f"{path}: damaged, it is not a mapping of keys to values")
+    _verify(config, path, "")
+    return {str(key): value for key, value in config.items()}
+
+
+def _read(run: Path, path: Path) -> str:
+    if not run.is_dir():
+        raise BadInput(f"{run}: there is no such run folder")
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a named pipe must not wait for its writer
+    except FileNotFoundError as error:
+        raise BadInput(f"{run}: not a run folder, it has no config.yaml") from error
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be opened ({error.strerror})") from error
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise BadInput(f"{path}: not a regular file")
+        held = file.read(LARGEST + 1)
+    if len(held) > LARGEST:
+        raise BadInput(f"{path}: larger than {LARGEST} bytes, which no config is")
+    try:
+        return held.decode()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: damaged, it is not text") from error
+
+
+def _scan(text: str, path: Path) -> None:
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+        if count > MOST:
+            raise BadInput(f"{path}: more than {MOST} entries, which no config holds")
+        if isinstance(event, yaml.AliasEvent):
+            raise BadInput(f"{path}: holds an alias (*{event.anchor}), which no run writes")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise BadInput(f"{path}: more than {DEEPEST} levels deep, which no config is")
+
+
+def _verify(entry: Any, path: Path, where: str) -> None:
+    if isinstance(entry, Mapping):
+        for key, value in entry.items():
+            place = f"{where}.{key}" if where else str(key)
+            if key == "_target_":
+                raise BadInput(f"{path}: holds {place}={value}; ganrun names components, it never runs a class path")
+            if not isinstance(key, str) or not KEY.fullmatch(key):
+                raise BadInput(f"{path}: {place!r} cannot be the name of a key")
+            _verify(value, path, place)
+    elif isinstance(entry, list):
+        for value in entry:
+            _verify(value, path, where)
+    elif not isinstance(entry, SCALARS):
+        raise BadInput(f"{path}: {where} is neither text nor number, true, false or null")
+    elif isinstance(entry, str) and "${" in entry:
+        raise BadInput(f"{path}: {where}={entry} is not resolved; a run's config holds plain values")
+    elif isinstance(entry, str) and any(ord(character) < 32 for character in entry):
+        raise BadInput(f"{path}: {where} holds a control character")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

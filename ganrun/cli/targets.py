@@ -1,0 +1,66 @@
+"""``ganrun eval`` and ``ganrun sample``: a trained run's own config, with the few keys that may differ."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ganrun.cli import catalog, check, resume, runs, signature
+from ganrun.cli.complete import ALLOWED, is_allowed
+from ganrun.cli.compose import composer, errors_for_people
+from ganrun.cli.overrides import readable
+from ganrun.ground.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How many samples, from which seed, where to, and of what."""
+
+    num: int
+    seed: int
+    out: Path | None
+    raw: bool  # the generator's present weights, not their running average
+    labels: list[int] | None
+    separate: bool  # one PNG each, too
+
+
+def evaluate(target: Path, overrides: Sequence[str], config_dir: Path | None) -> None:
+    """Score a run folder, or one checkpoint of it."""
+    target, config = prepare(target, overrides, config_dir, ALLOWED["eval"], "ganrun eval")
+    from ganrun.engine import run
+
+    run.evaluate(target, config)
+
+
+def sample(target: Path, overrides: Sequence[str], config_dir: Path | None, options: Sampling) -> Path:
+    """Generate from a run folder, or one checkpoint of it; where the samples are."""
+    target, config = prepare(target, overrides, config_dir, ALLOWED["sample"], "ganrun sample")
+    from ganrun.engine import run
+
+    made: Path = run.sample(target, config=config, **vars(options))
+    return made
+
+
+def prepare(
+    target: Path, overrides: Sequence[str], config_dir: Path | None, allowed: Sequence[str], command: str
+) -> tuple[Path, dict[str, Any]]:
+    """(absolute target, the run's config with ``overrides``); every mistake as ``BadInput``, before torch."""
+    signature.forget()
+    folder, target = runs.locate(target)
+    folders = catalog.places(config_dir)
+    with errors_for_people(), composer(config_dir) as found:
+        refused = [f"{text}: {command} takes {', '.join(allowed)}" for text in overrides if not is_allowed(text, allowed)]
+        if refused:
+            raise BadInput("\n".join(refused))
+        start = resume.origin(folder, readable(overrides, found), found, f"{command} {target}")
+        report = check.verify(overrides, found, folders, multirun=False, given=start.overrides, origin=str(folder))
+        if report.mistakes:
+            raise BadInput("\n".join(report.mistakes))
+        for note in report.notes:
+            sys.stderr.write(f"{note}\n")
+        config = signature.plain(found.compose([*start.overrides, *overrides]))
+    kept = {key: start.config[key] for key in resume.OWN if key in start.config and key != "plugins"}
+    return target, config | kept

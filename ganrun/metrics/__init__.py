@@ -1,0 +1,1 @@
+"""Metrics and their feature extractors (groups ``metric`` and ``extractor``)."""

@@ -1,0 +1,292 @@
+"""Mistakes of a command line: all at once, one line each with the nearest names, exit 2, nothing on the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cli_driver
+import pytest
+from cli_driver import CONF, Engine, files, run, write
+
+from ganrun.cli import check
+from ganrun.cli.compose import composer
+
+inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
+
+
+def mistakes(*overrides: str, multirun: bool = False) -> list[str]:
+    with composer() as found:
+        return check.verify(overrides, found, [CONF], multirun=multirun).mistakes
+
+
+def test_three_mistakes_are_three_lines_and_nothing_is_written(inside: Path, engine: Engine) -> None:
+    answer = run("train", "loss=wassersten", "stepz=3", "batch_size=x")
+    assert answer.code == 2
+    assert answer.lines == [
+        "loss=wassersten: there is no loss 'wassersten'. Did you mean 'wasserstein'?",
+        "stepz=3: there is no key 'stepz'. Did you mean 'steps'?",
+        "batch_size=x: must be a whole number",
+    ]
+    assert (files(inside), engine.calls, answer.out) == (set(), [], "")
+
+
+ONE_MISTAKE = {
+    "lr=1": "Did you mean 'optimizer.lr'",
+    "optimizer.lrr=1": "Did you mean 'optimizer.lr'?",
+    "every.chekpoint=1": "Did you mean 'every.checkpoint'?",
+    "+loss.foo=1": "there is no key 'loss.foo'",
+    "++loss.foo=1": "there is no key 'loss.foo'",
+    "+steps=3": "write steps=VALUE, without '+'",
+    "~steps": "write steps=VALUE",
+    "~loss": "a run needs a loss",
+    "+regularizer=r1": "write regularizer=[...]",
+    "loss.name=hinge": "choose another one with loss=",
+    "steps.foo=1": "'steps' has no keys",
+    "loss@other=hinge": "write loss=",
+    "loss=[hinge]": "takes the name of one loss",
+    "loss={name: hinge}": "takes the name of one loss",
+    "loss=null": "a run needs a loss",
+    "regularizer=null": "write regularizer=none",
+    "regularizer=[r1,spectralnorm]": "Did you mean 'spectral_norm'?",
+    "regularizer.r1.weight=3": "r1 is not chosen; add regularizer=[r1]",
+    "experiment=non": "Did you mean 'none'?",
+    "wgan": "Did you mean model=wgan?",
+    "betas=[0.5, 0.9": "cannot be read",
+    "loss=hinge,lsgan": "several values need -m",
+    "regularizer=r1,spectral_norm": "regularizer=[r1,spectral_norm]",
+    "optimizer.betas=0.5,0.9": "a list is 'optimizer.betas=[0.5,0.9]'",
+    "seed=range(1,4)": "several values need -m",
+    "steps=1e5": "write steps=100000",
+    "steps=many": "must be a whole number",
+    "steps=null": "must be a whole number",
+    "steps=true": "must be a whole number",
+    "steps=[1]": "must be a whole number",
+    "game.n_critic=2.0": "write n_critic=2",
+    "optimizer.lr=fast": "must be a number",
+    "optimizer.lr=true": "must be a number",
+    "evaluation.average=1": "must be true or false",
+    "model.generator.norm=3": "must be text",
+    "model.generator.norm=null": "must be text",
+    "optimizer.betas=0.5": "must be a list",
+    "optimizer.betas=[a,b]": "must be a number, at 'a'",
+    "every=5": "every.log",
+    "every={log: x}": "must be a whole number",
+    "every={lug: 5}": "Did you mean 'every.log'?",
+    "evaluation.num=many": "must be a whole number",
+    "plugins=mine": "must be a list, such as [mine]",
+    "plugins=[../mine]": "module names",
+    "steps=0": "at least 1",
+    "batch_size=0": "at least 1",
+    "accumulate=0": "at least 1",
+    "accumulate=3": "cannot be cut into 3 equal parts",
+    "n_critic=0": "at least 1",
+    "ema=1": "less than 1",
+    "ema=-0.1": "at least 0",
+    "seed=-1": "at least 0",
+    "keep=0": "at least 1",
+    "every.log=-1": "at least 0",
+    "evaluation.num=1": "at least 2",
+    "evaluation.reference=test": "must be one of train, held_out",
+    "name=../x": "1 to 100",
+    "name=a/b": "1 to 100",
+    "name=..": "1 to 100",
+    "loss._target_=os.system": "_target_ is refused",
+    "+loss._target_=os.system": "_target_ is refused",
+    "++a={b: {_target_: x}}": "_target_ is refused",
+    "every={_target_: x}": "_target_ is refused",
+    "hydra/launcher=jobli": "Did you mean 'joblib'?",
+    "hydra/lancher=joblib": "Did you mean 'hydra/launcher'",
+    "hydra.sweeep.dir=x": "Did you mean 'hydra.sweep'",
+}
+
+
+@pytest.mark.parametrize("typed", ONE_MISTAKE)
+def test_one_mistake_is_one_line(typed: str) -> None:
+    found = mistakes(typed)
+    assert len(found) == 1, found
+    assert ONE_MISTAKE[typed] in found[0]
+
+
+def test_each_mistake_of_a_line_has_its_line() -> None:
+    typed = [text for text in ONE_MISTAKE if not text.startswith(("loss", "accumulate", "regularizer"))]
+    found = mistakes(*typed)
+    assert [line.partition(":")[0] for line in found] == [text.partition(":")[0] for text in typed]
+
+
+ON_THE_WAY = {
+    "optimizer.lr=${nowhere}": "'nowhere' not found",
+    "name=${oc.env:GANRUN_TEST_NAME}": "name=../x: a name holds",
+    "fork=true": "needs resume=RUN",
+    "resume=a,b": "takes one value",
+}
+
+
+@pytest.mark.parametrize("typed", ON_THE_WAY)
+@pytest.mark.parametrize("flags", [[], ["-m"], ["--cfg", "job", "--resolve"]])
+def test_what_only_shows_when_all_is_put_together_is_one_line_too(
+    typed: str, flags: list[str], inside: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANRUN_TEST_NAME", "../x")
+    answer = run("train", typed, *flags)
+    if flags and flags != ["-m"] and "oc.env" in typed:
+        return  # it is shown, not run
+    assert (answer.code, len(answer.lines)) == (2, 1), answer.err
+    assert ON_THE_WAY[typed] in answer.err
+    assert {path for path in files(inside) if ".sweep" not in path and path != "outputs"} == set()
+    assert engine.calls == []
+
+
+FINE = [
+    "optimizer.lr=1",
+    "optimizer.betas=[0,1]",
+    "optimizer.betas.0=.1",
+    "name=2026",
+    "steps=100_000",
+    "every={log: 5}",
+    "every.log=0",
+    "evaluation.num=null",
+    "evaluation.num=2",
+    "device.threads=3",
+    "dataset.size=null",
+    "dataset.size=16",
+    "ema=0",
+    "regularizer=[]",
+    "~regularizer",
+    "metric=none",
+    "accumulate=4",
+    "optimizer.generator.lr=${n_critic}",
+    "plugins=[]",
+    "regularizer=[r1,spectral_norm]",
+    "model=wgan",
+    "dataset=ring8",
+    "hydra.run.dir=elsewhere",
+    "hydra.job.name=x",
+]
+
+
+@pytest.mark.parametrize("typed", FINE)
+def test_no_false_alarm(typed: str) -> None:
+    assert mistakes(typed) == []
+
+
+def test_mistakes_stand_in_the_order_typed_and_once() -> None:
+    typed = ["seed=-1", "loss=hing", "steps=x", "+a=1", "model.latent=2.5", "regularizer=[rr,spectral_nrm]"]
+    found = mistakes(*typed)
+    assert [line.split(":")[0] for line in found] == [*typed, typed[-1]]
+
+
+def test_a_misspelt_option_brings_no_further_alarm_about_its_keys() -> None:
+    assert len(mistakes("loss=lsgn", "loss.a=1")) == 1
+
+
+def test_a_group_chosen_twice_is_said() -> None:
+    assert mistakes("model=wgan", "model=sngan") == ["model=sngan: model is chosen twice, by model=wgan too"]
+
+
+def test_the_values_of_a_sweep_are_checked_one_by_one_and_combinations_named() -> None:
+    assert mistakes("seed=1,2,x", multirun=True) == ["seed=1,2,x: must be a whole number"]
+    assert mistakes("loss=hinge,lsgan", "loss.a=0.5", multirun=True) == [
+        "loss.a=0.5: there is no key 'loss.a'. Valid here: name. (with loss=hinge)"
+    ]
+    assert mistakes("loss=lsgan,lsgn", multirun=True)[0].endswith("Did you mean 'lsgan'?")
+    assert mistakes("batch_size=10,12", "accumulate=2,3", multirun=True) == [
+        "accumulate=3: batch_size=10 cannot be cut into 3 equal parts"
+    ]
+    assert "no loss matches" in mistakes("loss=glob(zz*)", multirun=True)[0]
+    for fine in ("loss=glob(h*)", "regularizer=none,r1,[r1,spectral_norm]", "seed=range(0,5)", "optimizer.lr=interval(0,1)"):
+        assert mistakes(fine, multirun=True) == []
+
+
+def test_a_sweep_is_checked_before_its_first_job(inside: Path, engine: Engine) -> None:
+    answer = run("train", "-m", "loss=hinge,lsgan,hnge", "seed=1,2")
+    assert (answer.code, len(answer.lines)) == (2, 1)
+    assert (files(inside), engine.calls) == (set(), [])
+
+
+def test_a_sweep_written_in_a_file_is_checked_too(inside: Path, engine: Engine) -> None:
+    text = "# @package _global_\n# Sweeps.\nhydra: {sweeper: {params: {%s: '1,2'}}}\n"
+    mine = write(inside, experiment__good=text % "seed", experiment__bad=text % "sead")
+    answer = run("train", "-cd", mine, "-m", "experiment=bad")
+    assert answer.code == 2
+    assert answer.err.startswith("sead=1,2: there is no key 'sead'. Did you mean 'seed'")
+    assert engine.calls == []
+    assert run("train", "-cd", mine, "-m", "experiment=good").code == 0
+    assert [call["config"]["seed"] for call in engine.calls] == [1, 2]
+
+
+def test_composing_once_is_enough_for_a_hundred_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed = []
+    with composer() as found:
+        compose = found.compose
+        monkeypatch.setattr(found, "compose", lambda overrides: composed.append(overrides) or compose(overrides))
+        seeds = ",".join(map(str, range(100)))
+        assert not check.verify([f"seed={seeds}", "loss=hinge,lsgan"], found, [CONF], multirun=True).mistakes
+    assert len(composed) == 2
+
+
+def test_hydras_own_flags_are_hydras_own_errors_on_one_line(inside: Path) -> None:
+    for arguments, words in {
+        ("-m", "--cfg", "job"): "exclude each other",
+        ("--resolve",): "go with --cfg",
+        ("--config-name", "nowhere"): "Cannot find primary config 'nowhere'",
+        ("--config-dir", "nowhere"): "there is no such folder",
+        ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=x"): "n_jobs",
+        ("--cfg", "job", "-p", "nowhere"): "'nowhere' not found",
+        ("--", "--experimental-rerun=x"): "flags go before",
+    }.items():
+        answer = run("train", *arguments)
+        assert (answer.code, len((answer.err + answer.out).strip().splitlines())) == (2, 1), answer.err
+        assert words in answer.err + answer.out
+    assert files(inside) == set()
+
+
+FILES = {
+    "typo in a root key": ("experiment__x", "# @package _global_\n# X.\nstepz: 3\n", "Did you mean 'steps'?"),
+    "typo in a group": ("experiment__x", "# @package _global_\n# X.\noptimizer: {lrr: 3}\n", "Did you mean 'optimizer.lr'?"),
+    "typo in a stack": (
+        "experiment__x",
+        "# @package _global_\n# X.\ndefaults: [override /regularizer: r1]\nregularizer: {r1: {weigth: 3}}\n",
+        "Did you mean 'regularizer.r1.weight'?",
+    ),
+    "wrong type": ("experiment__x", "# @package _global_\n# X.\nsteps: many\n", "must be a whole number"),
+    "out of bounds": ("experiment__x", "# @package _global_\n# X.\nema: 2\n", "less than 1"),
+    "no such option": ("experiment__x", "# @package _global_\n# X.\ndefaults: [override /loss: hing]\n", "loss/hing"),
+    "no header": ("experiment__x", "# X.\nsteps: 3\n", "# @package _global_"),
+    "no header, choices": ("experiment__x", "# X.\ndefaults: [override /loss: hinge]\n", "# @package _global_"),
+    "a class path": ("experiment__x", "# @package _global_\n# X.\nloss: {_target_: os.system}\n", "never runs a class path"),
+    "plugins": ("experiment__x", "# @package _global_\n# X.\nplugins: [os]\n", "belongs on the command line"),
+    "resume": ("experiment__x", "# @package _global_\n# X.\nresume: there\n", "belongs on the command line"),
+    "broken yaml": ("experiment__x", "# @package _global_\nsteps: [\n", "x.yaml"),
+    "typo of a recipe": (
+        "model__x",
+        "# @package _global_\n# X.\ndefaults: [dcgan@model, _self_]\nbatchsize: 3\n",
+        "model=x: writes batchsize=3, there is no such key. Did you mean 'batch_size'",
+    ),
+    "typo of a recipe in a group": (
+        "model__x",
+        "# @package _global_\n# X.\ndefaults: [dcgan@model, _self_]\noptimizer: {lrr: 3}\n",
+        "Did you mean 'optimizer.lr'?",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_mistake_in_a_users_own_file_is_one_line_too(case: str, inside: Path, engine: Engine) -> None:
+    name, text, words = FILES[case]
+    group = name.partition("__")[0]
+    answer = run("train", "--config-dir", write(inside, **{name: text}), f"{group}=x")
+    assert (answer.code, len(answer.lines)) == (2, 1), answer.err
+    assert words in answer.err
+    assert (files(inside), engine.calls) == (set(), [])
+
+
+def test_an_experiments_value_that_a_typed_option_does_not_have_is_refused_with_its_remedy(inside: Path, engine: Engine) -> None:
+    mine = write(inside, experiment__x="# @package _global_\n# X.\noptimizer: {betas: [0.1, 0.2], lr: 0.5}\n")
+    answer = run("train", "-cd", mine, "experiment=x", "optimizer=rmsprop")
+    assert answer.code == 2
+    assert "add ~optimizer.betas" in answer.err
+    answer = run("train", "-cd", mine, "experiment=x", "optimizer=rmsprop", "~optimizer.betas")
+    assert answer.code == 0
+    assert "betas" not in engine.last["config"]["optimizer"]
+    assert answer.err == "note: experiment=x sets optimizer.lr=0.5 for optimizer=rmsprop too\n"
+    assert engine.last["config"]["optimizer"]["lr"] == 0.5

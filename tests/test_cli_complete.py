@@ -1,0 +1,75 @@
+"""TAB: groups, options and keys, as bash (which splits words at ``=``) and as other shells ask for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cli_driver
+import pytest
+from cli_driver import CONF, finish, start, write
+
+from ganrun.cli import catalog
+from ganrun.cli.complete import complete
+
+inside = cli_driver.inside  # fixture
+
+LOSSES = list(catalog.files("loss", [CONF]))
+
+
+@pytest.mark.parametrize(
+    ("before", "incomplete", "expected"),
+    [
+        ([], "loss=w", ["loss=wasserstein"]),
+        ([], "loss=", [f"loss={name}" for name in LOSSES]),
+        (["loss", "="], "w", ["wasserstein"]),
+        (["loss"], "", LOSSES),
+        ([], "los", [f"loss={name}" for name in LOSSES]),
+        ([], "m", ["metric=", "model="]),
+        ([], "step", ["steps=2000"]),
+        ([], "ever", [f"every.{key}" for key in ("checkpoint=500", "eval=0", "log=50", "sample=500")]),
+        ([], "every.c", ["every.checkpoint=500"]),
+        ([], "optimizer.l", ["optimizer.lr=2e-4"]),
+        (["optimizer=rmsprop"], "optimizer.l", ["optimizer.lr=5e-5"]),
+        (["optimizer", "=", "rmsprop"], "optimizer.a", ["optimizer.alpha=0.99"]),
+        ([], "regularizer=[r1,spe", ["regularizer=[r1,spectral_norm"]),
+        (["regularizer=[r1,weight_clip]"], "regularizer.w", ["regularizer.weight_clip.clip=0.01"]),
+        ([], "hydra/launcher=j", ["hydra/launcher=joblib"]),
+        ([], "hydra/l", ["hydra/launcher="]),
+        ([], "zzz", []),
+        ([], "steps=2", []),
+    ],
+)
+def test_words_are_completed(before: list[str], incomplete: str, expected: list[str]) -> None:
+    assert complete(before, incomplete) == expected
+
+
+def test_a_group_alone_offers_all_its_options_and_a_name_not_chosen_twice() -> None:
+    others = [name for name in catalog.files("regularizer", [CONF]) if name != "r1"]
+    assert complete([], "regularizer=[r1,") == [f"regularizer=[r1,{name}" for name in others]
+
+
+def test_nothing_typed_offers_groups_and_daily_keys() -> None:
+    found = complete([], "")
+    assert {f"{group}=" for group in catalog.GROUPS} <= set(found)
+    assert "steps=2000" in found
+    assert not any("." in word.split("=")[0] for word in found)
+
+
+def test_the_users_own_options_are_offered(inside: Path) -> None:
+    mine = write(inside, loss__mine="# Mine.\nname: mine\nmargin: 3.0\n")
+    assert complete([], "loss=m", mine) == ["loss=mine", "loss=minimax"]
+    assert complete(["loss=mine"], "loss.m", mine) == ["loss.margin=3.0"]
+
+
+def ask(inside: Path, *words: str) -> list[str]:
+    """What bash gets for TAB after the last of ``words``."""
+    said = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    answer = finish(start(inside, _GANRUN_COMPLETE="complete_bash", **said))
+    return answer.out.split()
+
+
+def test_bash_is_answered_by_the_command_itself(inside: Path) -> None:
+    assert ask(inside, "ganrun", "train", "loss", "=", "w") == ["wasserstein"]
+    evaluation = ask(inside, "ganrun", "eval", "RUN", "m")
+    assert "metric=" in evaluation
+    assert "model=" not in evaluation

@@ -1,0 +1,111 @@
+"""``ganrun eval`` and ``ganrun sample``: the run's own config with the few keys that may differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cli_driver
+import pytest
+from cli_driver import Engine, files, run, write
+
+from ganrun.cli import runs
+
+inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
+
+
+@pytest.fixture
+def trained(inside: Path, engine: Engine) -> Path:
+    assert run("train", "model=wgan", "optimizer.lr=1e-3", "metric=[is,fid]", "evaluation.num=50").code == 0
+    return Path(engine.calls.pop()["folder"])
+
+
+def test_eval_gets_the_runs_config(trained: Path, engine: Engine) -> None:
+    assert run("eval", trained.relative_to(Path.cwd())).code == 0
+    assert engine.last == {"target": trained, "config": runs.read_config(trained)}
+
+
+def test_eval_takes_metrics_evaluation_device_and_the_datas_place(trained: Path, engine: Engine) -> None:
+    before = runs.read_config(trained)
+    assert run("eval", trained, "metric=[fid]", "evaluation.num=7", "evaluation.reference=held_out", "device=cpu").code == 0
+    config = engine.last["config"]
+    assert (list(config["metric"]), config["evaluation"]["num"], config["device"]["name"]) == (["fid"], 7, "cpu")
+    rest = {key for key in before if key not in ("metric", "evaluation", "device")}
+    assert {key: config[key] for key in rest} == {key: before[key] for key in rest}
+
+
+def test_a_single_checkpoint_is_a_target(trained: Path, engine: Engine) -> None:
+    checkpoint = trained / "checkpoints" / "step_00000001.pt"
+    assert run("eval", checkpoint).code == 0
+    assert engine.last["target"] == checkpoint
+    assert run("sample", checkpoint).code == 0
+    assert engine.last["target"] == checkpoint
+
+
+def test_sample_passes_its_options_on_and_prints_where_the_samples_are(trained: Path, engine: Engine) -> None:
+    answer = run("sample", trained)
+    assert answer.out == "where/the/samples/are\n"
+    plain = {"num": 64, "seed": 0, "out": None, "raw": False, "labels": None, "separate": False}
+    assert engine.last == {"target": trained, "config": runs.read_config(trained), **plain}
+    line = ["--num", "3", "--seed", "4", "--out", "there", "--raw", "--separate", "--label", "1", "--label", "0", "device=cpu"]
+    assert run("sample", trained, *line).code == 0
+    said = {"num": 3, "seed": 4, "out": Path("there"), "raw": True, "labels": [1, 0], "separate": True}
+    assert {key: engine.last[key] for key in said} == said
+    assert engine.last["config"]["device"]["name"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    "typed", ["steps=3", "loss=hinge", "model.latent=3", "name=x", "dataset.size=16", "hydra.run.dir=x", "+steps=3"]
+)
+def test_other_keys_are_refused_with_those_that_are_allowed(typed: str, trained: Path, engine: Engine) -> None:
+    assert run("eval", trained, typed).lines == [f"{typed}: ganrun eval takes metric, evaluation, device, plugins, dataset.root"]
+    assert run("sample", trained, typed).lines == [f"{typed}: ganrun sample takes device, plugins"]
+    assert run("eval", trained, typed).code == run("sample", trained, typed).code == 2
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("metric=[fud]", "Did you mean 'fid'?"),
+        ("evaluation.nm=3", "Did you mean 'evaluation.num'?"),
+        ("evaluation.num=x", "must be a whole number"),
+        ("evaluation.num=3,4", "several values need -m"),
+        ("device=gpu", "Did you mean 'cpu'?"),
+        ("metric._target_=x", "_target_ is refused"),
+        ("+metric.foo=1", "there is no key 'metric.foo'"),
+    ],
+)
+def test_mistakes_are_one_line(typed: str, words: str, trained: Path, engine: Engine) -> None:
+    answer = run("eval", trained, typed)
+    assert answer.code == 2
+    assert len(answer.lines) == 1
+    assert words in answer.err
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("target", ["config.yaml", "checkpoints", "checkpoints/manifest.json", "step_00000001.pt"])
+def test_a_target_that_is_neither_a_run_nor_a_checkpoint_is_said(target: str, trained: Path, engine: Engine) -> None:
+    (trained / "checkpoints" / "manifest.json").touch()
+    (trained / "step_00000001.pt").touch()
+    answer = run("eval", trained / target)
+    assert (answer.code, len(answer.lines)) == (2, 1)
+    assert engine.calls == []
+
+
+def test_nothing_is_written_by_the_command_line_itself(trained: Path, engine: Engine) -> None:
+    before = files(Path.cwd())
+    run("eval", trained)
+    run("sample", trained)
+    assert files(Path.cwd()) == before
+
+
+def test_a_users_metric_comes_by_its_folder(trained: Path, engine: Engine) -> None:
+    mine = write(Path.cwd(), metric__own="# @package metric.own\n# Own.\nname: own\nk: 3\n")
+    assert run("eval", trained, "metric=[fid,own]", "metric.own.k=4", "-cd", mine).code == 0
+    assert engine.last["config"]["metric"]["own"] == {"name": "own", "k": 4}
+
+
+@pytest.mark.parametrize("options", [["--num", "0"], ["--seed", "-1"], ["--label", "-1"], ["--num", "many"]])
+def test_a_bad_number_is_exit_two(options: list[str], trained: Path, engine: Engine) -> None:
+    assert run("sample", trained, *options).code == 2
+    assert engine.calls == []

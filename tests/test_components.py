@@ -1,0 +1,237 @@
+"""Every component's file in conf/ agrees with its signature, says what it is, and stands in the code with its source."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import CONF, compose_config
+
+from ganrun.ground import registry
+from ganrun.ground.errors import BadInput
+from ganrun.optimizers.base import schedule
+
+GROUPS = ("model", "game", "loss", "regularizer", "dataset", "metric", "optimizer")
+STACKABLE = ("regularizer", "metric")
+PLAYERS = ("generator", "discriminator")
+FILES = [path for group in GROUPS for path in sorted((CONF / group).glob("**/*.yaml"))]
+WITH_OPTIONS = [path for path in FILES if path.stem != "none"]
+
+
+def identity(path: Path) -> str:
+    return str(path.relative_to(CONF).with_suffix(""))
+
+
+each_file = pytest.mark.parametrize("path", FILES, ids=identity)
+each_option = pytest.mark.parametrize("path", WITH_OPTIONS, ids=identity)
+
+
+@functools.cache
+def raw(path: Path) -> dict[str, Any]:
+    return yaml.load(path.read_text(encoding="utf-8"), Number) or {}
+
+
+class Number(yaml.SafeLoader):
+    """As Hydra reads numbers: 5e-5 is one."""
+
+
+Number.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+
+
+def is_global(path: Path) -> bool:
+    return path.read_text(encoding="utf-8").startswith("# @package _global_")
+
+
+def bases(path: Path) -> list[Path]:
+    """The options of its own group that a file builds on."""
+    group = path.parent
+    entries = [entry for entry in raw(path).get("defaults", []) if isinstance(entry, str)]
+    return [group / f"{entry.split('@')[0]}.yaml" for entry in entries if entry != "_self_"]
+
+
+def own_values(path: Path) -> dict[str, Any]:
+    """What a file itself writes into its group."""
+    group = path.parent.name
+    held = raw(path).get(group, {}) if is_global(path) else raw(path)
+    return {key: value for key, value in held.items() if key != "defaults"}
+
+
+def chosen(path: Path) -> dict[str, Any]:
+    """What choosing the option composes to, recipes and variants followed."""
+    group, name = path.parent.name, identity(path).split("/", 1)[1]
+    found: dict[str, Any] = compose_config(f"{group}={name}")[group]
+    if group not in STACKABLE:
+        return found
+    assert list(found) == [path.stem], f"{path}: needs the header '# @package {group}.{path.stem}'"
+    entry: dict[str, Any] = found[path.stem]
+    return entry
+
+
+def component_of(path: Path) -> Any:
+    return registry.lookup(path.parent.name, chosen(path)["name"])
+
+
+def plain(value: Any) -> Any:
+    """Defaults as yaml holds them."""
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, tuple | list) else value
+
+
+def typed(value: Any) -> Any:
+    """The value with its type, so that 1, 1.0 and true are three things."""
+    if isinstance(value, dict):
+        return {key: typed(entry) for key, entry in value.items()}
+    return [typed(entry) for entry in value] if isinstance(value, list) else (type(value).__name__, value)
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    found = dict(below)
+    for key, value in above.items():
+        found[key] = merged(found[key], value) if isinstance(value, dict) and isinstance(found.get(key), dict) else value
+    return found
+
+
+# the files
+
+
+@each_file
+def test_the_first_comment_line_says_in_one_sentence_what_it_is(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    line = lines[1] if lines[0].startswith("# @package") else lines[0]
+    assert re.fullmatch(r"# [A-Z0-9].{10,120}[.]", line), line
+
+
+@each_file
+def test_the_package_header_fits_the_group(path: Path) -> None:
+    group, first = path.parent.name, path.read_text(encoding="utf-8").splitlines()[0]
+    if group in STACKABLE and path.stem != "none":
+        assert first in (f"# @package {group}.{path.stem}", f"# @package {group}")
+    else:
+        assert not first.startswith("# @package") or first == "# @package _global_"
+
+
+@each_option
+def test_a_file_has_exactly_the_options_of_its_signature_with_their_defaults(path: Path) -> None:
+    options = plain(registry.options(component_of(path)))
+    composed = chosen(path)
+    name = composed.pop("name")
+    for built_on in bases(path):  # a variant of another option changes what it writes, and nothing else
+        options = merged(options, own_values(built_on))
+    wanted = merged(options, own_values(path)) if bases(path) else options
+    wanted = {key: value for key, value in wanted.items() if key != "name"}
+    if path.parent.name == "optimizer":
+        for key in (*PLAYERS, "schedule"):
+            composed.pop(key)
+            wanted.pop(key, None)
+    assert list(composed) == list(wanted), f"{identity(path)}: other options, or another order, than {name}'s signature"
+    assert typed(composed) == typed(wanted)
+
+
+@each_option
+def test_an_option_without_a_base_is_named_as_its_file(path: Path) -> None:
+    if not bases(path) or is_global(path):
+        assert chosen(path)["name"] == path.stem
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in WITH_OPTIONS if path.parent.name not in ("dataset", "optimizer")], ids=identity
+)
+def test_every_option_can_be_built_as_it_stands(path: Path) -> None:
+    assert registry.build(path.parent.name, chosen(path)) is not None
+
+
+@each_option
+def test_a_misspelt_option_is_refused_with_the_nearest(path: Path) -> None:
+    group, config = path.parent.name, chosen(path)
+    options = {key: value for key, value in config.items() if key not in ("name", "schedule", *PLAYERS)}
+    first = next(iter(options), "")
+    with pytest.raises(BadInput, match=f"'{first}'" if first else "There are none"):
+        registry.build(group, {"name": config["name"], f"{first}x": 1})
+
+
+@each_option
+def test_recipes_choose_options_and_set_root_keys_only(path: Path) -> None:
+    if not is_global(path):
+        return
+    root = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
+    scalars = {key for key, value in root.items() if not isinstance(value, dict | list)}
+    assert set(raw(path)) - {"defaults", path.parent.name} <= scalars
+    for entry in raw(path).get("defaults", []):
+        if isinstance(entry, dict):
+            assert all(key.startswith("override /") for key in entry), entry
+
+
+# optimizers
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name == "optimizer"], ids=identity)
+def test_an_optimizer_has_a_schedule_and_a_block_for_each_player_that_follows_it(path: Path) -> None:
+    composed = chosen(path)
+    options = list(registry.options(component_of(path)))
+    assert set(composed["schedule"]) == {"name", "warmup", "start", "final"}
+    assert schedule(composed["schedule"], 10)(0) == 1
+    assert composed["schedule"]["name"] in registry.names("schedule")
+    for player in PLAYERS:
+        assert list(composed[player]) == options
+        assert composed[player] == {key: composed[key] for key in options}
+    first = options[0]
+    changed = compose_config(f"optimizer={path.stem}", f"optimizer.{first}=0.125", f"optimizer.generator.{first}=0.5")
+    assert changed["optimizer"]["discriminator"][first] == 0.125
+    assert changed["optimizer"]["generator"][first] == 0.5
+
+
+def test_the_schedules_that_the_files_name_in_their_comments_are_those_there_are() -> None:
+    for path in (CONF / "optimizer").glob("*.yaml"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith("schedule:") and "#" in line:
+                assert sorted(line.split("#")[1].replace("|", " ").split()) == registry.names("schedule")
+
+
+# the code
+
+
+def own_components(group: str) -> dict[str, Any]:
+    """What ganrun itself registers."""
+    found = {name: registry.lookup(group, name) for name in registry.names(group)}
+    return {name: component for name, component in found.items() if component.__module__.startswith("ganrun.")}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_component_has_a_file_and_every_file_a_component(group: str) -> None:
+    files = {path.stem for path in FILES if path.parent.name == group}
+    assert set(own_components(group)) <= files
+    assert files - set(own_components(group)) <= {"none"} | {
+        path.stem for path in FILES if bases(path) and path.parent.name == group
+    }
+
+
+@pytest.mark.parametrize("group", registry.PACKAGES)
+def test_every_component_and_its_module_say_what_they_are(group: str) -> None:
+    for name, component in own_components(group).items():
+        assert component.__doc__, f"{group}={name} has no docstring"
+        module = sys.modules[component.__module__].__doc__
+        assert module, f"{component.__module__} has no docstring"
+        if group in ("model", "game", "loss", "regularizer"):
+            assert re.search(r"\b(19|20)\d\d\b", module + component.__doc__), f"{group}={name} names no source and year"
+
+
+@pytest.mark.parametrize("group", registry.PACKAGES)
+def test_options_are_keyword_only_typed_and_have_defaults(group: str) -> None:
+    for name, component in own_components(group).items():
+        for key, parameter in inspect.signature(component).parameters.items():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                assert parameter.default is not inspect.Parameter.empty, f"{group}={name}: {key} has no default"
+                assert parameter.annotation is not inspect.Parameter.empty, f"{group}={name}: {key} has no type"
+
+
+@pytest.mark.parametrize("group", ["loss", "regularizer"])
+def test_a_component_is_found_in_the_module_of_its_name(group: str) -> None:
+    for name, component in own_components(group).items():
+        assert component.__module__.rpartition(".")[2] == name

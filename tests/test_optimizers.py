@@ -1,0 +1,194 @@
+"""The optimizers against their formulas on one parameter, the schedules at their ends, a player's own values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ganrun.ground import registry
+from ganrun.ground.errors import BadInput
+from ganrun.optimizers.base import for_player, schedule
+
+GRADIENTS = (0.5, -2.0, 3.0)
+START = 1.5
+
+Rule = Callable[[float, float, int, dict[str, float]], float]
+
+
+def run(name: str, **options: Any) -> list[float]:
+    """The parameter after each of three steps."""
+    parameter = nn.Parameter(torch.tensor([START], dtype=torch.float64))
+    optimizer = registry.build("optimizer", {"name": name, **options}, [parameter])
+    found = []
+    for gradient in GRADIENTS:
+        parameter.grad = torch.tensor([gradient], dtype=torch.float64)
+        optimizer.step()
+        found.append(parameter.item())
+    return found
+
+
+def by_hand(rule: Rule, decay: float = 0.0) -> list[float]:
+    """``rule(x, gradient, step, memory)`` gives the next x; ``decay`` adds decay * x to the gradient."""
+    x, memory, found = START, {}, []
+    for step, gradient in enumerate(GRADIENTS, 1):
+        x = rule(x, gradient + decay * x, step, memory)
+        found.append(x)
+    return found
+
+
+@pytest.mark.parametrize("betas", [[0.5, 0.999], [0.0, 0.9], [0.9, 0.0]])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_follows_its_formula(betas: list[float], decay: float) -> None:
+    def rule(x: float, g: float, t: int, memory: dict[str, float]) -> float:
+        memory["m"] = betas[0] * memory.get("m", 0) + (1 - betas[0]) * g
+        memory["v"] = betas[1] * memory.get("v", 0) + (1 - betas[1]) * g * g
+        m, v = memory["m"] / (1 - betas[0] ** t), memory["v"] / (1 - betas[1] ** t)
+        return x - 0.3 * m / (math.sqrt(v) + 0.01)
+
+    assert run("adam", lr=0.3, betas=betas, eps=0.01, weight_decay=decay) == pytest.approx(by_hand(rule, decay), abs=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_rmsprop_follows_its_formula(momentum: float, decay: float) -> None:
+    def rule(x: float, g: float, t: int, memory: dict[str, float]) -> float:
+        memory["v"] = 0.8 * memory.get("v", 0) + 0.2 * g * g
+        memory["b"] = momentum * memory.get("b", 0) + g / (math.sqrt(memory["v"]) + 0.01)
+        return x - 0.3 * memory["b"]
+
+    found = run("rmsprop", lr=0.3, alpha=0.8, eps=0.01, momentum=momentum, weight_decay=decay)
+    assert found == pytest.approx(by_hand(rule, decay), abs=1e-12)
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.7, False), (0.7, True)])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_sgd_follows_its_formula(momentum: float, nesterov: bool, decay: float) -> None:
+    def rule(x: float, g: float, t: int, memory: dict[str, float]) -> float:
+        memory["b"] = momentum * memory.get("b", 0) + g
+        return x - 0.3 * (g + momentum * memory["b"] if nesterov else memory["b"])
+
+    found = run("sgd", lr=0.3, momentum=momentum, nesterov=nesterov, weight_decay=decay)
+    assert found == pytest.approx(by_hand(rule, decay), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "word"),
+    [
+        ("adam", {"lr": -1.0}, "lr=-1.0"),
+        ("adam", {"betas": [0.5]}, "betas="),
+        ("adam", {"betas": [0.5, 1.0]}, "betas="),
+        ("adam", {"eps": -1.0}, "eps=-1.0"),
+        ("rmsprop", {"alpha": 1.0}, "alpha=1.0"),
+        ("rmsprop", {"momentum": -0.1}, "momentum=-0.1"),
+        ("sgd", {"nesterov": True}, "momentum"),
+        ("sgd", {"weight_decay": -0.1}, "weight_decay=-0.1"),
+    ],
+)
+def test_values_out_of_bounds_are_refused_by_name(name: str, options: dict[str, Any], word: str) -> None:
+    with pytest.raises(BadInput, match=word):
+        run(name, **options)
+
+
+# schedules
+
+
+@pytest.mark.parametrize("name", registry.names("schedule"))
+def test_every_schedule_starts_at_one_ends_at_final_and_never_rises(name: str) -> None:
+    fall = registry.lookup("schedule", name)
+    assert fall(0.0, 0.2) == pytest.approx(1)
+    assert fall(1.0, 0.2) == pytest.approx(1.0 if name == "constant" else 0.2)
+    values = [fall(index / 50, 0.2) for index in range(51)]
+    assert all(later <= earlier for earlier, later in zip(values, values[1:], strict=False))
+
+
+def test_schedules_half_way() -> None:
+    half = {name: registry.lookup("schedule", name)(0.5, 0.25) for name in registry.names("schedule")}
+    assert half == pytest.approx({"constant": 1.0, "linear": 0.625, "cosine": 0.625, "exponential": 0.5})
+    assert registry.lookup("schedule", "cosine")(0.25, 0.0) == pytest.approx((1 + math.sqrt(0.5)) / 2)
+    assert registry.lookup("schedule", "exponential")(1.0, 0.0) == pytest.approx(1e-3)
+
+
+def factors(steps: int, **options: Any) -> list[float]:
+    rate = schedule({"name": "linear", "warmup": 0, "start": 0.0, "final": 0.0, **options}, steps)
+    return [rate(step) for step in range(steps)]
+
+
+def test_the_rate_of_a_linear_fall_is_exact_at_every_step() -> None:
+    assert factors(4) == pytest.approx([1, 0.75, 0.5, 0.25])
+    assert factors(4, final=0.2) == pytest.approx([1, 0.8, 0.6, 0.4])
+
+
+def test_the_fall_starts_at_its_fraction_of_the_run() -> None:
+    assert factors(10, start=0.5) == pytest.approx([1] * 6 + [0.8, 0.6, 0.4, 0.2])
+
+
+def test_the_warmup_rises_in_equal_steps_to_one() -> None:
+    assert factors(8, warmup=4, start=0.5) == pytest.approx([0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25])
+    assert factors(4, name="constant", warmup=2) == pytest.approx([0.5, 1, 1, 1])
+
+
+@pytest.mark.parametrize("options", [{"warmup": -1}, {"start": 1.0}, {"start": -0.1}, {"final": 1.1}, {"final": -0.1}])
+def test_schedules_out_of_bounds_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(BadInput, match=r"optimizer\.schedule"):
+        factors(4, **options)
+
+
+def test_an_unknown_schedule_is_refused_with_the_nearest() -> None:
+    with pytest.raises(BadInput, match="'cosine'"):
+        factors(4, name="cosinus")
+
+
+# a player's own values
+
+
+def parameter() -> list[nn.Parameter]:
+    return [nn.Parameter(torch.zeros(1))]
+
+
+def test_a_player_has_its_own_value_where_given_and_the_common_one_otherwise(compose: Any) -> None:
+    config = compose(
+        "optimizer=adam", "optimizer.lr=1e-3", "optimizer.discriminator.lr=4e-3", "optimizer.generator.betas=[0,0.5]"
+    )
+    groups = {
+        role: for_player(config["optimizer"], role, parameter()).param_groups[0]
+        for role in ("generator", "discriminator", "encoder")
+    }
+    assert {role: group["lr"] for role, group in groups.items()} == {
+        "generator": 1e-3,
+        "discriminator": 4e-3,
+        "encoder": 1e-3,
+    }
+    assert {role: group["betas"] for role, group in groups.items()} == {
+        "generator": (0, 0.5),
+        "discriminator": (0.5, 0.999),
+        "encoder": (0.5, 0.999),
+    }
+
+
+def test_a_player_may_have_another_kind_of_optimizer() -> None:
+    config = {"name": "adam", "lr": 1.0, "schedule": {"name": "constant"}, "discriminator": {"name": "sgd", "lr": 2.0}}
+    assert isinstance(for_player(config, "generator", parameter()), torch.optim.Adam)
+    other = for_player(config, "discriminator", parameter())
+    assert isinstance(other, torch.optim.SGD)
+    assert other.param_groups[0]["lr"] == 2.0
+
+
+def test_an_unknown_option_of_a_player_is_refused_with_the_nearest() -> None:
+    with pytest.raises(BadInput, match="'lr'"):
+        for_player({"name": "adam", "discriminator": {"lrr": 2.0}}, "discriminator", parameter())
+
+
+def test_the_papers_settings_are_options(compose: Any) -> None:
+    rmsprop = for_player(compose("optimizer=rmsprop")["optimizer"], "discriminator", parameter()).param_groups[0]
+    assert (rmsprop["lr"], rmsprop["alpha"], rmsprop["momentum"]) == (5e-5, 0.99, 0)
+    sngan = compose("optimizer=sngan")["optimizer"]
+    adam = for_player(sngan, "generator", parameter()).param_groups[0]
+    assert (adam["lr"], adam["betas"]) == (2e-4, (0.0, 0.9))
+    assert schedule(sngan["schedule"], 100)(50) == pytest.approx(0.5)
+    dcgan = for_player(compose()["optimizer"], "generator", parameter()).param_groups[0]
+    assert (dcgan["lr"], dcgan["betas"]) == (2e-4, (0.5, 0.999))

@@ -1,0 +1,432 @@
+"""The run folder: what is in it, when it is gone on with, set aside, copied or refused; and runs that diverge."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import driver
+import pytest
+import torch
+
+import ganrun
+from ganrun.engine import checkpoint
+from ganrun.ground.record import Rows, RunFolder, set_aside
+
+NAME = "normed"
+VOLATILE = ("train.log", ".lock")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run of 12 steps."""
+    folder = tmp_path_factory.mktemp("folder") / "reference"
+    driver.finished(driver.config(NAME), folder, overrides=["model=dcgan", "seed=0"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def broken_off(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was killed before its last save: checkpoints of steps 3, 6 and 9, rows to step 12."""
+    folder = tmp_path_factory.mktemp("folder") / "run"
+    killed = driver.train(driver.config(NAME), folder, environment={"GANRUN_FAULT": "before_write:5"})
+    assert killed.code == -signal.SIGKILL, killed.said
+    return folder
+
+
+@pytest.fixture
+def run(broken_off: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(broken_off, tmp_path / "run"))
+
+
+@pytest.fixture
+def done(reference: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(reference, tmp_path / "done"))
+
+
+# what is in it
+
+
+def test_a_run_folder_holds_what_the_readme_says(reference: Path) -> None:
+    assert {path.name for path in reference.iterdir()} <= {
+        *("config.yaml", "overrides.txt", "run.json", "metrics.jsonl", "samples", "checkpoints", "train.log", ".lock")
+    }
+    assert (reference / "overrides.txt").read_text() == "model=dcgan\nseed=0\n"
+    facts = driver.facts(reference)
+    assert facts["status"] == "done"
+    assert facts["step"] == 12
+    assert facts["budget"] == {"steps": 12, "batch_size": 8}
+    assert facts["environment"]["torch"] == torch.__version__
+    assert facts["environment"]["threads"] == 1
+    assert facts["data"]["spec"] == {"kind": "image", "shape": [1, 8, 8], "classes": 10}
+    assert len(facts["data"]["fingerprint"]) == 64
+    rows = driver.rows(reference)
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    assert [row["images"] for row in rows] == [16 * step for step in range(1, 13)]  # two critic updates of eight
+    assert {"discriminator/loss", "generator/loss", "discriminator/gradient_norm"} <= rows[0].keys()
+    assert sorted(path.name for path in (reference / "samples").iterdir()) == ["step_00000000.png", "step_00000012.png"]
+
+
+def test_nothing_inside_names_where_the_folder_lies(reference: Path) -> None:
+    for name, content in driver.contents(reference, "train.log").items():
+        assert str(reference).encode() not in content, name
+
+
+def test_the_state_holds_no_clock_no_score_and_no_name(reference: Path, tmp_path: Path) -> None:
+    other = tmp_path / "another name"
+    driver.finished(driver.config(NAME, "name=else", "metric=none"), other)
+    files = [folder / "checkpoints" / "step_00000012.pt" for folder in (reference, other)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+# when it is gone on with
+
+
+def test_a_run_folder_can_be_moved_and_reached_through_a_link(run: Path, tmp_path: Path, reference: Path) -> None:
+    moved = run.rename(tmp_path / "moved")
+    (tmp_path / "link").symlink_to(moved, target_is_directory=True)
+    driver.finished(driver.config(NAME), tmp_path / "link")
+    driver.assert_identical(moved, reference)
+
+
+def test_a_finished_run_says_so_and_is_left_as_it_is(done: Path) -> None:
+    before = driver.contents(done, *VOLATILE)
+    outcome = driver.train(driver.config(NAME), done)
+    assert outcome.code == 0
+    assert "already done" in outcome.said
+    assert driver.contents(done, *VOLATILE) == before
+
+
+def test_fresh_sets_the_old_folder_aside_and_erases_nothing(done: Path, reference: Path) -> None:
+    before = driver.contents(done, *VOLATILE)
+    for number in (1, 2):
+        outcome = driver.train(driver.config(NAME, "fresh=true"), done)
+        assert outcome.code == 0, outcome.said
+        assert f"{done.name}.aside-{number}" in outcome.said
+        driver.assert_identical(done, reference)
+    assert driver.contents(done.with_name("done.aside-1"), *VOLATILE) == before
+
+
+def test_fresh_sets_nothing_aside_for_a_config_that_cannot_run(done: Path) -> None:
+    given = driver.config(NAME, "fresh=true")
+    given["model"]["generator"]["norm"] = "batsch"
+    outcome = driver.train(given, done)
+    assert outcome.code == 2
+    assert "batch" in outcome.said
+    assert [path.name for path in done.parent.iterdir()] == ["done"]
+
+
+def test_a_folder_in_use_is_not_set_aside(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.open()
+    with pytest.raises(ganrun.ground.errors.RunBusy, match=f"process {os.getpid()} "):
+        set_aside(folder.path)
+    folder.close()
+    assert set_aside(folder.path).name == "run.aside-1"
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize("text", ["keep=0", "keep=-1", "steps=-1", "every.log=-1", "every.checkpoint=-5"])
+def test_numbers_that_cannot_be_are_refused_before_anything_is_made(text: str, tmp_path: Path) -> None:
+    key, value = text.split("=")
+    given = driver.config(NAME)
+    group, _, leaf = key.rpartition(".")
+    (given[group] if group else given)[leaf] = int(value)
+    outcome = driver.train(given, tmp_path / "run")
+    assert outcome.code == 2
+    assert outcome.said.count("\n") == 1
+    assert text in outcome.said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_no_steps_makes_its_first_checkpoint_and_ends(tmp_path: Path) -> None:
+    driver.finished(driver.config(NAME, "steps=0"), tmp_path / "run")
+    assert driver.steps_kept(tmp_path / "run") == [0]
+
+
+def test_a_run_that_is_already_further_is_not_cut_back(done: Path) -> None:
+    before = driver.contents(done / "checkpoints")
+    outcome = driver.train(driver.config(NAME, "steps=5"), done)
+    assert outcome.code == 2
+    assert "already at step 12" in outcome.said
+    assert driver.contents(done / "checkpoints") == before
+
+
+def test_another_environment_is_said_and_recorded(run: Path, reference: Path) -> None:
+    facts = driver.facts(run)
+    facts["environment"] |= {"torch": "1.0.0", "threads": 3}
+    (run / "run.json").write_text(json.dumps(facts))
+    outcome = driver.train(driver.config(NAME), run)
+    assert outcome.code == 0
+    assert f"bits may differ: torch: 1.0.0 before, {torch.__version__} now; threads: 3 before, 1 now" in outcome.said
+    driver.assert_identical(run, reference)
+    assert driver.facts(run)["environment"]["torch"] == "1.0.0"
+    assert [later["torch"] for later in driver.facts(run)["environments_later"]] == [torch.__version__]
+
+
+def test_changed_data_are_refused(tmp_path: Path) -> None:
+    from PIL import Image
+
+    images, run = tmp_path / "images", tmp_path / "run"
+    images.mkdir()
+    for number in range(9):
+        Image.new("L", (8, 8), 20 * number).save(images / f"{number}.bmp")
+    given = driver.config(NAME, "dataset=folder", f"dataset.root={images}", "dataset.size=8", "steps=2", "n_critic=1")
+    killed = driver.train(given, run, environment={"GANRUN_FAULT": "before_write:2"})
+    assert killed.code == -signal.SIGKILL, killed.said
+    Image.new("L", (8, 8), 255).save(images / "3.bmp")  # of the same name and size: only the content tells
+    before = driver.contents(run, "train.log", "run.json", ".lock")
+    outcome = driver.train(given, run)
+    assert outcome.code == 2
+    assert "the data set has changed" in outcome.said
+    assert driver.contents(run, "train.log", "run.json", ".lock") == before
+    Image.new("L", (8, 8), 60).save(images / "3.bmp")
+    driver.finished(given, run)
+
+
+# forks
+
+
+def fork(parent: Path, folder: Path, *overrides: str) -> driver.Outcome:
+    return driver.train(driver.config(NAME, f"resume='{parent}'", "fork=true", *overrides), folder)
+
+
+def test_a_fork_goes_on_from_its_parent_in_a_folder_of_its_own(done: Path, tmp_path: Path) -> None:
+    before = driver.contents(done)
+    outcome = fork(done, tmp_path / "child", "steps=15", "optimizer.lr=1e-3")
+    assert outcome.code == 0, outcome.said
+    assert driver.contents(done) == before
+    state = checkpoint.read(done / "checkpoints" / "step_00000012.pt")
+    parent = driver.facts(tmp_path / "child")["parent"]
+    assert parent == {"run": str(done), "step": 12, "digest": checkpoint.digest(state), "left": []}
+    assert [row["step"] for row in driver.rows(tmp_path / "child")] == [13, 14, 15]
+    assert driver.steps_kept(tmp_path / "child") == [12, 15]
+    assert checkpoint.digest(checkpoint.read(tmp_path / "child" / "checkpoints" / "step_00000012.pt")) == parent["digest"]
+
+
+def test_a_fork_that_changes_nothing_but_its_length_is_the_longer_run(done: Path, tmp_path: Path) -> None:
+    fork(done, tmp_path / "child", "steps=14")
+    assert driver.final_digest(tmp_path / "child") == driver.finished(driver.config(NAME, "steps=14"), tmp_path / "longer")
+
+
+@pytest.mark.parametrize("fault", ["before_write:1", "between_renames:1", "after_commit:1", "before_commit:2"])
+def test_a_fork_that_is_killed_goes_on_by_the_same_command(fault: str, done: Path, tmp_path: Path) -> None:
+    given = driver.config(NAME, f"resume='{done}'", "fork=true", "steps=15")
+    driver.finished(given, tmp_path / "whole")
+    killed = driver.train(given, tmp_path / "child", environment={"GANRUN_FAULT": fault})
+    assert killed.code == -signal.SIGKILL, killed.said
+    driver.finished(given, tmp_path / "child")
+    driver.assert_identical(tmp_path / "child", tmp_path / "whole")
+    assert driver.facts(tmp_path / "child")["parent"] == driver.facts(tmp_path / "whole")["parent"]
+
+
+def test_a_fork_says_what_it_starts_anew_and_refuses_other_networks(done: Path, tmp_path: Path) -> None:
+    outcome = fork(done, tmp_path / "child", "steps=13", "optimizer=rmsprop", "ema=0")
+    assert outcome.code == 0, outcome.said
+    left = driver.facts(tmp_path / "child")["parent"]["left"]
+    assert [sentence.split(": ")[1].split(" (")[0] for sentence in left] == [
+        "averages/generator",
+        "optimizers/discriminator",
+        "optimizers/generator",
+    ]
+    for sentence in left:
+        assert f"warning: {sentence}" in outcome.said
+    outcome = fork(done, tmp_path / "wider", "steps=13", "model.generator.width=3")
+    assert outcome.code == 2
+    assert "players/generator: layers.0.weight" in outcome.said
+    shutil.rmtree(done / "checkpoints")
+    assert fork(done, tmp_path / "orphan", "steps=13").code == 5
+
+
+# damage
+
+
+def test_rows_that_are_damaged_are_left_out_loudly_and_kept(run: Path, reference: Path) -> None:
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[2] = b'{"step": 3, "ima\xff\x00\n'
+    path.write_bytes(b"".join(lines))
+    damaged = path.read_bytes()
+    outcome = driver.train(driver.config(NAME), run)
+    assert outcome.code == 0
+    assert "1 rows of" in outcome.said
+    assert driver.final_digest(run) == driver.final_digest(reference)
+    assert driver.rows(run) == [row for row in driver.rows(reference) if row["step"] != 3]
+    assert (run / "metrics.jsonl.damaged-1").read_bytes() == damaged
+
+
+BROKEN_FACTS = {
+    "empty": b"",
+    "torn": b'{"data": {"spec"',
+    "binary": bytes(range(256)),
+    "a list": b"[1, 2]",
+    "deep": b"[" * 100_000,
+    "data no mapping": b'{"data": 3}',
+    "step no number": b'{"step": "many"}',
+}
+
+
+@pytest.mark.parametrize("content", BROKEN_FACTS.values(), ids=BROKEN_FACTS.keys())
+def test_a_damaged_run_json_is_refused_with_the_way_out(content: bytes, run: Path) -> None:
+    (run / "run.json").write_bytes(content)
+    before = driver.contents(run, *VOLATILE)
+    outcome = driver.train(driver.config(NAME), run)
+    assert outcome.code == 2, outcome.said
+    assert "run.json" in outcome.said
+    assert "fresh=true" in outcome.said
+    assert "Traceback" not in outcome.said
+    assert driver.contents(run, *VOLATILE) == before
+
+
+def test_rows_stand_on_lines_of_their_own_whatever_was_torn_before(tmp_path: Path) -> None:
+    rows, said = Rows(tmp_path / "rows.jsonl", holds="scores"), []
+    assert rows.read() == []
+    rows.cut(3, said.append)
+    rows.sync()
+    assert not rows.path.exists()
+    rows.append({"step": 1, "scores": {"a": 0.1}})
+    with open(rows.path, "ab") as file:
+        file.write(b'{"step": 2, "sco')
+    rows.append({"step": 3, "scores": {"a": 1 / 3}})
+    rows.append({"step": 9, "scores": {}})
+    rows.append({"step": 3, "scores": 5})
+    assert rows.read() == [{"step": 1, "scores": {"a": 0.1}}, {"step": 3, "scores": {"a": 1 / 3}}, {"step": 9, "scores": {}}]
+    rows.cut(3, said.append)
+    assert rows.read() == [{"step": 1, "scores": {"a": 0.1}}, {"step": 3, "scores": {"a": 1 / 3}}]
+    assert rows.path.read_text().count("\n") == 2
+    assert len(said) == 1
+
+
+def test_a_run_folder_whose_files_point_elsewhere_is_not_written_through(run: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    for name in (".lock", "train.log", "metrics.jsonl", "scores.jsonl", "run.json"):
+        folder = Path(shutil.copytree(run, tmp_path / f"with {name}"))
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(precious)
+        outcome = driver.train(driver.config(NAME), folder)
+        assert outcome.code == 2, outcome.said
+        assert "not a regular file" in outcome.said
+        assert precious.read_text() == "mine"
+
+
+# runs that diverge
+
+
+def test_the_first_term_that_is_not_finite_is_named_with_its_step_and_never_saved(tmp_path: Path) -> None:
+    given, run = driver.config(NAME, "every={log: 0, sample: 0, eval: 0, checkpoint: 3}"), tmp_path / "run"
+    given["regularizer"]["toy"] = {"name": "toy"}
+    outcome = driver.train(given, run, setup=[["broken_regularizer", 7]])
+    assert outcome.code == 3, outcome.said
+    assert "discriminator phase's term 'toy' was not finite at step 7" in outcome.said
+    assert "Traceback" not in outcome.said
+    assert driver.facts(run)["status"] == "diverged"
+    assert driver.steps_kept(run)[-1] == 6
+    finite(run)
+    assert all(math.isfinite(value) for row in driver.rows(run) for value in row.values())
+    again = driver.train(given, run, setup=[["broken_regularizer", 7]])
+    assert again.code == 3  # and the same command says the same
+    assert "at step 7" in again.said
+    assert driver.train(given, run, setup=[["broken_regularizer", 99]]).code == 0  # what was saved is good to go on from
+
+
+def test_a_learning_rate_that_explodes_ends_in_code_3(tmp_path: Path) -> None:
+    given = driver.config("penalised", "optimizer.lr=1e20", "every={log: 5, sample: 0, eval: 0, checkpoint: 5}")
+    outcome = driver.train(given, tmp_path / "run")
+    assert outcome.code == 3, outcome.said
+    assert "not finite at step " in outcome.said
+    assert driver.steps_kept(tmp_path / "run") == [0]
+    finite(tmp_path / "run")
+
+
+def test_weights_that_broke_without_any_term_noticing_are_not_saved(tmp_path: Path) -> None:
+    """The last update of a step can break the weights after every term was watched."""
+    outcome = driver.train(driver.config(NAME), tmp_path / "run", setup=[["break_weights", 6]])
+    assert outcome.code == 3, outcome.said
+    assert "the weights of the generator are not finite after step 6" in outcome.said
+    assert driver.steps_kept(tmp_path / "run")[-1] == 3
+
+
+def finite(run: Path) -> None:
+    for path in (run / "checkpoints").glob("*.pt"):
+        for where, value in checkpoint.leaves(checkpoint.read(path)):
+            assert not isinstance(value, torch.Tensor) or value.isfinite().all(), (path, where)
+
+
+# as a command
+
+
+def command(*words: str, **options: Any) -> driver.Outcome:
+    return driver.start("command", *words, **options).wait()
+
+
+def typed(name: str, *overrides: str) -> list[str]:
+    return [*driver.CONFIGS[name], *driver.TINY, *overrides]
+
+
+def only_run(output: Path) -> Path:
+    (found,) = [path for path in (output / "default").iterdir() if ".aside-" not in path.name]
+    return found
+
+
+def test_the_command_line_keeps_the_promises_too(tmp_path: Path, reference: Path) -> None:
+    words = ["train", *typed(NAME, "output=out")]
+    killed = command(*words, cwd=tmp_path, environment={"GANRUN_FAULT": "between_renames:3"})
+    assert killed.code == -signal.SIGKILL, killed.said
+    stopped = command(*words, cwd=tmp_path, setup=[["signal_at", "ganrun.engine.loop:Trainer.advance", 2, signal.SIGTERM]])
+    assert stopped.code == 75, stopped.said
+    run = only_run(tmp_path / "out")
+    full = command(*words, cwd=tmp_path, setup=[["fails", "os:fsync", 1, 28]])
+    assert full.code == 4, full.said
+    done = command("train", f"resume={run}", "every.log=2", cwd=tmp_path)
+    assert done.code == 0, done.said
+    assert driver.final_digest(run) == driver.final_digest(reference)
+    again = command(*words, cwd=tmp_path)
+    assert again.code == 0
+    assert "already done" in again.said
+    moved = run.rename(tmp_path / "moved")
+    assert "already done" in command("train", f"resume={moved}", cwd=tmp_path / "out").said
+    shutil.rmtree(moved / "checkpoints")
+    for words in (["train", f"resume={moved}"], ["sample", str(moved)], ["eval", str(moved), "metric=fid"]):
+        gone = command(*words, cwd=tmp_path)
+        assert gone.code == 5, gone.said
+        assert "Traceback" not in gone.said
+
+
+def test_the_command_line_names_the_holder_of_a_folder_and_what_diverged(tmp_path: Path) -> None:
+    for name in ("ready", "go"):
+        os.mkfifo(tmp_path / name)
+    words = ["train", *typed("points", "output=out")]
+    setup = [["pause", 2, str(tmp_path / "ready"), str(tmp_path / "go")]]
+    first = driver.start("command", *words, cwd=tmp_path, setup=setup)
+    (tmp_path / "ready").read_text()
+    second = command(*words, cwd=tmp_path)
+    assert second.code == 6
+    assert f"in use by process {first.pid}" in second.said
+    (tmp_path / "go").write_text("go")
+    assert first.wait().code == 0
+    diverged = command("train", *typed("points", "output=out", "optimizer.lr=1e30"), cwd=tmp_path)
+    assert diverged.code == 3
+    assert "not finite at step" in diverged.said
+    assert "Traceback" not in diverged.said
+
+
+def test_a_fork_by_the_command_line_lies_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    assert command("train", *typed("points", "output=out"), cwd=tmp_path).code == 0
+    parent = only_run(tmp_path / "out")
+    refused = command("train", f"resume={parent}", "optimizer.lr=1e-3", cwd=tmp_path)
+    assert refused.code == 2
+    assert "optimizer.lr" in refused.said
+    assert "fork=true" in refused.said
+    before = driver.contents(parent)
+    forked = command("train", f"resume={parent}", "optimizer.lr=1e-3", "steps=14", "fork=true", cwd=tmp_path)
+    assert forked.code == 0, forked.said
+    assert driver.contents(parent) == before
+    (child,) = [path for path in (tmp_path / "out" / "default").iterdir() if path != parent]
+    assert driver.facts(child)["parent"]["digest"] == driver.facts(parent)["digest"]
+    assert driver.facts(child)["step"] == 14
