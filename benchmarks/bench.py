@@ -42,7 +42,7 @@ from ganrun.ground.spec import Batch
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 ROWS = 10_000
-LEAST_ROUNDS = 3
+LEAST_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ SMALL = tuple(
 CASES = (
     Case("DCGAN 32x32, batch 64", ("model=dcgan", *PLAIN), textbook.dcgan, LOGISTIC, 64, 100, 3, 80),
     Case("SNGAN 32x32, batch 64", ("model=sngan",), textbook.sngan, HINGE, 64, 128, 1, 130, (0.0, 0.9)),
-    Case("MLP on points, batch 512", ("dataset=ring8", *PLAIN, *SMALL), textbook.mlp, LOGISTIC, 512, 256, 25, 60),
+    Case("MLP, 2-D, batch 512", ("dataset=ring8", *PLAIN, *SMALL), textbook.mlp, LOGISTIC, 512, 256, 25, 60),
 )
 
 
@@ -230,11 +230,12 @@ def in_dtype(batch: Batch, dtype: torch.dtype) -> Batch:
 # memory
 
 
-def memory(case: Case, side: str) -> tuple[float, float]:
+def memory(case: Case, side: str, threads: int) -> tuple[float, float]:
     """Peak resident MiB of a fresh process that takes three steps, and how much of it came after the imports."""
     ours, theirs = get_context("fork").Pipe(duplex=False)
 
     def work() -> None:
+        torch.set_num_threads(threads)
         start = peak()
         runner: Any = case.ganrun() if side == "ganrun" else case.textbook()
         for _ in range(3):
@@ -281,7 +282,7 @@ def main() -> None:
     measured = {}
     for case in cases[:1] if options.quick else cases[:2]:
         for side in ("textbook", "ganrun"):
-            measured[case.name, side] = memory(case, side)
+            measured[case.name, side] = memory(case, side, options.threads)
     torch.set_num_threads(options.threads)
 
     table = Table("one step of both sides", "precision", "losses", "gradients", "updates", title="largest relative difference")
@@ -291,18 +292,28 @@ def main() -> None:
             table.add_row(case.name, str(dtype).removeprefix("torch."), *(f"{value:.1e}" for value in found.values()))
     say(table)
 
-    table = Table("case", "side", "ms a step", "steps/s", "ratio", "quartiles of the ratio", "blocks", title="speed")
+    table = Table(
+        "case",
+        "side",
+        "ms a step",
+        "steps/s",
+        "ratio",
+        "its quartiles",
+        "blocks",
+        title="speed: the median of all blocks, and of each round's ratio",
+    )
+    taken = []
     for case in cases:
         times, others = speed(case, case.seconds / 6 if options.quick else case.seconds)
+        taken.append(f"{statistics.median(others):.2f}")
         for side, own in times.items():
             low, middle, high = quartiles([plain / mine for plain, mine in zip(times["textbook"], own, strict=True)])
             spread = "" if side == "textbook" else f"{low:.2f} to {high:.2f}"
-            median = statistics.median(own)
-            name = case.name if side == "textbook" else ""
-            table.add_row(
-                name, side, f"{median * 1000:.4g}", f"{1 / median:.3g}", f"{middle:.2f}", spread, f"{len(own)} x {case.block}"
-            )
-        table.add_row("", f"(other processes took {statistics.median(others):.2f} cores)", end_section=True)
+            median, name = statistics.median(own), case.name if side == "textbook" else ""
+            blocks = f"{len(own)} x {case.block}"
+            table.add_row(name, side, f"{median * 1000:.1f}", f"{1 / median:.3g}", f"{middle:.2f}", spread, blocks)
+        table.add_section()
+    table.caption = f"cores that other processes took meanwhile, median of blocks: {', '.join(taken)}"
     say(table)
 
     table = Table("case", "side", "peak MiB", "beyond the imports", title="memory, each side in a process of its own")

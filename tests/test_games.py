@@ -12,8 +12,8 @@ from ganrun.games.adversarial import Adversarial
 from ganrun.ground import registry
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import Spec
-from ganrun.ground.turn import Turn
+from ganrun.ground.spec import Batch, Spec
+from ganrun.ground.turn import Stream, Turn
 from ganrun.networks.mlp import MLP, Layers
 from ganrun.regularizers.base import Regularizer
 
@@ -158,6 +158,18 @@ def test_no_graph_is_built_through_the_generator_in_the_critics_phase(toy: Any) 
     assert not critic.fake[0].requires_grad
     assert generator.fake[0].requires_grad
     assert critic.fake_verdict.score.requires_grad
+
+
+def test_the_critics_objective_reaches_no_generator_even_one_that_is_open() -> None:
+    game = cast()
+    stream = Stream(9, lambda indices: Batch(torch.randn(len(indices), 2)))
+    turn = Turn(0, 0, "discriminator", 0, 5, game.latent_law, torch.device("cpu"), {"data": stream})
+    sum(game.judge_fakes(turn).values()).backward()
+    assert all(entry.grad is None for entry in game.players["generator"].parameters())
+    assert all(entry.grad is not None for entry in game.players["discriminator"].parameters())
+    turn.phase = "generator"
+    game.make_fakes(turn)["loss"].backward()
+    assert all(entry.grad is not None for entry in game.players["generator"].parameters())
 
 
 # conditions

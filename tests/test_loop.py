@@ -157,6 +157,15 @@ def test_micro_batches_must_divide_the_batch(toy: Any) -> None:
         toy("mlp", "toy_points", "accumulate=3")
 
 
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_a_batch_norm_over_one_sample_is_refused_before_the_first_step(accumulate: int, toy: Any) -> None:
+    options = (f"batch_size={accumulate}", f"accumulate={accumulate}", "model.discriminator.norm=batch")
+    with pytest.raises(BadInput, match=f"batch_size={accumulate}, .* Try batch_size={2 * accumulate}"):
+        toy("mlp", "toy_points", *options)
+    play(toy("mlp", "toy_points", *options, "model.generator.norm=layer", "model.discriminator.norm=layer").trainer, 1)
+    play(toy("dcgan", "toy_images", *options).trainer, 1)  # maps have positions to normalize over
+
+
 # everything follows from the seed and the step
 
 

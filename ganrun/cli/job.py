@@ -166,7 +166,7 @@ def _report(number: int, folder: Path, status: str, outcome: Exception | float |
     """One line for the person, one for the ledger (appended in a single write, so that jobs never mix)."""
     code, words = 0, ""
     if isinstance(outcome, float):
-        words = f": score {outcome:.6g}"
+        words = f": objective {outcome + 0.0:.6g}"  # what a sweeper minimises; + 0.0 turns -0 into 0
     if isinstance(outcome, Exception):
         code = getattr(outcome, "exit_code", 1)
         said = str(outcome) if isinstance(outcome, GanrunError) else f"{type(outcome).__name__}: {outcome}"

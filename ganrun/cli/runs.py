@@ -79,7 +79,7 @@ def _read(run: Path, path: Path) -> str:
 
 def _scan(text: str, path: Path) -> None:
     depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+    for count, event in enumerate(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))):
         if count > MOST:
             raise BadInput(f"{path}: more than {MOST} entries, which no config holds")
         if isinstance(event, yaml.AliasEvent):

@@ -101,6 +101,10 @@ def trainer(parts: Parts, dataset: Dataset, runtime: Runtime) -> Trainer:
     if batch_size < 1 or accumulate < 1 or batch_size % accumulate:
         raise BadInput(f"accumulate={accumulate}: must divide batch_size={batch_size}")
     cast(parts, dataset.spec, runtime)
+    modules = [module for player in parts.game.players.values() for module in player.modules()]
+    if batch_size == accumulate and any(isinstance(module, torch.nn.BatchNorm1d) for module in modules):
+        alone = f"batch_size={batch_size}, accumulate={accumulate}: one sample at a time cannot be normalized as a batch"
+        raise BadInput(f"{alone}. Try batch_size={2 * accumulate}, or norm=layer")
     stream = Stream(
         len(dataset),
         lambda indices: dataset.batch(indices, runtime.device),

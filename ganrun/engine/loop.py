@@ -130,7 +130,8 @@ class Trainer:
         self.terms.update(totals)
         for role in phase.trains:
             self.optimizers[role].step()
-            self.optimizers[role].zero_grad(set_to_none=True)
+            for entry in self._parameters[role]:
+                entry.grad = None
         self.game.after_step(phase, turn)
         if frozen:
             torch._foreach_copy_(frozen, kept)

@@ -85,4 +85,5 @@ def show_panel(title: str, facts: Mapping[str, object], table: Table | None = No
     lines.add_column(overflow="fold")
     for label, fact in facts.items():
         lines.add_row(label, str(fact))
-    console.print(Panel(Group(lines, *(["", table] if table else [])), title=title, expand=False))
+    body = Group(lines, "", table) if table else Group(lines)
+    console.print(Panel(body, title=title, expand=False))

@@ -43,18 +43,34 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
     dataset = assemble.load_data(config, parts.family)
     assemble.verify(parts, dataset)
     if config["fresh"] and path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
-        display.say(f"fresh=true: the folder that was there is now {set_aside(path)}")
+        folder.open()  # whoever works in it keeps it
+        aside = set_aside(path)
+        folder.close()
+        display.say(f"fresh=true: the folder that was there is now {aside}")
     folder.open()
     try:
         return Run(config, folder, display, parts, runtime, dataset, sweep=sweep).go(overrides)
     except GanrunError as error:
-        with contextlib.suppress(GanrunError):  # a full disk takes no note of itself
-            folder.log(f"stopped: {error}") if not isinstance(error, Stopped) else folder.log(str(error))
-            folder.note(status=type(error).__name__.lower(), ended=now())
+        note_failure(folder, error)
         raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        peak = round(peak_memory_mib(runtime))
+        lack = GanrunError(
+            f"out of memory at a peak of {peak} MiB with batch_size={config['batch_size']}; what was saved before is untouched. "
+            "Try accumulate=2: it cuts a batch into parts without changing what it means"
+        )
+        note_failure(folder, lack)
+        raise lack from error
     finally:
         display.stop()
         folder.close()
+
+
+def note_failure(folder: RunFolder, error: GanrunError) -> None:
+    """Leave word in the run folder; the command line shows the error itself."""
+    with contextlib.suppress(GanrunError):  # a full disk takes no note of itself
+        folder.write(str(error) if isinstance(error, Stopped) else f"stopped: {error}")
+        folder.note(status=type(error).__name__.lower(), ended=now())
 
 
 class Run:

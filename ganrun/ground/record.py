@@ -72,8 +72,12 @@ class RunFolder:
             self._lock = None
 
     def log(self, line: str) -> None:
-        """Show ``line`` and append it, with the time, to train.log."""
+        """Show ``line`` and append it to train.log."""
         self.say(line)
+        self.write(line)
+
+    def write(self, line: str) -> None:
+        """Append ``line``, with the time, to train.log."""
         with storage.storage_errors(self.journal), open(self.journal, "a", encoding="utf-8") as file:
             file.write("".join(f"{now()} {part}\n" for part in line.splitlines()))
 

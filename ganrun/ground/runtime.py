@@ -62,7 +62,7 @@ def resolve(config: Mapping[str, Any]) -> Runtime:
         torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(bool(config["deterministic"]))
     # filling fresh memory with NaN is no part of determinism, and costs a pass over every tensor
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Runtime(torch.device(name), precision)
 
 

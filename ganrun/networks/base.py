@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.spec import Latent, Port
+from ganrun.ground.traits import Rule
 
+IMAGES_ONLY = Rule("its convolutions make images, and this data set has none", "model=mlp")
 NORMS = ("batch", "layer", "instance", "group", "none")
 
 
@@ -23,6 +25,7 @@ class Family:
 
     latent: Latent
     traits: frozenset[str] = frozenset()
+    needs: Mapping[str, Rule] = {}
 
     def legal_size(self, size: int) -> int:
         """The smallest image size, at least ``size``, that this family can make."""

@@ -20,7 +20,17 @@ from torch.nn.functional import linear
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Latent, Port, Verdict
-from ganrun.networks.base import Family, check_norm, flat_size, flatten, norm2d, norm_traits, power_of_two, single_image
+from ganrun.networks.base import (
+    IMAGES_ONLY,
+    Family,
+    check_norm,
+    flat_size,
+    flatten,
+    norm2d,
+    norm_traits,
+    power_of_two,
+    single_image,
+)
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,8 @@ def initialise(module: nn.Module) -> None:
 class DCGAN(Family):
     """Strided convolutions up and down."""
 
+    needs = {"dataset.image": IMAGES_ONLY}
+
     def __init__(
         self,
         *,
@@ -133,7 +145,7 @@ class DCGAN(Family):
     ) -> None:
         self.latent = Latent(latent, prior)
         self.of_generator, self.of_discriminator = generator, discriminator
-        self.traits = norm_traits(discriminator.norm) | {"model.image"}
+        self.traits = norm_traits(discriminator.norm)
 
     def legal_size(self, size: int) -> int:
         return power_of_two(size)
