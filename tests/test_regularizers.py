@@ -456,7 +456,7 @@ def test_the_gradient_of_a_divided_weight_is_orthogonal_to_it_and_follows_the_fo
     (layer.weight * g).sum().backward()
     assert original.grad is not None
     assert float((original.grad * original.detach()).sum()) == pytest.approx(0.0, abs=1e-12)
-    sigma = float(entry.u @ original @ entry.v)
+    sigma = float(entry.u @ original.detach() @ entry.v)
     divided = original.detach() / sigma
     wanted = (g - (g * divided).sum() * torch.outer(entry.u, entry.v)) / sigma
     torch.testing.assert_close(original.grad, wanted)

@@ -43,10 +43,7 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
     dataset = assemble.load_data(config, parts.family)
     assemble.verify(parts, dataset)
     if config["fresh"] and path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
-        folder.open()  # whoever works in it keeps it
-        aside = set_aside(path)
-        folder.close()
-        display.say(f"fresh=true: the folder that was there is now {aside}")
+        display.say(f"fresh=true: the folder that was there is now {set_aside(path)}")
     folder.open()
     try:
         return Run(config, folder, display, parts, runtime, dataset, sweep=sweep).go(overrides)
