@@ -10,7 +10,6 @@ compared number by number, and each side's memory is measured in a process of it
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import platform
 import resource
@@ -18,81 +17,23 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import textbook
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from agreement import agreement
+from cases import CASES, Case
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
 
-from ganrun.cli import signature  # noqa: F401  (tells OmegaConf the resolvers of conf/config.yaml)
-from ganrun.data.base import Images
-from ganrun.data.ring8 import ring8
-from ganrun.engine import assemble
 from ganrun.engine.loop import Trainer
-from ganrun.ground import rng
-from ganrun.ground.runtime import resolve
-from ganrun.ground.spec import Batch
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
-ROWS = 10_000
+SIDES = ("textbook", "ganrun", "ganrun bf16")
 LEAST_ROUNDS = 2
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is run: overrides of ganrun's config, the textbook's parts, steps in a block and seconds to spend."""
-
-    name: str
-    overrides: tuple[str, ...]
-    networks: Callable[[], tuple[nn.Module, nn.Module]]
-    losses: tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]
-    batch_size: int
-    latent: int
-    block: int
-    seconds: float
-    betas: tuple[float, float] = (0.5, 0.999)
-
-    def config(self, *overrides: str) -> dict[str, Any]:
-        common = ["n_critic=1", "ema=0.999", "metric=none", "device=cpu", "optimizer.schedule.name=constant"]
-        common += [f"batch_size={self.batch_size}", f"model.latent={self.latent}"]
-        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-            composed = compose("config", overrides=[*self.overrides, *common, *overrides])
-        return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]
-
-    def ganrun(self, *overrides: str) -> Trainer:
-        config = self.config(*overrides)
-        parts = assemble.build(config)
-        points = config["dataset"]["name"] == "ring8"
-        return assemble.trainer(parts, ring8(num=ROWS) if points else Images(random_pixels()), resolve(config["device"]))
-
-    def textbook(self) -> textbook.Textbook:
-        torch.use_deterministic_algorithms(False)
-        data = ring8(num=ROWS).x if "dataset=ring8" in self.overrides else random_pixels()
-        return textbook.Textbook(*self.networks(), *self.losses, data, self.batch_size, self.latent, self.betas)
-
-
-LOGISTIC = (textbook.nonsaturating_d, textbook.nonsaturating_g)
-HINGE = (textbook.hinge_d, textbook.hinge_g)
-PLAIN = ("loss=nonsaturating", "regularizer=none", "optimizer=adam")
-SMALL = tuple(
-    f"model.{role}.{entry}" for role in ("generator", "discriminator") for entry in ("width=128", "depth=2", "norm=none")
-)
-CASES = (
-    Case("DCGAN 32x32, batch 64", ("model=dcgan", *PLAIN), textbook.dcgan, LOGISTIC, 64, 100, 3, 80),
-    Case("SNGAN 32x32, batch 64", ("model=sngan",), textbook.sngan, HINGE, 64, 128, 1, 130, (0.0, 0.9)),
-    Case("MLP, 2-D, batch 512", ("dataset=ring8", *PLAIN, *SMALL), textbook.mlp, LOGISTIC, 512, 256, 25, 60),
-)
-
-
-def random_pixels() -> Tensor:
-    return torch.randint(256, (ROWS, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+BUSY = 0.25  # cores; with several threads a loop waits for whichever of them another process holds up
 
 
 # speed
@@ -111,30 +52,35 @@ def ganrun_block(trainer: Trainer, steps: int) -> None:
     torch.stack(list(trainer.terms.values())).tolist()
 
 
-def speed(case: Case, seconds: float) -> tuple[dict[str, list[float]], list[float]]:
-    """Seconds a step of every block, by side, and how many cores other processes took meanwhile."""
+@dataclass
+class Round:
+    """Seconds a step by side, and how many cores other processes took meanwhile, the worst block's."""
+
+    times: dict[str, float] = field(default_factory=dict)
+    foreign: float = 0.0
+
+
+def speed(case: Case, seconds: float) -> list[Round]:
+    """Rounds of one block of each side, for ``seconds``."""
     plain, lean, half = case.textbook(), case.ganrun(), case.ganrun("device.precision=bf16")
-    sides: dict[str, Callable[[int], None]] = {
-        "textbook": lambda steps: textbook_block(plain, steps),
-        "ganrun": lambda steps: ganrun_block(lean, steps),
-        "ganrun bf16": lambda steps: ganrun_block(half, steps),
-    }
-    times: dict[str, list[float]] = {side: [] for side in sides}
-    others = []
+    blocks: list[Callable[[int], None]] = [
+        lambda steps: textbook_block(plain, steps),
+        lambda steps: ganrun_block(lean, steps),
+        lambda steps: ganrun_block(half, steps),
+    ]
+    run = dict(zip(SIDES, blocks, strict=True))
+    rounds: list[Round] = []
     start = time.perf_counter()
-    for count in itertools.count(-1):
-        if count >= LEAST_ROUNDS and time.perf_counter() - start > seconds:
-            break
-        order = list(sides) if count % 2 else list(sides)[::-1]
-        for side in order:
+    while len(rounds) <= LEAST_ROUNDS or time.perf_counter() - start < seconds:
+        rounds.append(Round())
+        for side in SIDES if len(rounds) % 2 else SIDES[::-1]:
             torch.use_deterministic_algorithms(side != "textbook")  # each side as it runs by itself
             before, busy = time.perf_counter(), foreign_seconds()
-            sides[side](case.block)
+            run[side](case.block)
             spent = time.perf_counter() - before
-            if count >= 0:  # the first round warms up
-                times[side].append(spent / case.block)
-                others.append((foreign_seconds() - busy) / spent)
-    return times, others
+            rounds[-1].times[side] = spent / case.block
+            rounds[-1].foreign = max(rounds[-1].foreign, (foreign_seconds() - busy) / spent)
+    return rounds[1:]  # the first one warms up
 
 
 def foreign_seconds() -> float:
@@ -151,80 +97,6 @@ def foreign_seconds() -> float:
 def quartiles(values: list[float]) -> tuple[float, float, float]:
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, middle, high
-
-
-# agreement
-
-
-def agreement(case: Case, dtype: torch.dtype) -> dict[str, float]:
-    """One step of both sides from equal weights on equal batches: the largest relative differences.
-
-    Losses: |a - b| / |b|. Gradients and updates: the norm of the difference over the norm, the worse of both players.
-    """
-    small = replace(case, batch_size=min(case.batch_size, 16))
-    held = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        lean, plain = small.ganrun(), small.textbook()
-        stop_iterations(lean, plain)
-        for role in ("generator", "discriminator"):
-            copy_weights(lean.game.players[role], getattr(plain, role))
-        before = {role: weights(lean.game.players[role]) for role in lean.game.players}
-        stream = lean.streams["data"]
-        lean.streams = {"data": replace(stream, read=lambda rows: in_dtype(stream.read(rows), dtype))}
-        lean.advance()
-        rows = rng.order(lean.seed, "data", 0, small.batch_size, ROWS)
-        z = [
-            lean.game.latent_law.draw(small.batch_size, rng.generator(lean.seed, 0, phase, 0, "latent"))
-            for phase in ("discriminator", "generator")
-        ]
-        real = plain.take(rows)
-        if not torch.allclose(real, stream.read(rows).x, atol=1e-6):
-            raise ValueError("the two sides convert the data differently")
-        losses = plain.play(stream.read(rows).x.to(dtype).contiguous(), *z)
-    finally:
-        torch.set_default_dtype(held)
-    found = {"loss": 0.0, "gradient": 0.0, "update": 0.0}
-    for role, loss, optimizer in zip(("discriminator", "generator"), losses, (plain.adam_d, plain.adam_g), strict=True):
-        found["loss"] = max(found["loss"], abs(float(lean.terms[f"{role}/loss"]) / loss - 1))
-        # after one step Adam's first moment is the gradient but for a constant
-        own, other = (
-            torch.cat([entry["exp_avg"].flatten() for entry in moments.state.values()])
-            for moments in (lean.optimizers[role], optimizer)
-        )
-        found["gradient"] = max(found["gradient"], distance(own, other))
-        own, other = weights(lean.game.players[role]) - before[role], weights(getattr(plain, role)) - before[role]
-        found["update"] = max(found["update"], distance(own, other))
-    return found
-
-
-def distance(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
-
-
-def weights(network: nn.Module) -> Tensor:
-    return torch.cat([entry.detach().flatten().clone() for entry in network.parameters()])
-
-
-def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """All parameters and buffers, in order: both sides have the same layers in the same order."""
-    pairs = zip(source.state_dict().values(), target.state_dict().values(), strict=True)
-    with torch.no_grad():
-        for own, other in pairs:
-            if own.shape != other.shape:
-                raise ValueError(f"the textbook's networks differ: {tuple(other.shape)} for {tuple(own.shape)}")
-            other.copy_(own)
-
-
-def stop_iterations(lean: Trainer, plain: textbook.Textbook) -> None:
-    """Spectral normalization with the same singular vectors on both sides: each moves them on at moments of its own."""
-    if "spectral_norm" in lean.game.regularizers:
-        lean.game.regularizers["spectral_norm"].iterations = 0  # type: ignore[assignment]
-        plain.discriminator.eval()
-
-
-def in_dtype(batch: Batch, dtype: torch.dtype) -> Batch:
-    return Batch(batch.x.to(dtype), batch.y)
 
 
 # memory
@@ -272,6 +144,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only cases whose name contains this, e.g. DCGAN")
     options = parser.parse_args()
     cases = [case for case in CASES if options.only.lower() in case.name.lower()]
+    if not cases:
+        parser.error(f"--only {options.only}: there is no such case; there are {', '.join(case.name for case in CASES)}")
     console = Console(width=118)
     say = console.print
     say(f"python benchmarks/bench.py {' '.join(sys.argv[1:])}".rstrip())
@@ -299,21 +173,33 @@ def main() -> None:
         "steps/s",
         "ratio",
         "its quartiles",
-        "blocks",
-        title="speed: the median of all blocks, and of each round's ratio",
+        "rounds",
+        title="speed: medians over rounds of one block a side",
     )
-    taken = []
+    busy = []
     for case in cases:
-        times, others = speed(case, case.seconds / 6 if options.quick else case.seconds)
-        taken.append(f"{statistics.median(others):.2f}")
-        for side, own in times.items():
-            low, middle, high = quartiles([plain / mine for plain, mine in zip(times["textbook"], own, strict=True)])
-            spread = "" if side == "textbook" else f"{low:.2f} to {high:.2f}"
-            median, name = statistics.median(own), case.name if side == "textbook" else ""
-            blocks = f"{len(own)} x {case.block}"
-            table.add_row(name, side, f"{median * 1000:.1f}", f"{1 / median:.3g}", f"{middle:.2f}", spread, blocks)
+        rounds = speed(case, case.seconds / 6 if options.quick else case.seconds)
+        calm = [entry for entry in rounds if entry.foreign < BUSY]
+        if len(calm) < LEAST_ROUNDS:
+            busy.append(case.name)
+        counted = rounds if len(calm) < LEAST_ROUNDS else calm
+        for side in SIDES:
+            low, ratio, high = quartiles([entry.times["textbook"] / entry.times[side] for entry in counted])
+            median = statistics.median(entry.times[side] for entry in counted)
+            first = side == "textbook"
+            table.add_row(
+                case.name if first else "",
+                side,
+                f"{median * 1000:.1f}",
+                f"{1 / median:.3g}",
+                f"{ratio:.2f}",
+                "" if first else f"{low:.2f} to {high:.2f}",
+                f"{len(counted)} of {len(rounds)}, {case.block} steps each" if first else "",
+            )
         table.add_section()
-    table.caption = f"cores that other processes took meanwhile, median of blocks: {', '.join(taken)}"
+    table.caption = f"Counted are the rounds in which other processes took less than {BUSY} cores."
+    if busy:
+        table.caption += f" Busy all the time, so all count: {', '.join(busy)}; try --threads 1."
     say(table)
 
     table = Table("case", "side", "peak MiB", "beyond the imports", title="memory, each side in a process of its own")

@@ -21,7 +21,7 @@ class Wasserstein(Loss):
     advises = {
         "lipschitz": Rule(
             "nothing bounds the critic's slope, so its loss has no lower bound",
-            "regularizer=gradient_penalty (or weight_clip, spectral_norm)",
+            "regularizer=weight_clip (or gradient_penalty, spectral_norm)",
         )
     }
 

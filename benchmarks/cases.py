@@ -1,0 +1,74 @@
+"""The cases of the benchmark: what ganrun runs, and the textbook's parts for the same networks and losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import textbook
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from ganrun.cli import signature  # noqa: F401  (tells OmegaConf the resolvers of conf/config.yaml)
+from ganrun.data.base import Images
+from ganrun.data.ring8 import ring8
+from ganrun.engine import assemble
+from ganrun.engine.loop import Trainer
+from ganrun.ground.runtime import resolve
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is run: overrides of ganrun's config, the textbook's parts, steps in a block and seconds to spend."""
+
+    name: str
+    overrides: tuple[str, ...]
+    networks: Callable[[], tuple[nn.Module, nn.Module]]
+    losses: tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]
+    batch_size: int
+    latent: int
+    block: int
+    seconds: float
+    betas: tuple[float, float] = (0.5, 0.999)
+
+    def config(self, *overrides: str) -> dict[str, Any]:
+        common = ["n_critic=1", "ema=0.999", "metric=none", "device=cpu", "optimizer.schedule.name=constant"]
+        common += [f"batch_size={self.batch_size}", f"model.latent={self.latent}"]
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            composed = compose("config", overrides=[*self.overrides, *common, *overrides])
+        return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]
+
+    def ganrun(self, *overrides: str) -> Trainer:
+        config = self.config(*overrides)
+        parts = assemble.build(config)
+        points = config["dataset"]["name"] == "ring8"
+        return assemble.trainer(parts, ring8(num=ROWS) if points else Images(random_pixels()), resolve(config["device"]))
+
+    def textbook(self) -> textbook.Textbook:
+        torch.use_deterministic_algorithms(False)
+        data = ring8(num=ROWS).x if "dataset=ring8" in self.overrides else random_pixels()
+        return textbook.Textbook(*self.networks(), *self.losses, data, self.batch_size, self.latent, self.betas)
+
+
+LOGISTIC = (textbook.nonsaturating_d, textbook.nonsaturating_g)
+HINGE = (textbook.hinge_d, textbook.hinge_g)
+PLAIN = ("loss=nonsaturating", "regularizer=none", "optimizer=adam")
+SMALL = tuple(
+    f"model.{role}.{entry}" for role in ("generator", "discriminator") for entry in ("width=128", "depth=2", "norm=none")
+)
+CASES = (
+    Case("DCGAN 32x32, batch 64", ("model=dcgan", *PLAIN), textbook.dcgan, LOGISTIC, 64, 100, 3, 80),
+    Case("SNGAN 32x32, batch 64", ("model=sngan",), textbook.sngan, HINGE, 64, 128, 1, 130, (0.0, 0.9)),
+    Case("MLP, 2-D, batch 512", ("dataset=ring8", *PLAIN, *SMALL), textbook.mlp, LOGISTIC, 512, 256, 25, 60),
+)
+
+
+def random_pixels() -> Tensor:
+    return torch.randint(256, (ROWS, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
