@@ -21,8 +21,9 @@ $(STAMP): pyproject.toml
 	else $(BIN)/python -m pip install -q --disable-pip-version-check -e ".[dev]"; fi
 	@touch $@
 
+# networks this small run fastest, and disturb nobody, on one thread
 demo: $(STAMP)
-	$(BIN)/ganrun train experiment=digits name=demo evaluation.baselines=true
+	$(BIN)/ganrun train experiment=digits name=demo evaluation.baselines=true device.threads=1
 	$(BIN)/ganrun sample "$$(ls -td outputs/demo/*-seed0-* | head -n 1)"
 
 test: $(STAMP)
