@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -283,7 +285,7 @@ class Run:
         return scoring.to_minimise(row.get("scores", {}), self.parts.metrics)
 
     def close(self, row: Mapping[str, Any]) -> None:
-        path = self.folder.path
+        path = shown(self.folder.path)
         step = f"step_{self.trainer.step:08d}"
         show_panel(
             "done",
@@ -291,8 +293,8 @@ class Run:
                 "run folder": path,
                 "samples": path / "samples" / f"{step}.png",
                 "checkpoint": path / "checkpoints" / f"{step}.pt",
-                **({"scores": self.folder.scores} if row else {}),
-                "next": f"ganrun sample {path}",
+                **({"scores": path / "scores.jsonl"} if row else {}),
+                "next": f"{program()} sample {path}",
             },
             scores_table(row["scores"], row.get("baselines", {})) if row else None,
         )
@@ -307,6 +309,19 @@ def check_numbers(config: Mapping[str, Any]) -> None:
     for name, interval in config["every"].items():
         if int(interval) < 0:
             raise BadInput(f"every.{name}={interval}: must not be negative; 0 means only at the end")
+
+
+def shown(path: Path) -> Path:
+    """``path`` as a person in the current folder would type it."""
+    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+
+
+def program() -> str:
+    """How ganrun is called here: by its name where that is on the PATH, else by its place beside this Python."""
+    beside = Path(sys.executable).with_name("ganrun")
+    if shutil.which("ganrun") or not beside.exists():
+        return "ganrun" if shutil.which("ganrun") else "python -m ganrun"
+    return str(shown(beside))
 
 
 def _due(step: int, interval: int) -> bool:
@@ -353,7 +368,7 @@ def evaluate(target: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         say=folder.log,
     )
     scoring.write_scores(folder, trained.step, scores, baselines)
-    show_panel(f"scores at step {trained.step}", {"cards": folder.scores}, scores_table(scores, baselines))
+    show_panel(f"scores at step {trained.step}", {"cards": shown(folder.scores)}, scores_table(scores, baselines))
     return scores
 
 
