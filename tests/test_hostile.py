@@ -155,6 +155,7 @@ MISFITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
 @pytest.mark.parametrize("misfit", MISFITS)
 def test_a_checkpoint_that_does_not_fit_is_refused_by_name(misfit: str, run: Path) -> None:
     change, words = MISFITS[misfit]

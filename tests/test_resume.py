@@ -110,9 +110,7 @@ def test_two_hundred_kills_at_random_moments_leave_no_trace(name: str, tmp_path:
 @pytest.mark.parametrize("name", sorted(driver.CONFIGS))
 @pytest.mark.parametrize("point", SAVE_POINTS)
 def test_kills_inside_three_saves_leave_no_trace(point: str, name: str, tmp_path: Path, references: Any) -> None:
-    for nth in (1, 2, 3):
-        if point == "mid_prune" and nth == 3:
-            nth = 1  # only two checkpoints are pruned in such a short run
+    for nth in (1, 2) if point == "mid_prune" else (1, 2, 3):  # only two checkpoints are pruned in such a short run
         folder = tmp_path / f"run{nth}"
         killed = driver.train(driver.config(name), folder, environment={"GANRUN_FAULT": f"{point}:{nth}"})
         assert killed.code == SIGKILL, killed.said
