@@ -205,7 +205,8 @@ class Run:
             stop = signals.requested()
             if stop and not last:
                 self.save()
-                raise Stopped(f"stopped by {stop} after step {step}, and saved: the same command goes on from there")
+                again = " without fresh=true" if self.config["fresh"] else ""
+                raise Stopped(f"stopped by {stop} after step {step}, and saved: the same command{again} goes on from there")
 
     def log(self) -> None:
         """A row of losses; the moment at which NaN and Inf are noticed."""
