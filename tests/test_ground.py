@@ -285,6 +285,8 @@ class Inner:
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
+    for group in registry.PACKAGES:  # what is first imported in a test would be lost with it
+        registry.discover(group)
     held = dict(registry._components)
     yield
     registry._components.clear()

@@ -24,7 +24,7 @@ from ganrun.engine import assemble, checkpoint
 from ganrun.ground import registry, traits
 from ganrun.ground.traits import Rule
 
-BASE = ("batch_size=4", "steps=20", "device=cpu")
+BASE = ("batch_size=8", "steps=20", "device=cpu")
 NORMS = ("batch", "none")
 DATA = ("toy_points", "toy_unlabelled", "toy_images")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ganrun.games.conditions import Concatenation
+from ganrun.games.conditions.concat import Concatenation
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import Port, Spec
@@ -353,6 +353,26 @@ def test_options_of_players_are_dataclasses_that_cannot_change(name: str) -> Non
             options.width = 7
 
 
-def test_an_unknown_role_is_refused_with_those_there_are() -> None:
-    with pytest.raises(BadInput, match="encoder"):
-        make("mlp").make("encoder", inputs=(SCORE,), outputs=(SCORE,))
+def test_a_role_that_a_family_cannot_play_is_refused() -> None:
+    class GeneratorsOnly(Family):
+        def generator(self, inputs: Any, outputs: Any) -> nn.Module:
+            return nn.Identity()
+
+    assert isinstance(GeneratorsOnly().make("generator", inputs=(SCORE,), outputs=(Port("data", (2,)),)), nn.Identity)
+    with pytest.raises(BadInput, match="makes no reconstructor"):
+        GeneratorsOnly().make("reconstructor", inputs=(SCORE,), outputs=(Port("code", (3,)),))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_encoders_and_discriminators_take_pairs_of_an_image_and_a_code(name: str) -> None:
+    data, code = Port("data", (2, 8, 8)), Port("code", (3,))
+    x, z = torch.randn(4, 2, 8, 8), torch.randn(4, 3)
+    family = make(name)
+    encoded = family.make("encoder", inputs=(data,), outputs=(code,))(x)
+    assert encoded.shape == (4, 3)
+    judge = family.make("discriminator", inputs=(data, code), outputs=(SCORE,)).eval()
+    verdict = judge(x, z)
+    assert verdict.score.shape == (4,)
+    assert verdict.features.shape == (4, judge.num_features)
+    assert (judge(x, z + 1).score != verdict.score).any()
+    assert (judge(x.roll(1, 0), z).score != verdict.score).any()

@@ -45,6 +45,10 @@ class Dataset:
         """Samples of the same law that are never trained on, or None."""
         return None
 
+    def sources(self) -> Dataset | None:
+        """For unpaired translation: the images to translate, as a data set of their own."""
+        return None
+
     def fitted(self, size: int) -> Dataset:
         """The same data with images of ``size`` x ``size``, padded; points are returned as they are."""
         return self
@@ -62,6 +66,33 @@ class Dataset:
             "fingerprint": self.fingerprint(),
             "notes": list(self.notes),
         }
+
+
+class Subset(Dataset):
+    """Some samples of a data set, in a given order: ``indices`` int64 into ``parent``. What is held out is the parent's."""
+
+    def __init__(self, parent: Dataset, indices: Tensor) -> None:
+        self.parent, self.indices = parent, indices
+        self.spec, self.class_names, self.notes = parent.spec, parent.class_names, parent.notes
+
+    @property
+    def traits(self) -> frozenset[str]:
+        return self.parent.traits
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batch(self, indices: Tensor, device: torch.device | str = "cpu") -> Batch:
+        return self.parent.batch(self.indices[indices], device)
+
+    def held_out(self) -> Dataset | None:
+        return self.parent.held_out()
+
+    def fitted(self, size: int) -> Dataset:
+        return Subset(self.parent.fitted(size), self.indices)
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.parent.fingerprint().encode() + self.indices.numpy().tobytes()).hexdigest()
 
 
 class Images(Dataset):

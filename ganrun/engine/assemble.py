@@ -105,11 +105,7 @@ def trainer(parts: Parts, dataset: Dataset, runtime: Runtime) -> Trainer:
     if batch_size == accumulate and any(isinstance(module, torch.nn.BatchNorm1d) for module in modules):
         alone = f"batch_size={batch_size}, accumulate={accumulate}: one sample at a time cannot be normalized as a batch"
         raise BadInput(f"{alone}. Try batch_size={2 * accumulate}, or norm=layer")
-    stream = Stream(
-        len(dataset),
-        lambda indices: dataset.batch(indices, runtime.device),
-        dataset.expect if type(dataset).expect is not Dataset.expect else None,
-    )
+    parts.game.check_batch(batch_size // accumulate)
     return Trainer(
         game=parts.game,
         optimizers={
@@ -117,11 +113,20 @@ def trainer(parts: Parts, dataset: Dataset, runtime: Runtime) -> Trainer:
         },
         factor=schedule(config["optimizer"]["schedule"], int(config["steps"])),
         averages=averages(parts),
-        streams={"data": stream},
+        streams={name: supply(source, runtime) for name, source in parts.game.streams(dataset).items()},
         runtime=runtime,
         seed=int(config["seed"]),
         batch_size=batch_size,
         accumulate=accumulate,
+    )
+
+
+def supply(dataset: Dataset, runtime: Runtime) -> Stream:
+    """An endless stream of ``dataset``'s samples, on the device."""
+    return Stream(
+        len(dataset),
+        lambda indices: dataset.batch(indices, runtime.device),
+        dataset.expect if type(dataset).expect is not Dataset.expect else None,
     )
 
 

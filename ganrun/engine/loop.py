@@ -122,7 +122,11 @@ class Trainer:
                 totals[f"{phase.name}/{name}"] = share.detach() if held is None else held + share.detach()
         for role in phase.trains:
             name = "gradient_norm" if role == phase.name else f"{role}_gradient_norm"
-            gradients = [entry.grad for entry in self._parameters[role] if entry.grad is not None]
+            gradients = []
+            for entry in self._parameters[role]:
+                if entry.grad is None:  # its moments must exist all the same, or no checkpoint would fit
+                    entry.grad = torch.zeros_like(entry)
+                gradients.append(entry.grad)
             if gradients:
                 norms = torch.stack(torch._foreach_norm(gradients))
                 totals[f"{phase.name}/{name}"] = torch.linalg.vector_norm(norms)

@@ -118,7 +118,7 @@ class Run:
         held = facts.get("environment", present)
         changed = [f"{key}: {held.get(key)} before, {present[key]} now" for key in present if held.get(key) != present[key]]
         data = {
-            "spec": {**asdict(self.dataset.spec), "shape": list(self.dataset.spec.shape)},
+            "spec": json.loads(json.dumps(asdict(self.dataset.spec))),
             "class_names": list(self.dataset.class_names or []),
             **self.dataset.card(),
         }

@@ -27,12 +27,20 @@ LARGEST = 2**26  # numbers in a sample, or classes: more is a damaged run.json
 
 
 def generate(
-    game: Game, count: int, *, seed: int, runtime: Runtime, averages: Mapping[str, Average], labels: Tensor | None = None
+    game: Game,
+    count: int,
+    *,
+    seed: int,
+    runtime: Runtime,
+    averages: Mapping[str, Average],
+    labels: Tensor | None = None,
+    sources: Tensor | None = None,
 ) -> Tensor:
     """``count`` samples in the training range: float32 of shape (count, *spec.shape), on the CPU.
 
     Latents come in blocks of 256, each a function of (seed, block): the first n samples are the same for every count.
-    ``labels``: int64 of shape (count,), for a game that uses them; by default the classes in turn.
+    ``labels``: int64 of shape (count,), for a game that uses them; by default the classes in turn. ``sources``: the images
+    to translate, in the training range, of shape (count, *spec.source), for a game that does.
     """
     if game.condition.uses_labels and labels is None:
         labels = torch.arange(count) % int(game.spec.classes or 1)
@@ -49,13 +57,18 @@ def generate(
                 device=runtime.device,
             )
             torch.manual_seed(turn.generator("default").initial_seed())
-            condition = None
-            if labels is not None:
-                part = labels[block * BLOCK : (block + 1) * BLOCK]
-                condition = torch.cat((part, part.new_zeros(BLOCK - len(part)))).to(runtime.device)
+            condition, source = (
+                None if entry is None else _block(entry, block).to(runtime.device) for entry in (labels, sources)
+            )
             with runtime.autocast():
-                rows.append(game.sample(BLOCK, turn, condition).float().cpu())
+                rows.append(game.sample(BLOCK, turn, condition, source).float().cpu())
     return torch.cat(rows)[:count]
+
+
+def _block(rows: Tensor, block: int) -> Tensor:
+    """The rows of one block, filled up with zeros to its size."""
+    part = rows[block * BLOCK : (block + 1) * BLOCK]
+    return torch.cat((part, part.new_zeros(BLOCK - len(part), *part.shape[1:])))
 
 
 class Trained:
@@ -129,8 +142,15 @@ def load_spec(folder: Path) -> Spec:
     """What the run's data looks like, from its run.json."""
     try:
         found = RunFolder(folder).facts()["data"]["spec"]
-        spec = Spec(found["kind"], tuple(int(entry) for entry in found["shape"]), found["classes"])
-        legal = len(spec.shape) == {"image": 3, "points": 1}[spec.kind] and min(spec.shape) > 0
+        source = found.get("source")
+        spec = Spec(
+            found["kind"],
+            tuple(int(entry) for entry in found["shape"]),
+            found["classes"],
+            None if source is None else tuple(int(entry) for entry in source),
+        )
+        legal = len(spec.shape) == {"image": 3, "points": 1, "tokens": 2}[spec.kind] and min(spec.shape) > 0
+        legal &= spec.source is None or (len(spec.source) == 3 and min(spec.source) > 0 and math.prod(spec.source) <= LARGEST)
         if not legal or math.prod(spec.shape) > LARGEST or not 0 <= (spec.classes or 0) <= LARGEST:
             raise ValueError("no such data")
         return spec

@@ -8,21 +8,25 @@ what they need of the objectives; the loop never changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from ganrun.games.conditions import Condition
+from ganrun.data.base import Dataset
+from ganrun.games.conditions.base import Condition
 from ganrun.ground import registry, rng
-from ganrun.ground.duel import Duel
-from ganrun.ground.spec import Port, Spec
+from ganrun.ground.duel import Duel, Inputs
+from ganrun.ground.errors import BadInput
+from ganrun.ground.spec import Batch, Port, Spec
+from ganrun.ground.traits import Rule
 from ganrun.ground.turn import Turn
 from ganrun.losses.base import Loss
 from ganrun.networks.base import Family
 from ganrun.regularizers.base import Regularizer
 
 Terms = dict[str, Tensor]
+Ports = tuple[Port, ...]
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,15 @@ class Phase:
 class Game(nn.Module):
     """Generator against discriminator. ``players`` maps roles to networks; they are not submodules of the game."""
 
-    roles: tuple[str, ...] = ("generator", "discriminator")
     averaged: tuple[str, ...] = ("generator",)
 
-    def __init__(self, *, n_critic: int = 1, condition: str = "none") -> None:
+    def __init__(self, *, n_critic: int = 1, condition: str = "none", pack: int = 1) -> None:
         super().__init__()
         if n_critic < 1:
             raise ValueError(f"n_critic={n_critic} must be at least 1")
-        self.n_critic = n_critic
+        if pack < 1:
+            raise ValueError(f"pack={pack} must be at least 1: so many samples are judged as one")
+        self.n_critic, self.pack = n_critic, pack
         self.condition: Condition = registry.lookup("condition", condition)()
         self.players: Mapping[str, nn.Module] = {}
         self.consulted: set[str] = set()  # regularizers that some phase asks
@@ -60,8 +65,16 @@ class Game(nn.Module):
         self._phases: dict[str, Phase] = {}
 
     @property
-    def needs(self) -> Mapping[str, object]:
+    def traits(self) -> frozenset[str]:
+        return self.condition.traits | ({"game.packed"} if self.pack > 1 else set())
+
+    @property
+    def needs(self) -> Mapping[str, Rule]:
         return self.condition.needs
+
+    @property
+    def refuses(self) -> Mapping[str, Rule]:
+        return self.condition.refuses
 
     # casting
 
@@ -71,24 +84,39 @@ class Game(nn.Module):
         self.together = not any(trait.endswith("batch_coupled") for trait in family.traits)
         self.latent_law = family.latent
         players = {}
-        for role in self.roles:
+        for role, (inputs, outputs) in self.roles().items():
             torch.manual_seed(rng.derive(seed, "weights", role))
-            players[role] = self.make(role, family)
+            players[role] = self.make(family, role, inputs, outputs)
         self.players = players
         self._phases = {phase.name: phase for phase in self.phases()}
         for name, regularizer in sorted(regularizers.items()):
             joined = [phase for phase in self._phases.values() if phase.side in regularizer.sides]
             torch.manual_seed(rng.derive(seed, "prepare", name))
+            regularizer.allocate(self.roles()["discriminator"][0])
             regularizer.prepare({role: players[role] for phase in joined for role in phase.trains})
             if joined:
                 self.consulted.add(name)
 
-    def make(self, role: str, family: Family) -> nn.Module:
-        """The player of ``role``, made by the family through the condition."""
-        data, code = Port("data", self.spec.shape), Port("code", (self.latent_law.size,))
-        ports = {"generator": ((code,), (data,)), "discriminator": ((data,), (Port("score", ()),))}
-        inputs, outputs = ports[role]
-        return self.condition.make(family, role, self.spec, inputs=inputs, outputs=outputs)
+    def roles(self) -> dict[str, tuple[Ports, Ports]]:
+        """The players: ``{role: (inputs, outputs)}``. The inputs of "discriminator" are those of the main duel."""
+        data, code, score = Port("data", self.spec.shape), Port("code", (self.latent_law.size,)), Port("score", ())
+        return {"generator": ((code,), (data,)), "discriminator": ((data,), (score,))}
+
+    def make(self, family: Family, role: str, inputs: Ports, outputs: Ports) -> nn.Module:
+        """The player of ``role``, made by the family through the condition; discriminators see packs."""
+        pack = self.pack if outputs[0].kind == "score" else 1
+        inputs = tuple(replace(port, shape=(pack * port.shape[0], *port.shape[1:])) for port in inputs)
+        return self.condition.make(family, role, self.spec, inputs=inputs, outputs=outputs, pack=pack)
+
+    def streams(self, dataset: Dataset) -> dict[str, Dataset]:
+        """The supplies of real samples, by the name that ``turn.real`` knows them by."""
+        return {"data": dataset, **self.condition.streams(dataset)}
+
+    def check_batch(self, size: int) -> None:
+        """Raise ``BadInput`` if (micro-)batches of ``size`` samples cannot be played with."""
+        if size % self.pack:
+            raise BadInput(f"game.pack={self.pack}: must divide the batch of {size} samples")
+        self.condition.check_batch(size, self.spec)
 
     # playing
 
@@ -111,16 +139,36 @@ class Game(nn.Module):
 
     def duel(self, turn: Turn) -> Duel:
         """This turn's real batch against fakes with the same labels."""
-        real = turn.real()
-        labels = real.y if self.condition.uses_labels else None
-        fake = self.generate(turn.latent(), labels)
+        real = self.condition.real(turn)
+        labels = self.labels(real)
+        fake = self.generate(turn.latent(len(real.x) * turn.share[1]), labels)
+        return self.against((real.x,), (fake,), labels)
+
+    def labels(self, real: Batch) -> Tensor | None:
+        """The batch's labels, if the players are to know them."""
+        return real.y if self.condition.uses_labels else None
+
+    def against(
+        self,
+        real: Inputs,
+        fake: Inputs,
+        labels: Tensor | None,
+        *,
+        role: str = "discriminator",
+        kinds: tuple[str, ...] = ("data",),
+        main: bool = True,
+    ) -> Duel:
+        """A duel before the discriminator ``role``, under the rules of this game; fakes have the labels of the real side."""
         return Duel(
-            self.players["discriminator"],
-            (real.x,),
-            (fake,),
+            self.players[role],
+            real,
+            fake,
+            kinds=kinds,
             real_condition=labels,
             fake_condition=labels,
             together=self.together,
+            pack=self.pack,
+            main=main,
         )
 
     def generate(self, latent: Tensor, labels: Tensor | None) -> Tensor:
@@ -129,26 +177,30 @@ class Game(nn.Module):
         fake: Tensor = generator(latent) if labels is None else generator(latent, condition=labels)
         return fake.to(latent.dtype)
 
-    def play(self, duel: Duel, turn: Turn, side: str) -> Terms:
-        """Let a duel be fought: ``before`` hooks, verdicts, loss, then the regularizers' terms, each by its name."""
+    def play(self, duel: Duel, turn: Turn, side: str, *, virtual: bool = False) -> Terms:
+        """Let a duel be fought: ``before`` hooks, packs, verdicts, loss, then the regularizers' terms, each by its name.
+
+        ``virtual``: an update that is only imagined; no ``after_step`` will hear of the duel.
+        """
         joined = {name: entry for name, entry in sorted(self.regularizers.items()) if side in entry.sides}
-        self._last[turn.phase] = duel
+        if duel.main and not virtual:
+            self._last[turn.phase] = duel
         for regularizer in joined.values():
             regularizer.before(duel, turn)
+        duel.settle()
         if side == "discriminator":
             duel.look()
-            terms = {"loss": self.loss.d(duel)}
-        else:
-            terms = {"loss": self.loss.g(duel)}
+        terms = self.condition.objective(self.loss, duel, turn, side)
+        players = self._trained(turn.phase) if duel.main else {}
         for name, regularizer in joined.items():
             if regularizer.due(turn):
-                term = regularizer.term(duel, self._trained(turn.phase), turn)
+                term = regularizer.term(duel, players, turn)
                 if term is not None:
                     terms[name] = term * (regularizer.weight * regularizer.every)
         return terms
 
     def after_step(self, phase: Phase, turn: Turn) -> None:
-        """After a real update of ``phase``: clipping, controllers."""
+        """After a real update of ``phase``: clipping, controllers, pools."""
         duel = self._last.pop(phase.name, None)
         if duel is None:
             return
@@ -161,6 +213,9 @@ class Game(nn.Module):
 
     # sampling
 
-    def sample(self, count: int, turn: Turn, condition: Tensor | None = None) -> Tensor:
-        """``count`` generated samples: float32 of shape (count, *spec.shape). ``condition``: labels (count,)."""
+    def sample(self, count: int, turn: Turn, condition: Tensor | None = None, source: Tensor | None = None) -> Tensor:
+        """``count`` generated samples: float32 of shape (count, *spec.shape).
+
+        ``condition``: labels (count,); ``source``: images to translate, (count, *spec.source), for a game that does.
+        """
         return self.generate(turn.latent(count), condition)

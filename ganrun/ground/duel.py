@@ -18,6 +18,10 @@ class Duel:
     ``real`` and ``fake`` are tuples of inputs, each of the kind that ``kinds`` says ("data" or "code"). Targets are
     floats or tensors of shape (n,). The verdicts are computed once, when first read; ``together`` allows one forward
     pass over both sides, which is exact wherever the discriminator treats samples of a batch independently.
+
+    ``pack`` samples are judged as one (Lin et al. 2018, PacGAN): n samples (n, c, ...) become n / pack inputs
+    (n / pack, pack * c, ...), their labels (n / pack, pack), when the duel is settled, which is after all changes to
+    single samples and before the first verdict. ``main`` is False for the further duels of a phase that has several.
     """
 
     def __init__(
@@ -30,6 +34,8 @@ class Duel:
         real_condition: Tensor | None = None,
         fake_condition: Tensor | None = None,
         together: bool = False,
+        pack: int = 1,
+        main: bool = True,
     ) -> None:
         self.discriminator = discriminator
         self.real, self.fake, self.kinds = real, fake, kinds
@@ -37,7 +43,8 @@ class Duel:
         self.real_target: float | Tensor = 1.0
         self.fake_target: float | Tensor = 0.0
         self.fake_weight: float = 1.0
-        self.together = together
+        self.together, self.pack, self.main = together, pack, main
+        self._settled = False
         self._verdicts: dict[str, Verdict] = {}
         self._watched: set[str] = set()
 
@@ -58,11 +65,44 @@ class Duel:
         """The discriminator's verdict on the fake inputs, computed once."""
         return self._verdict("fake")
 
+    def settle(self) -> None:
+        """Make packs and the leaves that slopes are taken at. Inputs and targets do not change afterwards."""
+        if self._settled:
+            return
+        self._settled = True
+        if self.pack > 1:
+            self.real, self.fake = (tuple(packed(entry, self.pack) for entry in side) for side in (self.real, self.fake))
+            self.real_condition = _packed_labels(self.real_condition, self.pack)
+            self.fake_condition = _packed_labels(self.fake_condition, self.pack)
+            self.real_target, self.fake_target = (
+                target.view(-1, self.pack)[:, 0] if isinstance(target, Tensor) else target
+                for target in (self.real_target, self.fake_target)
+            )
+        for side in self._watched:
+            setattr(self, side, tuple(entry.detach().requires_grad_() for entry in self._inputs(side)))
+
+    def against(self, fake: Inputs, condition: Tensor | None) -> Duel:
+        """The same real inputs, with the verdict on them, against other fakes, which are as this duel's settled ones."""
+        self.settle()
+        other = Duel(
+            self.discriminator,
+            self.real,
+            fake,
+            kinds=self.kinds,
+            real_condition=self.real_condition,
+            fake_condition=condition,
+            main=False,
+        )
+        other.real_target, other.fake_target, other.fake_weight = self.real_target, self.fake_target, self.fake_weight
+        other._settled, other._verdicts = True, {"real": self.real_verdict}
+        return other
+
     def look(self) -> None:
         """Judge both sides now: in one forward pass where allowed.
 
         A watched side gets a pass of its own, so that its second derivatives do not run over the other side's rows.
         """
+        self.settle()
         if not self.together or self._watched or self._verdicts or self._shapes("real") != self._shapes("fake"):
             _ = self.real_verdict, self.fake_verdict
             return
@@ -76,8 +116,6 @@ class Duel:
 
     def watch(self, side: str) -> None:
         """Ask, before the verdicts, that ``slope`` of this side may be taken through the main verdict."""
-        inputs = tuple(entry.detach().requires_grad_() for entry in self._inputs(side))
-        setattr(self, side, inputs)
         self._watched.add(side)
 
     def slope(self, side: str) -> Tensor:
@@ -86,6 +124,7 @@ class Duel:
         Uses the main verdict where the side is watched and full precision holds, a further look in float32 otherwise:
         second derivatives of a bfloat16 pass are too coarse to penalise.
         """
+        self.settle()
         inputs, device = self._inputs(side), self._inputs(side)[0].device.type
         if side in self._watched and not torch.is_autocast_enabled(device):
             return squared_slope(self._verdict(side).score, inputs)
@@ -105,6 +144,7 @@ class Duel:
         return [entry.shape[1:] for entry in self._inputs(side)]
 
     def _verdict(self, side: str) -> Verdict:
+        self.settle()
         if side not in self._verdicts:
             condition = self.real_condition if side == "real" else self.fake_condition
             self._verdicts[side] = self.judge(self._inputs(side), condition)
@@ -119,6 +159,15 @@ def squared_slope(score: Tensor, inputs: Inputs) -> Tensor:
     """
     gradients = torch.autograd.grad(score.sum(), inputs, create_graph=True)
     return torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0)
+
+
+def packed(x: Tensor, count: int) -> Tensor:
+    """Each ``count`` samples in a row as one, along a sample's first dimension: (n, c, ...) to (n / count, count * c, ...)."""
+    return x.unflatten(0, (-1, count)).flatten(1, 2)
+
+
+def _packed_labels(labels: Tensor | None, count: int) -> Tensor | None:
+    return None if labels is None else labels.view(-1, count)
 
 
 def _rows(verdict: Verdict, rows: slice) -> Verdict:

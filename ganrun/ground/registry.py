@@ -28,7 +28,7 @@ from ganrun.ground.errors import BadInput, suggestion
 PACKAGES = {
     "model": "ganrun.networks",
     "game": "ganrun.games",
-    "condition": "ganrun.games",
+    "condition": "ganrun.games.conditions",
     "loss": "ganrun.losses",
     "regularizer": "ganrun.regularizers",
     "dataset": "ganrun.data",

@@ -13,11 +13,16 @@ from ganrun.ground.errors import BadInput, suggestion
 
 @dataclass(frozen=True)
 class Spec:
-    """What a data set holds. ``shape`` is (channels, height, width) for images in [-1, 1], (dimensions,) for points."""
+    """What a data set holds.
 
-    kind: Literal["image", "points"]
+    ``shape`` is (channels, height, width) for images in [-1, 1], (dimensions,) for points and (length, vocabulary) for
+    tokens, one-hot rows. ``source`` is the shape of the image that comes with a sample, or of those to be translated.
+    """
+
+    kind: Literal["image", "points", "tokens"]
     shape: tuple[int, ...]
     classes: int | None = None
+    source: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,14 @@ class Port:
 
 @dataclass
 class Batch:
-    """Real samples: ``x`` float32 of shape (n, *spec.shape) on the training device, ``y`` int64 of shape (n,) or None."""
+    """Real samples on the training device: ``x`` float32 of shape (n, *spec.shape), ``y`` int64 of shape (n,) or None.
+
+    ``source``: for translation, the images of shape (n, *spec.source) that belong to x.
+    """
 
     x: Tensor
     y: Tensor | None = None
+    source: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,16 @@ class Turn:
         count = self.batch_size if count is None else count
         return self._mine(self.latent_law.draw(count, self.generator("latent"))).to(self.device)
 
-    def uniform(self, purpose: str, count: int | None = None) -> Tensor:
-        """U(0, 1) numbers, one a sample, on the training device: this share of ``count``, shape (share,)."""
-        count = self.batch_size if count is None else count
+    def uniform(self, purpose: str, like: Tensor | None = None) -> Tensor:
+        """U(0, 1), one number a row of ``like`` (a sample of the batch unless told), on the training device: shape (rows,)."""
+        count = self.batch_size if like is None else len(like) * self.share[1]
         return self._mine(torch.rand(count, generator=self.generator(purpose))).to(self.device)
+
+    def noise(self, purpose: str, like: Tensor, law: str = "normal") -> Tensor:
+        """One number for every entry of ``like``, as its shape, device and dtype: N(0, 1), or U(0, 1) with ``law="uniform"``."""
+        draw = {"normal": torch.randn, "uniform": torch.rand}[law]
+        whole = draw(len(like) * self.share[1], *like.shape[1:], generator=self.generator(purpose), dtype=like.dtype)
+        return self._mine(whole).to(like.device)
 
     def generator(self, purpose: str) -> torch.Generator:
         """A CPU generator of this turn's own for ``purpose``: the same whenever it is asked for."""

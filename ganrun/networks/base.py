@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,34 +13,46 @@ from ganrun.ground.spec import Latent, Port
 from ganrun.ground.traits import Rule
 
 IMAGES_ONLY = Rule("its convolutions make images, and this data set has none", "model=mlp")
+NO_TOKENS = Rule("its generator makes numbers, and tokens are rows of probabilities", "model=sequence")
+FEATURES = frozenset({"discriminator.features"})  # verdicts carry a vector of features, of num_features numbers
 NORMS = ("batch", "layer", "instance", "group", "none")
 
 
 class Family:
     """Makes the networks that a game asks for.
 
-    ``make(role, inputs=, outputs=)`` returns a module for a role in full words ("generator", "discriminator"): a
-    generator maps its inputs to a tensor of the output's shape, a discriminator maps them to a ``Verdict``.
+    ``make(role, inputs=, outputs=)`` returns a module for a role in full words. What it makes follows from the first
+    output's kind: "data" a generator, which maps its inputs to a tensor of that shape; "score" a discriminator, which maps
+    them to a ``Verdict`` and says in ``num_features`` how many features that has (0: none); "code" an encoder, which maps
+    them to a vector of that shape.
     """
 
     latent: Latent
     traits: frozenset[str] = frozenset()
     needs: Mapping[str, Rule] = {}
+    refuses: Mapping[str, Rule] = {}
 
     def legal_size(self, size: int) -> int:
         """The smallest image size, at least ``size``, that this family can make."""
         return size
 
     def make(self, role: str, *, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
-        makers: dict[str, Callable[..., nn.Module]] = {"generator": self.generator, "discriminator": self.discriminator}
-        if role not in makers:
-            raise BadInput(f"model={type(self).__name__}: this family makes no {role}. {suggestion(role, makers)}")
-        return makers[role](inputs, outputs)
+        makers = {"data": self.generator, "score": self.discriminator, "code": self.encoder}
+        try:
+            return makers[outputs[0].kind](inputs, outputs)
+        except NotImplementedError:
+            made = {"data": "images or points", "score": "scores", "code": "codes"}[outputs[0].kind]
+            raise BadInput(
+                f"model={type(self).__name__.lower()}: this family makes no {role}: no network with {made} as output"
+            ) from None
 
     def generator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
         raise NotImplementedError
 
     def discriminator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
+        raise NotImplementedError
+
+    def encoder(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
         raise NotImplementedError
 
 
@@ -89,11 +101,13 @@ def power_of_two(size: int, least: int = 8) -> int:
     return max(least, 1 << max(size - 1, 0).bit_length())
 
 
-def single_image(role: str, ports: tuple[Port, ...]) -> tuple[int, int]:
-    """(channels, size) of the one square power-of-two image among ``ports``; ``BadInput`` otherwise."""
-    if len(ports) != 1 or not ports[0].is_image:
-        raise BadInput(f"this family's {role} takes exactly one image, not {[port.shape for port in ports]}. Try model=mlp")
-    channels, height, width = ports[0].shape
+def image_size(role: str, ports: tuple[Port, ...]) -> tuple[int, int]:
+    """(channels, size) of ``ports`` as one square power-of-two image (see ``as_image``); ``BadInput`` otherwise."""
+    images = [port.shape for port in ports if port.is_image]
+    if not images or any(shape[1:] != images[0][1:] for shape in images):
+        raise BadInput(f"this family's {role} takes images of one size, not {[port.shape for port in ports]}. Try model=mlp")
+    height, width = images[0][1:]
+    channels = sum(port.shape[0] for port in ports)
     if height != width or power_of_two(height) != height:
         raise BadInput(f"this family makes square images of a power of two from 8, not {height}x{width}. Try dataset.size=32")
     return channels, height
@@ -102,6 +116,14 @@ def single_image(role: str, ports: tuple[Port, ...]) -> tuple[int, int]:
 def flat_size(ports: tuple[Port, ...]) -> int:
     """Numbers in all ``ports`` together."""
     return sum(math.prod(port.shape) for port in ports)
+
+
+def as_image(inputs: tuple[Tensor, ...]) -> Tensor:
+    """All inputs as channels of one image, a code (n, size) as that many constant ones: shape (n, channels, height, width)."""
+    if len(inputs) == 1:
+        return inputs[0]
+    place = next(entry.shape[2:] for entry in inputs if entry.ndim == 4)
+    return torch.cat([entry if entry.ndim == 4 else entry[:, :, None, None].expand(-1, -1, *place) for entry in inputs], 1)
 
 
 def flatten(inputs: tuple[Tensor, ...]) -> Tensor:

@@ -21,15 +21,17 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Latent, Port, Verdict
 from ganrun.networks.base import (
+    FEATURES,
     IMAGES_ONLY,
     Family,
+    as_image,
     check_norm,
     flat_size,
     flatten,
+    image_size,
     norm2d,
     norm_traits,
     power_of_two,
-    single_image,
 )
 
 
@@ -94,10 +96,10 @@ class Generator(nn.Module):
         return self.layers(z[:, :, None, None])
 
 
-class Discriminator(nn.Module):
-    """Images to one score; the features are the last map, flattened."""
+class Encoder(nn.Module):
+    """Images, and codes as constant channels, to vectors of ``outputs`` numbers."""
 
-    def __init__(self, channels: int, size: int, options: Convolutions) -> None:
+    def __init__(self, channels: int, size: int, outputs: int, options: Convolutions) -> None:
         super().__init__()
         widths = options.widths(size)
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
@@ -108,11 +110,23 @@ class Discriminator(nn.Module):
                 nn.LeakyReLU(0.2, inplace=True),
             ]
         self.layers = nn.Sequential(*layers)
-        self.output = Score(widths[-1], 1, size >> len(widths))
+        self.output = Score(widths[-1], outputs, size >> len(widths))
+        self.num_features = widths[-1] * (size >> len(widths)) ** 2
         self.apply(initialise)
 
-    def forward(self, x: Tensor) -> Verdict:
-        maps = self.layers(x)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        code: Tensor = self.output(self.layers(as_image(inputs)))
+        return code
+
+
+class Discriminator(Encoder):
+    """Images, and codes as constant channels, to one score; the features are the last map, flattened."""
+
+    def __init__(self, channels: int, size: int, options: Convolutions) -> None:
+        super().__init__(channels, size, 1, options)
+
+    def forward(self, *inputs: Tensor) -> Verdict:  # type: ignore[override]
+        maps = self.layers(as_image(inputs))
         return Verdict(self.output(maps).squeeze(1), maps.flatten(1))
 
 
@@ -145,15 +159,19 @@ class DCGAN(Family):
     ) -> None:
         self.latent = Latent(latent, prior)
         self.of_generator, self.of_discriminator = generator, discriminator
-        self.traits = norm_traits(discriminator.norm)
+        self.traits = norm_traits(discriminator.norm) | FEATURES
 
     def legal_size(self, size: int) -> int:
         return power_of_two(size)
 
     def generator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
-        channels, size = single_image("generator", outputs)
+        channels, size = image_size("generator", outputs)
         return Generator(flat_size(inputs), channels, size, self.of_generator)
 
     def discriminator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
-        channels, size = single_image("discriminator", inputs)
+        channels, size = image_size("discriminator", inputs)
         return Discriminator(channels, size, self.of_discriminator)
+
+    def encoder(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
+        channels, size = image_size("encoder", inputs)
+        return Encoder(channels, size, flat_size(outputs), self.of_discriminator)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Latent, Port, Verdict
-from ganrun.networks.base import Family, check_norm, flat_size, flatten, norm1d, norm_traits
+from ganrun.networks.base import FEATURES, NO_TOKENS, Family, check_norm, flat_size, flatten, norm1d, norm_traits
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -73,6 +73,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.hidden = layers.stack(inputs, first_norm=False)
         self.output = nn.Linear(layers.width, 1)
+        self.num_features = layers.width
 
     def forward(self, *inputs: Tensor) -> Verdict:
         features = self.hidden(flatten(inputs))
@@ -82,6 +83,8 @@ class Discriminator(nn.Module):
 @register("model", "mlp")
 class MLP(Family):
     """Fully connected generator and discriminator."""
+
+    refuses = {"dataset.tokens": NO_TOKENS}
 
     def __init__(
         self,
@@ -94,10 +97,13 @@ class MLP(Family):
         self.latent = Latent(latent, prior)
         self.of_generator, self.of_discriminator = generator, discriminator
         # its first layer has no normalization
-        self.traits = norm_traits(discriminator.norm if discriminator.depth > 1 else "none")
+        self.traits = norm_traits(discriminator.norm if discriminator.depth > 1 else "none") | FEATURES
 
     def generator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
         return Generator(flat_size(inputs), outputs[0], self.of_generator)
 
     def discriminator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
         return Discriminator(flat_size(inputs), self.of_discriminator)
+
+    def encoder(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
+        return Generator(flat_size(inputs), outputs[0], self.of_discriminator)

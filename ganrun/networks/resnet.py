@@ -21,15 +21,17 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Latent, Port, Verdict
 from ganrun.networks.base import (
+    FEATURES,
     IMAGES_ONLY,
     Family,
+    as_image,
     check_norm,
     flat_size,
     flatten,
+    image_size,
     norm2d,
     norm_traits,
     power_of_two,
-    single_image,
 )
 
 
@@ -118,21 +120,37 @@ class Generator(nn.Module):
         return torch.tanh(self.output(maps))
 
 
-class Discriminator(nn.Module):
-    """Images to one score; the features are the sums over positions before it."""
+class Encoder(nn.Module):
+    """Images, and codes as constant channels, to vectors of ``outputs`` numbers."""
 
-    def __init__(self, channels: int, size: int, options: Blocks) -> None:
+    def __init__(self, channels: int, size: int, outputs: int, options: Blocks) -> None:
         super().__init__()
         width, downs = options.width, max(1, int(math.log2(size)) - 3)
         blocks = [Block(channels, width, options.norm, "down", first=True)]
         blocks += [Block(width, width, options.norm, "down") for _ in range(downs - 1)]
         blocks += [Block(width, width, options.norm) for _ in range(2)]
         self.blocks = nn.Sequential(*blocks)
-        self.output = nn.Linear(width, 1)
+        self.output = nn.Linear(width, outputs)
+        self.num_features = width
         self.apply(initialise)
 
-    def forward(self, x: Tensor) -> Verdict:
-        features = functional.relu(self.blocks(x), inplace=True).sum((2, 3))
+    def forward(self, *inputs: Tensor) -> Tensor:
+        code: Tensor = self.output(self.features(inputs))
+        return code
+
+    def features(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Sums over positions of the last map: shape (n, num_features)."""
+        return functional.relu(self.blocks(as_image(inputs)), inplace=True).sum((2, 3))
+
+
+class Discriminator(Encoder):
+    """Images, and codes as constant channels, to one score; the features are the sums over positions before it."""
+
+    def __init__(self, channels: int, size: int, options: Blocks) -> None:
+        super().__init__(channels, size, 1, options)
+
+    def forward(self, *inputs: Tensor) -> Verdict:  # type: ignore[override]
+        features = self.features(inputs)
         return Verdict(self.output(features).squeeze(1), features)
 
 
@@ -162,15 +180,19 @@ class ResNet(Family):
     ) -> None:
         self.latent = Latent(latent, prior)
         self.of_generator, self.of_discriminator = generator, discriminator
-        self.traits = norm_traits(discriminator.norm)
+        self.traits = norm_traits(discriminator.norm) | FEATURES
 
     def legal_size(self, size: int) -> int:
         return power_of_two(size)
 
     def generator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
-        channels, size = single_image("generator", outputs)
+        channels, size = image_size("generator", outputs)
         return Generator(flat_size(inputs), channels, size, self.of_generator)
 
     def discriminator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
-        channels, size = single_image("discriminator", inputs)
+        channels, size = image_size("discriminator", inputs)
         return Discriminator(channels, size, self.of_discriminator)
+
+    def encoder(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
+        channels, size = image_size("encoder", inputs)
+        return Encoder(channels, size, flat_size(outputs), self.of_discriminator)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, suggestion
+from ganrun.ground.spec import Port
 from ganrun.ground.traits import Rule
 from ganrun.ground.turn import Turn
 
@@ -33,6 +34,9 @@ class Regularizer(nn.Module):
     every: int = 1
     traits: frozenset[str] = frozenset()
 
+    def allocate(self, ports: tuple[Port, ...]) -> None:
+        """Make buffers that depend on the shapes of a sample; ``ports``: the main duel's inputs, before packing."""
+
     def prepare(self, players: Players) -> None:
         """Rewrite players before optimizers, averages and loading exist. ``players``: those trained on its sides."""
 
@@ -40,11 +44,14 @@ class Regularizer(nn.Module):
         """Change inputs or targets of a duel before it is judged."""
 
     def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor | None:
-        """A scalar to add to the loss, without its weight; None for none."""
+        """A scalar to add to the loss, without its weight; None for none.
+
+        ``players`` is empty for the further duels of a phase, so that a term of weights alone counts once.
+        """
         return None
 
     def after_step(self, players: Players, duel: Duel, turn: Turn) -> None:
-        """Act on the players, or on its own buffers, after a real update."""
+        """Act on the players, or on its own buffers, after a real update. ``duel``: the main one of the last micro-batch."""
 
     def due(self, turn: Turn) -> bool:
         """Whether its term appears in this update."""

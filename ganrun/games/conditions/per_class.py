@@ -1,0 +1,91 @@
+"""One GAN a class: every player is one network for each class, and each class plays with its own samples only.
+
+All are trained together, on equally many samples of each class; sampled as a mixture with the labels' own frequencies. The
+remedy for mode collapse by construction, at as many times the weights. As independent GANs of Goodfellow et al. 2014.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ganrun.data.base import Dataset, Subset
+from ganrun.games.conditions.acgan import NOT_PACKED
+from ganrun.games.conditions.base import LABELLED, Condition, Ports
+from ganrun.ground.errors import BadInput
+from ganrun.ground.registry import register
+from ganrun.ground.spec import Batch, Spec, Verdict
+from ganrun.ground.turn import Turn
+from ganrun.networks.base import Family
+
+
+class Routed(nn.Module):
+    """One network a class; each sample goes through that of its label."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.num_features = getattr(networks[0], "num_features", 0)
+
+    def forward(self, *inputs: Tensor, condition: Tensor) -> Tensor | Verdict:
+        places = [torch.nonzero(condition == label).flatten() for label in range(len(self.networks))]
+        found = [
+            network(*(entry[rows] for entry in inputs)) for network, rows in zip(self.networks, places, strict=True) if len(rows)
+        ]
+        back = torch.cat(places).argsort()
+        if isinstance(found[0], Tensor):
+            return torch.cat(found)[back]
+        verdicts: list[Verdict] = found
+        features = [entry.features for entry in verdicts if entry.features is not None]
+        return Verdict(
+            torch.cat([entry.score for entry in verdicts])[back],
+            torch.cat(features)[back] if features else None,
+            {name: torch.cat([entry.heads[name] for entry in verdicts])[back] for name in verdicts[0].heads},
+        )
+
+
+@register("condition", "per_class")
+class PerClass(Condition):
+    """A generator and a discriminator of its own for each class."""
+
+    uses_labels = True
+    needs = LABELLED
+    refuses = {"game.packed": NOT_PACKED}
+
+    def generator(self, family: Family, role: str, spec: Spec, inputs: Ports, outputs: Ports) -> nn.Module:
+        return Routed([family.make(role, inputs=inputs, outputs=outputs) for _ in range(int(spec.classes or 0))])
+
+    def discriminator(self, family: Family, role: str, spec: Spec, inputs: Ports, outputs: Ports, pack: int) -> nn.Module:
+        return Routed([family.make(role, inputs=inputs, outputs=outputs) for _ in range(int(spec.classes or 0))])
+
+    def streams(self, dataset: Dataset) -> dict[str, Dataset]:
+        labels = all_labels(dataset)
+        found: dict[str, Dataset] = {}
+        for label in range(int(dataset.spec.classes or 0)):
+            rows = torch.nonzero(labels == label).flatten()
+            if not len(rows):
+                raise BadInput(f"game.condition=per_class: class {label} of the data set has no sample to train on")
+            found[f"class_{label}"] = Subset(dataset, rows)
+        self.classes = len(found)
+        return found
+
+    def check_batch(self, size: int, spec: Spec) -> None:
+        if size < 2 * int(spec.classes or 0):
+            raise BadInput(
+                f"batch_size={size} (of a micro-batch): game.condition=per_class trains {spec.classes} classes on at least two "
+                f"samples each. Try batch_size={2 * int(spec.classes or 0)}"
+            )
+
+    def real(self, turn: Turn) -> Batch:
+        batches = [turn.real(turn.batch_size // self.classes, f"class_{label}") for label in range(self.classes)]
+        labels = torch.cat([torch.full((len(batch.x),), label, device=batch.x.device) for label, batch in enumerate(batches)])
+        sources = [batch.source for batch in batches if batch.source is not None]
+        return Batch(torch.cat([batch.x for batch in batches]), labels, torch.cat(sources) if sources else None)
+
+
+def all_labels(dataset: Dataset) -> Tensor:
+    """Every label of a labelled data set, in order: int64 of shape (len,)."""
+    pieces = [dataset.batch(rows).y for rows in torch.arange(len(dataset)).split(4096)]
+    return torch.cat([piece for piece in pieces if piece is not None])

@@ -1,0 +1,114 @@
+"""Projection discriminator and conditional normalization (Miyato and Koyama 2018, "cGANs with Projection Discriminator").
+
+D: s(x, y) = psi(phi(x)) + <V y, phi(x)>, phi the features before the score, V an embedding of the label.
+G: every normalization's scale and shift become those of the label (conditional batch normalization, Dumoulin et al. 2017);
+a generator without normalization gets the label's code beside z instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ganrun.games.conditions.base import LABELLED, Concatenated, Condition, Ports, label_code, widened
+from ganrun.games.heads import FEATURES_NEEDED
+from ganrun.ground.registry import register
+from ganrun.ground.spec import Spec, Verdict
+from ganrun.networks.base import Family
+
+
+class Projected(nn.Module):
+    """A discriminator whose score gains the inner product of its features with the label's embedding."""
+
+    def __init__(self, network: nn.Module, classes: int, pack: int) -> None:
+        super().__init__()
+        self.network, self.classes = network, classes
+        self.num_features: int = getattr(network, "num_features", 0)
+        self.embedding = nn.Linear(classes * pack, self.num_features, bias=False)
+
+    def forward(self, *inputs: Tensor, condition: Tensor) -> Verdict:
+        verdict: Verdict = self.network(*inputs)
+        assert verdict.features is not None
+        embedded = self.embedding(label_code(condition, self.classes).to(verdict.features.dtype))
+        verdict.score = verdict.score + (embedded * verdict.features).sum(1)
+        return verdict
+
+
+class ConditionalNorm(nn.Module):
+    """A normalization whose scale and shift are ``scale(code)`` and ``shift(code)``; ``code`` is set before the pass.
+
+    ``code``: (n, size); maps are (n, channels, ...).
+    """
+
+    code: Tensor
+
+    def __init__(self, norm: nn.Module, scale: nn.Linear, shift: nn.Linear) -> None:
+        super().__init__()
+        self.norm, self.scale, self.shift = norm, scale, shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        code, shape = self.code.to(x.dtype), (len(x), -1, *[1] * (x.ndim - 2))
+        normal: Tensor = self.norm(x)
+        return normal * self.scale(code).view(shape) + self.shift(code).view(shape)
+
+
+class Conditioned(nn.Module):
+    """A generator all of whose normalizations are conditional."""
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.network, self.classes = network, classes
+        for norm in make_conditional(network, classes):
+            nn.init.ones_(norm.scale.weight)
+            nn.init.normal_(norm.shift.weight, 0, 0.02)  # nothing may be exactly zero: a matrix of zeros has no direction
+
+    def forward(self, *inputs: Tensor, condition: Tensor) -> Tensor:
+        code = label_code(condition, self.classes)
+        for module in self.network.modules():
+            if isinstance(module, ConditionalNorm):
+                module.code = code
+        x: Tensor = self.network(*inputs)
+        return x
+
+
+def normalizations(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    """(parent, name, module) of every normalization with a scale of its own, in the order of the network."""
+    for parent in list(network.modules()):
+        for name, module in list(parent.named_children()):
+            if hasattr(module, "num_channels") or hasattr(module, "num_features") or isinstance(module, nn.LayerNorm):
+                weight = getattr(module, "weight", None)
+                if isinstance(weight, nn.Parameter) and weight.ndim == 1:
+                    yield parent, name, module
+
+
+def make_conditional(network: nn.Module, size: int, *, bias: bool = False) -> list[ConditionalNorm]:
+    """Replace every normalization of ``network`` by one whose scale and shift are linear in a code of ``size`` numbers."""
+    found = []
+    for parent, name, module in normalizations(network):
+        channels = len(module.weight)  # type: ignore[arg-type]
+        module.weight, module.bias = None, None  # type: ignore[assignment]
+        norm = ConditionalNorm(module, nn.Linear(size, channels, bias=bias), nn.Linear(size, channels, bias=bias))
+        setattr(parent, name, norm)
+        found.append(norm)
+    return found
+
+
+@register("condition", "projection")
+class Projection(Condition):
+    """Inner product with the label's embedding in D, conditional normalization in G."""
+
+    uses_labels = True
+    needs = LABELLED | FEATURES_NEEDED
+
+    def generator(self, family: Family, role: str, spec: Spec, inputs: Ports, outputs: Ports) -> nn.Module:
+        classes, state = int(spec.classes or 0), torch.get_rng_state()
+        network = family.make(role, inputs=inputs, outputs=outputs)
+        if any(normalizations(network)):
+            return Conditioned(network, classes)
+        torch.set_rng_state(state)
+        return Concatenated(family.make(role, inputs=widened(inputs, classes), outputs=outputs), classes)
+
+    def discriminator(self, family: Family, role: str, spec: Spec, inputs: Ports, outputs: Ports, pack: int) -> nn.Module:
+        return Projected(family.make(role, inputs=inputs, outputs=outputs), int(spec.classes or 0), pack)
