@@ -52,9 +52,33 @@ def scatter(points: Tensor, real: Tensor | None = None, size: int = 512) -> Imag
 
 def picture_of(x: Tensor, spec: Spec, real: Tensor | None = None, columns: int | None = None) -> Image.Image:
     """A picture of samples in the training range: a grid of images, or a scatter plot of the first two coordinates."""
+    if spec.kind == "tokens":
+        return page(lines(x[:64], spec))
     if spec.kind == "image":
         return grid(to_pixels(x), columns or spec.classes or math.ceil(math.sqrt(len(x))))
     return scatter(x[:, :2], None if real is None else real[:, :2])
+
+
+def lines(x: Tensor, spec: Spec) -> list[str]:
+    """Rows of tokens (n, length, vocabulary) as text: the likeliest symbol of each position."""
+    alphabet = spec.alphabet or "".join(map(chr, range(0x4E00, 0x4E00 + spec.shape[1])))
+    return ["".join(alphabet[code] for code in row) for row in x.argmax(-1).tolist()]
+
+
+def page(text: list[str]) -> Image.Image:
+    """Lines of text as a picture, in black on white."""
+    picture = Image.new("RGB", (16 + 7 * max(map(len, text)), 16 + 14 * len(text)), "white")
+    pen = ImageDraw.Draw(picture)
+    for index, line in enumerate(text):
+        pen.text((8, 8 + 14 * index), line, fill="black")
+    return picture
+
+
+def save_text(x: Tensor, spec: Spec, path: Path) -> None:
+    """Rows of tokens as lines of a text file, written in one step."""
+    with storage.storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    storage.write(path, "".join(f"{line.rstrip()}\n" for line in lines(x, spec)))
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
@@ -73,6 +97,8 @@ def save_each(x: Tensor, spec: Spec, folder: Path) -> None:
         if spec.kind == "image":
             for index, image in enumerate(to_pixels(x)):
                 to_picture(image).save(folder / f"{index:05d}.png")
+        elif spec.kind == "tokens":
+            save_text(x, spec, folder / "lines.txt")
         else:
             rows = (" ".join(f"{value:.9g}" for value in point) for point in x.tolist())
             (folder / "points.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -221,14 +221,15 @@ class Run:
     def picture(self, real: torch.Tensor | None) -> None:
         """What fixed noise has become."""
         spec = self.dataset.spec
-        count = 64 if spec.kind == "image" else 1000
         columns = spec.classes if self.parts.game.condition.uses_labels and spec.classes and spec.classes <= 16 else 8
-        count = columns * 8 if spec.kind == "image" else count
+        count = 1000 if spec.kind == "points" else columns * 8
         x = sampling.generate(
             self.parts.game, count, seed=int(self.config["seed"]), runtime=self.runtime, averages=self.trainer.averages
         )
         self.last_picture = self.folder.samples / f"step_{self.trainer.step:08d}.png"
         pictures.save_picture(pictures.picture_of(x, spec, real, columns), self.last_picture)
+        if spec.kind == "tokens":
+            pictures.save_text(x, spec, self.last_picture.with_suffix(".txt"))
 
     def evaluate(self) -> dict[str, Any]:
         scores, baselines = scoring.evaluate(
@@ -392,6 +393,8 @@ def sample(
     path = out / f"{name}.png"
     columns = int(trained.spec.classes or 8) if trained.game.condition.uses_labels and labels is None else None
     pictures.save_picture(pictures.picture_of(x, trained.spec, columns=columns), path)
+    if trained.spec.kind == "tokens":
+        pictures.save_text(x, trained.spec, path.with_suffix(".txt"))
     if separate:
         pictures.save_each(x, trained.spec, out / name)
     return path

@@ -148,6 +148,7 @@ def load_spec(folder: Path) -> Spec:
             tuple(int(entry) for entry in found["shape"]),
             found["classes"],
             None if source is None else tuple(int(entry) for entry in source),
+            found.get("alphabet"),
         )
         legal = len(spec.shape) == {"image": 3, "points": 1, "tokens": 2}[spec.kind] and min(spec.shape) > 0
         legal &= spec.source is None or (len(spec.source) == 3 and min(spec.source) > 0 and math.prod(spec.source) <= LARGEST)

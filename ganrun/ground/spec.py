@@ -16,13 +16,15 @@ class Spec:
     """What a data set holds.
 
     ``shape`` is (channels, height, width) for images in [-1, 1], (dimensions,) for points and (length, vocabulary) for
-    tokens, one-hot rows. ``source`` is the shape of the image that comes with a sample, or of those to be translated.
+    tokens, one-hot rows over the symbols of ``alphabet``. ``source`` is the shape of the image that comes with a sample, or
+    of those to be translated.
     """
 
     kind: Literal["image", "points", "tokens"]
     shape: tuple[int, ...]
     classes: int | None = None
     source: tuple[int, ...] | None = None
+    alphabet: str | None = None
 
 
 @dataclass(frozen=True)

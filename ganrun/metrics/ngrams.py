@@ -1,0 +1,70 @@
+"""How near the n-grams of generated sequences are to those of real ones (Gulrajani et al. 2017, language experiment).
+
+``ngrams_n`` = JS(p_n, q_n) in nats, p_n and q_n the laws of n successive symbols, anywhere in a row, among the real and the
+generated rows; each position's likeliest symbol counts. 0 for equal laws, log 2 where no n-gram is shared. A finite sample
+of the same law reads more than 0, and the more so the larger n is. ``distinct``: different rows among the generated ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
+
+from ganrun.ground.errors import BadInput
+from ganrun.ground.registry import register
+from ganrun.ground.traits import Rule
+from ganrun.metrics.base import Sample, Score
+
+
+@register("metric", "ngrams")
+class NGrams(Score):
+    """Jensen-Shannon divergence between the n-grams of real and generated rows, for n = longest down to 1."""
+
+    higher_is_better = False
+    extracts = frozenset({"x"})
+    needs: ClassVar[Mapping[str, Rule]] = {
+        "dataset.tokens": Rule("n-grams are counted in rows of tokens, and this data set has none", "metric=none")
+    }
+    real: list[Tensor]
+    generated: list[Tensor]
+
+    def __init__(self, *, longest: int = 4) -> None:
+        super().__init__()
+        if not 1 <= longest <= 8:
+            raise BadInput(f"metric.ngrams.longest={longest}: must be from 1 to 8 symbols")
+        self.longest = longest
+        self.add_state("real", [], dist_reduce_fx="cat")
+        self.add_state("generated", [], dist_reduce_fx="cat")
+
+    def update(self, sample: Sample, *, real: bool) -> None:
+        if sample.x is None:
+            raise ValueError("n-grams are counted on the samples themselves")
+        (self.real if real else self.generated).append(sample.x.argmax(-1))
+        self.vocabulary = sample.x.shape[-1]
+
+    def compute(self) -> dict[str, float]:
+        """``ngrams_4`` ... ``ngrams_1`` and ``distinct``."""
+        real, generated = dim_zero_cat(self.real), dim_zero_cat(self.generated)
+        longest = min(self.longest, real.shape[1])
+        found = {f"ngrams_{n}": divergence(real, generated, n, self.vocabulary) for n in range(longest, 0, -1)}
+        return {**found, "distinct": len(generated.unique(dim=0)) / len(generated)}
+
+    def card(self) -> dict[str, Any]:
+        return {"ngrams": "Jensen-Shannon divergence in nats, likeliest symbols, all positions"}
+
+
+def divergence(one: Tensor, other: Tensor, n: int, vocabulary: int) -> float:
+    """JS of the n-gram laws of two sets of rows, int64 (rows, length): between 0 and log 2."""
+    weights = vocabulary ** torch.arange(n)
+    codes = [(rows.unfold(1, n, 1) * weights).sum(-1).flatten() for rows in (one, other)]
+    kinds, places = torch.cat(codes).unique(return_inverse=True)
+    counts = [part.bincount(minlength=len(kinds)).double() for part in (places[: len(codes[0])], places[len(codes[0]) :])]
+    p, q = (entry / entry.sum() for entry in counts)
+    middle = (p + q) / 2
+    kl = [torch.special.xlogy(law, law / middle).nan_to_num(0).sum().item() for law in (p, q)]
+    return min(max(sum(kl) / 2, 0.0), math.log(2))
