@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 from ganrun.ground.registry import register
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ganrun.engine.sampling import Trained
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "register"]
+__all__ = ["__version__", "load", "load_generator", "register"]
 
 
 def load(run: str | Path, *, device: str = "auto", average: bool = True, plugins: tuple[str, ...] = ()) -> Trained:
@@ -41,3 +43,13 @@ def load(run: str | Path, *, device: str = "auto", average: bool = True, plugins
         raise BadInput(f"{folder}: was trained with plugins={missing}. Name them again: load(..., plugins={tuple(missing)})")
     config["device"] = {**config["device"], "name": device}
     return Trained(target, config, raw=not average)
+
+
+def load_generator(file: str | Path, *, device: str = "cpu") -> nn.Module:
+    """A generator that ``ganrun export`` wrote: z (n, latent) to samples in the training range, in evaluation mode.
+
+    A conditional one takes ``condition=``, labels int64 (n,). Raises ``ganrun.ground.errors.BadInput`` for another file.
+    """
+    from ganrun.engine.export import load
+
+    return load(Path(file), device=device)

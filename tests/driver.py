@@ -64,7 +64,7 @@ CONFIGS = {
     # points, another optimizer with other moments, no average
     "points": ("dataset=ring8", "loss=hinge", "regularizer=r1", "optimizer=rmsprop", "optimizer.momentum=0.5", "ema=0"),
     # labels, clipping, an optimizer without any state
-    "labelled": ("dataset=digits", "game.condition=concat", "loss=lsgan", "regularizer=weight_clip", "optimizer=sgd"),
+    "labelled": ("dataset=digits", "condition=concat", "loss=lsgan", "regularizer=weight_clip", "optimizer=sgd"),
 }
 
 

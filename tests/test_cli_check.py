@@ -48,7 +48,7 @@ ONE_MISTAKE = {
     "loss={name: hinge}": "takes the name of one loss",
     "loss=null": "a run needs a loss",
     "regularizer=null": "write regularizer=none",
-    "regularizer=[r1,spectralnorm]": "Did you mean 'spectral_norm'?",
+    "regularizer=[r1,spectralnorm]": "Did you mean 'spectral_norm'",
     "regularizer.r1.weight=3": "r1 is not chosen; add regularizer=[r1]",
     "experiment=non": "Did you mean 'none'?",
     "wgan": "Did you mean model=wgan?",

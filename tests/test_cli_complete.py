@@ -31,7 +31,7 @@ LOSSES = list(catalog.files("loss", [CONF]))
         ([], "optimizer.l", ["optimizer.lr=2e-4"]),
         (["optimizer=rmsprop"], "optimizer.l", ["optimizer.lr=5e-5"]),
         (["optimizer", "=", "rmsprop"], "optimizer.a", ["optimizer.alpha=0.99"]),
-        ([], "regularizer=[r1,spe", ["regularizer=[r1,spectral_norm"]),
+        ([], "regularizer=[r1,spe", ["regularizer=[r1,spectral_norm", "regularizer=[r1,spectral_regularization"]),
         (["regularizer=[r1,weight_clip]"], "regularizer.w", ["regularizer.weight_clip.clip=0.01"]),
         ([], "hydra/launcher=j", ["hydra/launcher=joblib"]),
         ([], "hydra/l", ["hydra/launcher="]),

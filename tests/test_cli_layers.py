@@ -86,7 +86,7 @@ def test_the_command_line_wins_over_recipes_and_experiments_in_choices_and_value
             assert chosen(config, other) == of_option(other, typed)
             if other not in STACKS and other not in ("model", "dataset"):
                 assert config[other] == composed(f"{other}={typed}")[other] | (
-                    {"n_critic": config["n_critic"]} if other == "game" else {}
+                    {key: config[key] for key in ("n_critic", "condition", "pack")} if other == "game" else {}
                 )
     for key, value in entry.sets.items():
         if type(value) is int:

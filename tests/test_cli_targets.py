@@ -45,10 +45,13 @@ def test_sample_passes_its_options_on_and_prints_where_the_samples_are(trained: 
     answer = run("sample", trained)
     assert answer.out == "where/the/samples/are\n"
     plain = {"num": 64, "seed": 0, "out": None, "raw": False, "labels": None, "separate": False}
-    assert engine.last == {"target": trained, "config": runs.read_config(trained), **plain}
+    chosen = {"truncation": None, "interpolate": None, "class_grid": False}
+    assert engine.last == {"target": trained, "config": runs.read_config(trained), **plain, **chosen}
     line = ["--num", "3", "--seed", "4", "--out", "there", "--raw", "--separate", "--label", "1", "--label", "0", "device=cpu"]
+    line += ["--truncation", "0.5", "--interpolate", "slerp", "--class-grid"]
     assert run("sample", trained, *line).code == 0
     said = {"num": 3, "seed": 4, "out": Path("there"), "raw": True, "labels": [1, 0], "separate": True}
+    said |= {"truncation": 0.5, "interpolate": "slerp", "class_grid": True}
     assert {key: engine.last[key] for key in said} == said
     assert engine.last["config"]["device"]["name"] == "cpu"
 

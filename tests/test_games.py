@@ -176,7 +176,7 @@ def test_the_critics_objective_reaches_no_generator_even_one_that_is_open() -> N
 
 
 def test_fakes_are_made_with_the_labels_of_the_real_batch(toy: Any) -> None:
-    made = toy("mlp", "toy_points", "game.condition=concat")
+    made = toy("mlp", "toy_points", "condition=concat")
     duels: list[Duel] = []
     original = made.parts.game.play
     made.parts.game.play = lambda duel, turn, side: duels.append(duel) or original(duel, turn, side)
@@ -189,8 +189,8 @@ def test_fakes_are_made_with_the_labels_of_the_real_batch(toy: Any) -> None:
 
 
 def test_a_condition_needs_labels_and_says_what_to_do_without(toy: Any) -> None:
-    with pytest.raises(BadInput, match=r"needs labels.*Try game\.condition=none"):
-        toy("mlp", "toy_unlabelled", "game.condition=concat")
+    with pytest.raises(BadInput, match=r"needs labels.*Try condition=none"):
+        toy("mlp", "toy_unlabelled", "condition=concat")
 
 
 def test_an_unknown_condition_is_refused_with_the_nearest() -> None:
@@ -202,7 +202,7 @@ def test_an_unknown_condition_is_refused_with_the_nearest() -> None:
 
 
 def test_a_sample_is_what_the_generator_makes_of_the_turns_latents(toy: Any) -> None:
-    made = toy("mlp", "toy_points", "game.condition=concat")
+    made = toy("mlp", "toy_points", "condition=concat")
     game = made.parts.game
     turn = Turn(0, 0, "sample", 0, 5, game.latent_law, torch.device("cpu"))
     labels = torch.tensor([0, 1, 2, 0, 1])

@@ -252,7 +252,7 @@ RESUMED = [
         "optimizer=sgd",
         "optimizer.momentum=0.9",
     ),
-    ("dcgan", "toy_images", "game.condition=concat", "optimizer.schedule.name=linear", "optimizer.schedule.warmup=3"),
+    ("dcgan", "toy_images", "condition=concat", "optimizer.schedule.name=linear", "optimizer.schedule.warmup=3"),
     ("resnet", "toy_images", "optimizer=sngan", "loss=hinge", "regularizer=spectral_norm", "model.generator.norm=batch"),
 ]
 
@@ -606,7 +606,7 @@ def no_waiting() -> Iterator[pytest.MonkeyPatch]:
 @pytest.mark.parametrize(
     "options",
     [
-        ("dcgan", "toy_images", "loss=hinge", "game.condition=concat", "accumulate=2"),
+        ("dcgan", "toy_images", "loss=hinge", "condition=concat", "accumulate=2"),
         ("mlp", "toy_points", "loss=wasserstein", "regularizer=[gradient_penalty,spectral_norm]", "n_critic=2"),
         ("resnet", "toy_images", "regularizer=[r1,weight_clip]", "optimizer=rmsprop", "model.discriminator.norm=layer"),
         ("mlp", "toy_points", "loss=lsgan", "optimizer=sgd"),

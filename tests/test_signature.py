@@ -30,6 +30,8 @@ NEUTRAL = {
     "keep",
     "output",
     "n_critic",
+    "condition",
+    "pack",
     "device.name",
     "device.threads",
     "dataset.root",
@@ -70,7 +72,7 @@ def test_every_key_changes_the_signature_unless_it_cannot_change_the_result(conf
             other = value + 1
         elif isinstance(value, list):
             other = [*value, "x"]
-        if dotted in ("fork", "resume"):
+        if dotted in ("fork", "resume", "init_from"):
             continue
         same = signature.signature(changed(config, path, other)) == before
         assert same == (dotted in NEUTRAL or path[0] in ("evaluation", "metric")), dotted
@@ -178,3 +180,15 @@ def test_each_command_looks_at_the_folder_afresh(tmp_path: Path) -> None:
     assert node.content == before
     signature.forget()
     assert node.content != before
+
+
+def test_the_run_that_gave_the_first_weights_counts_by_its_config_not_by_its_place(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    for name, seed in (("one", 1), ("again", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(f"seed: {seed}\nname: {name}\n")
+    one, again, two = (signature.signature({**config, "init_from": str(tmp_path / name)}) for name in ("one", "again", "two"))
+    assert one == again != two != signature.signature(config)
+    with pytest.raises(BadInput, match="nowhere"):
+        signature.signature({**config, "init_from": str(tmp_path / "nowhere")})

@@ -1,4 +1,4 @@
-"""The command line: ``ganrun train | eval | sample | list``.
+"""The command line: ``ganrun train | eval | sample | export | probe | list``.
 
 Typer declares the commands and Hydra's flags; Hydra composes. Nothing here imports torch or Hydra before a command
 needs it, so ``--help`` and a misspelt flag answer at once.
@@ -138,14 +138,61 @@ def sample(
     label: Annotated[
         list[int] | None, typer.Option("--label", min=0, help="Class of a conditional run; may be repeated.")
     ] = None,
+    truncation: Annotated[
+        float | None, typer.Option("--truncation", help="No latent number above this: less variety, fewer bad samples.")
+    ] = None,
+    interpolate: Annotated[
+        str | None, typer.Option("--interpolate", metavar="slerp|linear", help="Rows of 8 that walk from sample to sample.")
+    ] = None,
+    class_grid: Annotated[bool, typer.Option("--class-grid", help="A row for each class, the same latents in each.")] = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Generate samples from a run folder; no data set is needed. Overrides: device, plugins."""
     with _answering():
         from ganrun.cli import targets
 
-        options = targets.Sampling(num=num, seed=seed, out=out, raw=raw, labels=label or None, separate=separate)
+        options = targets.Sampling(
+            num=num,
+            seed=seed,
+            out=out,
+            raw=raw,
+            labels=label or None,
+            separate=separate,
+            truncation=truncation,
+            interpolate=interpolate,
+            class_grid=class_grid,
+        )
         typer.echo(targets.sample(target, overrides or [], config_dir, options))
+
+
+@app.command()
+def export(
+    target: Target,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="By default RUN/generator.safetensors.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Write the generator alone as safetensors; ganrun.load_generator reads it. Overrides: device, plugins."""
+    with _answering():
+        from ganrun.cli import targets
+
+        typer.echo(targets.export(target, overrides or [], config_dir, out, raw))
+
+
+@app.command()
+def probe(
+    target: Target,
+    overrides: Overrides = None,
+    labels: Annotated[int, typer.Option("--labels", min=10, help="Labelled training samples that the probe may see.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which of them.")] = 0,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Name classes from the discriminator's features, beside raw pixels and an untrained one. Overrides: device, plugins."""
+    with _answering():
+        from ganrun.cli import targets
+
+        targets.probe(target, overrides or [], config_dir, labels, seed)
 
 
 @app.command("list")

@@ -16,6 +16,7 @@ from ganrun.ground.errors import GanrunError
 
 # What may differ from the run's own config, by command.
 ALLOWED = {"eval": ("metric", "evaluation", "device", "plugins", "dataset.root"), "sample": ("device", "plugins")}
+ALLOWED |= {"export": ALLOWED["sample"], "probe": ("device", "plugins", "dataset.root")}
 
 
 def words(context: typer.Context, incomplete: str) -> list[str]:

@@ -44,6 +44,7 @@ BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "batch_size": _at_least(1),
     "accumulate": _at_least(1),
     "n_critic": _at_least(1),
+    "pack": _at_least(1),
     "seed": _at_least(0),
     "keep": _at_least(1),
     "every.log": _at_least(0),
@@ -66,8 +67,14 @@ BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
 }
 # Root keys that may be null, with a value that shows the type they have otherwise.
-OPTIONAL: dict[str, Any] = {"resume": "", "evaluation.num": 0, "evaluation.weights": "", "evaluation.weights_sha256": ""}
-NAMES = ("name", "output", "resume")  # text that may look like a number
+OPTIONAL: dict[str, Any] = {
+    "resume": "",
+    "init_from": "",
+    "evaluation.num": 0,
+    "evaluation.weights": "",
+    "evaluation.weights_sha256": "",
+}
+NAMES = ("name", "output", "resume", "init_from")  # text that may look like a number
 
 
 def compare(default: Any, value: Any, path: str) -> Iterator[Mistake]:

@@ -35,7 +35,10 @@ NEUTRAL = (
     "output",
     "evaluation",
     "metric",
-    "n_critic",  # a daily key: what counts is the game's own, which follows it
+    "n_critic",  # daily keys: what counts is the game's own, which follow them
+    "condition",
+    "pack",
+    "init_from",  # a run counts by what made it
     "device.name",
     "device.threads",
     "dataset.root",  # a folder counts by its content
@@ -66,6 +69,8 @@ def signature(config: Mapping[str, Any]) -> str:
     if config.get("fork") and config.get("resume"):
         parent = runs.read_config(Path(str(config["resume"])))
         held["parent"] = {"science": science(parent), "fork": bool(parent.get("fork"))}
+    if config.get("init_from"):
+        held["init_from"] = science(runs.read_config(runs.locate(Path(str(config["init_from"])))[0]))
     text = json.dumps(held, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

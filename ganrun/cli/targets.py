@@ -1,4 +1,4 @@
-"""``ganrun eval`` and ``ganrun sample``: a trained run's own config, with the few keys that may differ."""
+"""``ganrun eval``, ``sample``, ``export``, ``probe``: a trained run's own config, with the few keys that may differ."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ class Sampling:
     raw: bool  # the generator's present weights, not their running average
     labels: list[int] | None
     separate: bool  # one PNG each, too
+    truncation: float | None = None  # the largest |z_i|
+    interpolate: str | None = None  # slerp | linear: rows of walks
+    class_grid: bool = False  # a row for each class
 
 
 def evaluate(target: Path, overrides: Sequence[str], config_dir: Path | None) -> None:
@@ -42,6 +45,29 @@ def sample(target: Path, overrides: Sequence[str], config_dir: Path | None, opti
 
     made: Path = run.sample(target, config=config, **vars(options))
     return made
+
+
+def export(target: Path, overrides: Sequence[str], config_dir: Path | None, out: Path | None, raw: bool) -> Path:
+    """Write the generator as safetensors; where it is."""
+    target, config = prepare(target, overrides, config_dir, ALLOWED["sample"], "ganrun export")
+    from ganrun.engine.export import export as write
+
+    made: Path = write(target, out, config, raw=raw)
+    return made
+
+
+def probe(target: Path, overrides: Sequence[str], config_dir: Path | None, labels: int, seed: int) -> None:
+    """Fit a linear probe on the discriminator's features and its controls; show a table."""
+    target, config = prepare(target, overrides, config_dir, ALLOWED["probe"], "ganrun probe")
+    from rich.table import Table
+
+    from ganrun.engine.probe import probe as fit
+    from ganrun.engine.progress import console
+
+    table = Table("features", "accuracy", "numbers a sample", title=f"linear probe, {labels} labels")
+    for name, found in fit(target, config, labels=labels, seed=seed).items():
+        table.add_row(name, f"{found['accuracy']:.4f}", str(int(found["features"])))
+    console.print(table)
 
 
 def prepare(

@@ -23,7 +23,7 @@ import yaml
 
 import ganrun
 from ganrun.data.base import Dataset
-from ganrun.engine import assemble, checkpoint, pictures, sampling
+from ganrun.engine import assemble, checkpoint, inherit, latents, pictures, sampling
 from ganrun.engine import evaluate as scoring
 from ganrun.engine.progress import Display, console, scores_table, show_panel
 from ganrun.ground import signals, storage
@@ -151,6 +151,12 @@ class Run:
                 )
             if self.config["fork"] and self.config["resume"]:
                 self.take_from_parent(Path(str(self.config["resume"])))
+            elif self.config["init_from"]:
+                origin, left = inherit.start_from(Path(str(self.config["init_from"])), self.trainer)
+                folder.note(init_from=origin)
+                folder.log(f"starts with the weights of {origin['run']} at step {origin['step']}")
+                for sentence in left:
+                    folder.log(f"warning: {sentence}")
             if self.trainer.step == 0 or self.config["fork"]:
                 self.save()
         else:
@@ -384,14 +390,25 @@ def sample(
     raw: bool = False,
     labels: list[int] | None = None,
     separate: bool = False,
+    truncation: float | None = None,
+    interpolate: str | None = None,
+    class_grid: bool = False,
 ) -> Path:
     """Write ``num`` samples of a trained run as a picture, and each for itself if asked. Returns the picture's path."""
     trained = sampling.Trained(target, config, raw=raw)
-    x = trained.generate(num, seed=seed, labels=labels or None)
+    x = trained.generate(
+        num, seed=seed, labels=labels or None, truncation=truncation, interpolate=interpolate, class_grid=class_grid
+    )
     out = out or trained.folder / "samples"
-    name = f"sample_step_{trained.step:08d}_seed_{seed}_num_{num}"
+    chosen = {"truncation": truncation, "interpolate": interpolate, "class_grid": class_grid or None}
+    words = [f"{key}_{value}" for key, value in chosen.items() if value is not None]
+    name = "_".join([f"sample_step_{trained.step:08d}_seed_{seed}_num_{num}", *words])
     path = out / f"{name}.png"
     columns = int(trained.spec.classes or 8) if trained.game.condition.uses_labels and labels is None else None
+    if class_grid:
+        columns = len(x) // int(trained.spec.classes or 1)
+    elif interpolate is not None:
+        columns = latents.COLUMNS
     pictures.save_picture(pictures.picture_of(x, trained.spec, columns=columns), path)
     if trained.spec.kind == "tokens":
         pictures.save_text(x, trained.spec, path.with_suffix(".txt"))

@@ -14,6 +14,7 @@ from torch import Tensor
 from ganrun.data.base import to_pixels
 from ganrun.engine import assemble, checkpoint
 from ganrun.engine.average import Average
+from ganrun.engine.latents import BLOCK, COLUMNS, Given, of_samples, walks
 from ganrun.engine.loop import compare
 from ganrun.games.base import Game
 from ganrun.ground.errors import BadInput, NoCheckpoint
@@ -22,7 +23,6 @@ from ganrun.ground.runtime import Runtime, resolve
 from ganrun.ground.spec import Spec
 from ganrun.ground.turn import Turn
 
-BLOCK = 256
 LARGEST = 2**26  # numbers in a sample, or classes: more is a damaged run.json
 
 
@@ -35,12 +35,14 @@ def generate(
     averages: Mapping[str, Average],
     labels: Tensor | None = None,
     sources: Tensor | None = None,
+    latents: Tensor | None = None,
 ) -> Tensor:
     """``count`` samples in the training range: float32 of shape (count, *spec.shape), on the CPU.
 
     Latents come in blocks of 256, each a function of (seed, block): the first n samples are the same for every count.
     ``labels``: int64 of shape (count,), for a game that uses them; by default the classes in turn. ``sources``: the images
-    to translate, in the training range, of shape (count, *spec.source), for a game that does.
+    to translate, in the training range, of shape (count, *spec.source), for a game that does. ``latents``: (count, size),
+    in place of drawn ones.
     """
     if game.condition.uses_labels and labels is None:
         labels = torch.arange(count) % int(game.spec.classes or 1)
@@ -53,7 +55,7 @@ def generate(
                 phase="sample",
                 repeat=0,
                 batch_size=BLOCK,
-                latent_law=game.latent_law,
+                latent_law=game.latent_law if latents is None else Given(latents.shape[1], rows=_block(latents, block)),
                 device=runtime.device,
             )
             torch.manual_seed(turn.generator("default").initial_seed())
@@ -99,28 +101,62 @@ class Trained:
                 raise BadInput(f"{target}: the checkpoint holds NaN or Inf in {path}, which ganrun never saves")
             part.load_state_dict(state[path])
 
-    def sample(self, count: int, *, seed: int = 0, labels: int | Sequence[int] | None = None) -> Tensor:
+    def sample(
+        self,
+        count: int,
+        *,
+        seed: int = 0,
+        labels: int | Sequence[int] | None = None,
+        truncation: float | None = None,
+        interpolate: str | None = None,
+        class_grid: bool = False,
+    ) -> Tensor:
         """``count`` samples on the CPU.
 
         Images are float32 (count, channels, height, width) in [0, 1], points float32 (count, d) as they are. Sample i
-        depends on ``seed`` and i alone. ``labels`` (one class, or one a sample) needs a conditional run.
+        depends on ``seed`` and i alone. ``labels`` (one class, or one a sample) needs a conditional run. ``truncation``:
+        no |z_i| is above it. ``interpolate``: "slerp" or "linear", rows of 8 that walk from one sample to the next.
+        ``class_grid``: a row for each class, with the same latents in every row.
         """
-        x = self.generate(count, seed=seed, labels=labels)
+        x = self.generate(count, seed=seed, labels=labels, truncation=truncation, interpolate=interpolate, class_grid=class_grid)
         return to_pixels(x).float() / 255 if self.spec.kind == "image" else x
 
-    def generate(self, count: int, *, seed: int, labels: int | Sequence[int] | None = None) -> Tensor:
+    def generate(
+        self,
+        count: int,
+        *,
+        seed: int,
+        labels: int | Sequence[int] | None = None,
+        truncation: float | None = None,
+        interpolate: str | None = None,
+        class_grid: bool = False,
+    ) -> Tensor:
         """As ``sample``, in the training range."""
         if count < 1:
             raise BadInput(f"num={count}: must be at least 1")
-        chosen = None
+        chosen, latents, law = None, None, self.game.latent_law
+        if class_grid:
+            if not self.game.condition.uses_labels:
+                raise BadInput("class-grid: this run was trained without labels. Train with condition=concat")
+            if labels is not None or interpolate is not None:
+                raise BadInput("class-grid: takes every class and the same latents for each; neither labels nor interpolate")
+            classes = int(self.spec.classes or 0)
+            columns = max(1, count // classes)
+            count, labels = classes * columns, [label for label in range(classes) for _ in range(columns)]
+            latents = of_samples(law, columns, seed, truncation).repeat(classes, 1)
+        elif interpolate is not None:
+            rows = max(1, count // COLUMNS)
+            count, latents = rows * COLUMNS, walks(of_samples(law, rows + 1, seed, truncation), interpolate)
+        elif truncation is not None:
+            latents = of_samples(law, count, seed, truncation)
         if labels is not None:
             if not self.game.condition.uses_labels:
-                raise BadInput("labels: this run was trained without labels. Train with game.condition=concat")
+                raise BadInput("labels: this run was trained without labels. Train with condition=concat")
             chosen = torch.as_tensor(labels, dtype=torch.int64).flatten()
             if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < int(self.spec.classes or 0):
                 raise BadInput(f"labels={labels}: classes are 0 to {int(self.spec.classes or 0) - 1}")
             chosen = chosen.repeat(math.ceil(count / len(chosen)))[:count]
-        return generate(self.game, count, seed=seed, runtime=self.runtime, averages=self.averages, labels=chosen)
+        return generate(self.game, count, seed=seed, runtime=self.runtime, averages=self.averages, labels=chosen, latents=latents)
 
 
 def load_state(target: Path) -> tuple[Path, dict[str, Any]]:

@@ -115,7 +115,7 @@ class Game(nn.Module):
     def check_batch(self, size: int) -> None:
         """Raise ``BadInput`` if (micro-)batches of ``size`` samples cannot be played with."""
         if size % self.pack:
-            raise BadInput(f"game.pack={self.pack}: must divide the batch of {size} samples")
+            raise BadInput(f"pack={self.pack}: must divide the batch of {size} samples")
         self.condition.check_batch(size, self.spec)
 
     # playing

@@ -21,7 +21,7 @@ from ganrun.ground.turn import Turn
 from ganrun.losses.base import Loss
 from ganrun.networks.base import Family
 
-NOT_PACKED = Rule("a pack of samples has several labels, and this condition asks for one", "game.pack=1")
+NOT_PACKED = Rule("a pack of samples has several labels, and this condition asks for one", "pack=1")
 
 
 class Classifying(Headed):

@@ -21,7 +21,7 @@ Terms = dict[str, Tensor]
 Ports = tuple[Port, ...]
 
 LABELLED = {
-    "dataset.labelled": Rule("a class condition needs labels, and this data set has none", "game.condition=none"),
+    "dataset.labelled": Rule("a class condition needs labels, and this data set has none", "condition=none"),
 }
 
 

@@ -27,7 +27,7 @@ class MatchingAware(Concatenation):
 
     def check_batch(self, size: int, spec: Spec) -> None:
         if (spec.classes or 0) < 2:
-            raise BadInput("game.condition=matching_aware: a wrong label needs at least two classes. Try game.condition=concat")
+            raise BadInput("condition=matching_aware: a wrong label needs at least two classes. Try condition=concat")
         self.classes = int(spec.classes or 0)
 
     def objective(self, loss: Loss, duel: Duel, turn: Turn, side: str) -> Terms:

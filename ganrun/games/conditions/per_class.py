@@ -66,7 +66,7 @@ class PerClass(Condition):
         for label in range(int(dataset.spec.classes or 0)):
             rows = torch.nonzero(labels == label).flatten()
             if not len(rows):
-                raise BadInput(f"game.condition=per_class: class {label} of the data set has no sample to train on")
+                raise BadInput(f"condition=per_class: class {label} of the data set has no sample to train on")
             found[f"class_{label}"] = Subset(dataset, rows)
         self.classes = len(found)
         return found
@@ -74,7 +74,7 @@ class PerClass(Condition):
     def check_batch(self, size: int, spec: Spec) -> None:
         if size < 2 * int(spec.classes or 0):
             raise BadInput(
-                f"batch_size={size} (of a micro-batch): game.condition=per_class trains {spec.classes} classes on at least two "
+                f"batch_size={size} (of a micro-batch): condition=per_class trains {spec.classes} classes on at least two "
                 f"samples each. Try batch_size={2 * int(spec.classes or 0)}"
             )
 

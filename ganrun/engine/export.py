@@ -1,0 +1,71 @@
+"""The generator alone, as safetensors: weights without pickle, with what is needed to build the network beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+import ganrun
+from ganrun.engine import assemble
+from ganrun.engine.loop import compare
+from ganrun.engine.sampling import Trained
+from ganrun.ground import storage
+from ganrun.ground.errors import BadInput
+from ganrun.ground.spec import Spec
+
+KEPT = ("model", "game", "loss", "regularizer", "seed", "plugins")  # what decides the generator's form
+
+
+def export(target: Path, out: Path | None, config: Mapping[str, Any], *, raw: bool = False) -> Path:
+    """Write the generator of a run (its average unless ``raw``) to ``out``, by default RUN/generator.safetensors.
+
+    The file's metadata ``ganrun`` is JSON: version, config, spec of the data, step, and whether it is the average.
+    """
+    trained = Trained(target, config, raw=raw)
+    averaged = "generator" in trained.averages
+    network = trained.averages["generator"].network if averaged else trained.game.players["generator"]
+    about = {
+        "version": ganrun.__version__,
+        "config": {key: config[key] for key in KEPT if key in config},
+        "spec": asdict(trained.spec),
+        "step": trained.step,
+        "average": averaged,
+    }
+    tensors = {name: entry.detach().cpu().contiguous().clone() for name, entry in network.state_dict().items()}
+    path = out or trained.folder / "generator.safetensors"
+    if path.is_dir():
+        path = path / "generator.safetensors"
+    with storage.storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    storage.write(path, save(tensors, metadata={"ganrun": json.dumps(about)}))
+    return path
+
+
+def load(path: Path, *, device: str = "cpu") -> nn.Module:
+    """The exported generator as a module in evaluation mode: z (n, latent) to samples in the training range.
+
+    A conditional one takes ``condition=``, labels int64 (n,). ``BadInput`` for a file that is not an export.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:  # type: ignore[no-untyped-call]
+            about = json.loads((file.metadata() or {})["ganrun"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+        spec: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in about["spec"].items()}
+        config = {**about["config"], "metric": {}}
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise BadInput(f"{path}: not a generator exported by ganrun ({error})") from error
+    parts = assemble.build(config, with_metrics=False)
+    parts.game.cast(parts.family, Spec(**spec), parts.loss, parts.regularizers, int(config["seed"]))
+    network = parts.game.players["generator"]
+    misfits = compare(network.state_dict(), tensors)
+    if misfits:
+        raise BadInput(f"{path}: its weights do not fit the network that it names: {misfits[0]}")
+    network.load_state_dict(tensors)
+    return network.to(device).eval().requires_grad_(False)

@@ -1,0 +1,63 @@
+"""Players that start from another run's: fine-tuning on other data, or with other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganrun.engine import checkpoint
+from ganrun.engine.loop import Trainer
+from ganrun.engine.sampling import load_state
+from ganrun.ground.errors import BadInput
+
+
+def start_from(target: Path, trainer: Trainer) -> tuple[dict[str, Any], list[str]]:
+    """Give the players, and their averages, the weights of the run ``target`` wherever name and shape agree.
+
+    Optimizers start anew. Returns (what to record, sentences on what starts anew); ``BadInput`` where no entry of a player
+    fits any of the other run's.
+    """
+    folder, state = load_state(target)
+    left = []
+    for role, player in trainer.game.players.items():
+        held = state.get(f"players/{role}")
+        own = player.state_dict()
+        if held is None:
+            left.append(f"init_from={target}: has no {role}; it starts anew")
+            continue
+        taken = _fitting(own, held)
+        if not taken:
+            raise BadInput(
+                f"init_from={target}: nothing of its {role} fits this run's. Choose the same model options, or no init_from"
+            )
+        player.load_state_dict({**own, **taken})
+        missed = [name for name in own if name not in taken]
+        if missed:
+            left.append(
+                f"init_from={target}: {len(missed)} of {len(own)} entries of the {role} start anew ({', '.join(missed[:3])}, ...)"
+            )
+        if role in trainer.averages:
+            shadow = trainer.averages[role].state_dict()
+            found = _fitting(shadow, state.get(f"averages/{role}", held))
+            live = {name: own_entry for name, own_entry in player.state_dict().items() if name in shadow}
+            trainer.averages[role].load_state_dict({**shadow, **live, **found})
+    return {"run": str(folder), "step": int(state["step"]), "digest": checkpoint.digest(state)}, left
+
+
+def _fitting(own: Mapping[str, Tensor], held: Any) -> dict[str, Tensor]:
+    """The entries of ``held`` that have name, shape and type of one of ``own``, and are finite."""
+    if not isinstance(held, Mapping):
+        return {}
+    return {
+        name: entry
+        for name, entry in held.items()
+        if isinstance(entry, Tensor)
+        and name in own
+        and entry.shape == own[name].shape
+        and entry.dtype == own[name].dtype
+        and bool(torch.isfinite(entry).all())
+    }

@@ -1,0 +1,174 @@
+"""Class grids, walks, truncation, weights taken from another run, exported generators, probes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+import ganrun
+from ganrun.engine import probe
+from ganrun.engine.latents import of_samples
+from ganrun.engine.run import train
+from ganrun.ground.errors import BadInput
+from ganrun.ground.spec import Verdict
+
+SMALL = ("steps=2", "batch_size=8", "device=cpu", "metric=none", "model.latent=6")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("tools") / "run", "condition=concat", "model=mlp")
+
+
+def made(path: Path, *overrides: str) -> Path:
+    from conftest import compose_config
+
+    train(compose_config(*SMALL, *overrides), path, overrides=list(overrides), sweep=True)
+    return path
+
+
+# latents
+
+
+def test_a_class_grid_has_a_row_for_each_class_and_the_same_latents_in_each(run: Path) -> None:
+    trained = ganrun.load(run)
+    x = trained.sample(34, seed=3, class_grid=True)
+    assert len(x) == 30
+    for label in (0, 7):
+        torch.testing.assert_close(x[3 * label : 3 * label + 3], trained.sample(3, seed=3, labels=label), atol=0.01, rtol=0)
+
+
+def test_walks_start_and_end_at_the_samples_of_the_seed(run: Path) -> None:
+    trained = ganrun.load(run)
+    x = trained.sample(16, seed=5, labels=2, interpolate="linear")
+    ends = trained.sample(3, seed=5, labels=2)
+    assert len(x) == 16
+    torch.testing.assert_close(x[[0, 7, 8, 15]], ends[[0, 1, 1, 2]], atol=0.01, rtol=0)
+    assert not torch.equal(x[3], x[4])
+
+
+def test_truncated_samples_come_from_truncated_latents_and_do_not_depend_on_their_number(run: Path) -> None:
+    trained = ganrun.load(run)
+    few, many = (trained.sample(count, seed=1, labels=0, truncation=0.3) for count in (3, 300))
+    assert torch.equal(few, many[:3])
+    assert of_samples(trained.game.latent_law, 300, 1, 0.3).abs().max() <= 0.3
+    assert torch.equal(of_samples(trained.game.latent_law, 3, 1), of_samples(trained.game.latent_law, 300, 1)[:3])
+    assert many.std(0).mean() < trained.sample(300, seed=1, labels=0).std(0).mean()
+
+
+def test_what_cannot_be_is_refused_by_name(run: Path, tmp_path: Path) -> None:
+    trained = ganrun.load(run)
+    with pytest.raises(BadInput, match="'linear'"):
+        trained.sample(8, interpolate="linaer")
+    with pytest.raises(BadInput, match="truncation=-1"):
+        trained.sample(8, truncation=-1.0)
+    with pytest.raises(BadInput, match="class-grid"):
+        ganrun.load(made(tmp_path / "plain", "model=mlp")).sample(8, class_grid=True)
+
+
+# weights of another run
+
+
+def test_a_run_can_start_with_the_weights_of_another(run: Path, tmp_path: Path) -> None:
+    child = made(
+        tmp_path / "child", "condition=concat", "model=mlp", f"init_from={run}", "dataset.size=8", "steps=1", "optimizer.lr=0"
+    )
+    state, parent = (torch.load(sorted((path / "checkpoints").glob("*.pt"))[-1], weights_only=True) for path in (child, run))
+    for role in ("generator", "discriminator"):
+        for name, entry in state[f"players/{role}"].items():
+            if "running" not in name and "num_batches" not in name:
+                assert torch.equal(entry, parent[f"players/{role}"][name]), name
+    assert "starts with the weights" in (child / "train.log").read_text()
+
+
+def test_what_does_not_fit_starts_anew_and_is_said(run: Path, tmp_path: Path) -> None:
+    child = made(tmp_path / "child", "condition=concat", "model=mlp", f"init_from={run}", "dataset.size=16", "steps=1")
+    log = (child / "train.log").read_text()
+    assert "entries of the generator start anew" in log
+    with pytest.raises(BadInput, match="nothing of its generator fits"):
+        made(tmp_path / "other", "model=dcgan", "condition=concat", f"init_from={run}")
+
+
+# export
+
+
+def test_an_exported_generator_gives_the_samples_of_its_run(run: Path, tmp_path: Path) -> None:
+    from conftest import compose_config
+
+    from ganrun.engine.export import export
+    from ganrun.engine.sampling import Trained
+
+    config = compose_config(*SMALL, "condition=concat", "model=mlp")
+    path = export(run, tmp_path / "g.safetensors", config)
+    network = ganrun.load_generator(path)
+    z, labels = of_samples(Trained(run, config).game.latent_law, 256, 4), torch.arange(256) % 10
+    wanted = Trained(run, config).generate(256, seed=4, labels=labels.tolist())
+    with torch.no_grad():
+        assert torch.equal(network(z, condition=labels), wanted)
+    assert not network.training
+
+
+def test_a_file_that_is_no_export_is_refused(tmp_path: Path) -> None:
+    wrong = tmp_path / "x.safetensors"
+    wrong.write_bytes(b"nothing of the kind")
+    for path in (wrong, tmp_path / "missing.safetensors"):
+        with pytest.raises(BadInput, match=path.name):
+            ganrun.load_generator(path)
+
+
+# the probe
+
+
+class Doubling(nn.Module):
+    """One hidden layer whose activations are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(3, 2, bias=False)
+        self.output = nn.Linear(2, 1)
+        self.hidden.weight.data = torch.tensor([[1.0, 0, 0], [0, -2.0, 0]])
+
+    def forward(self, x: Tensor) -> Verdict:
+        return Verdict(self.output(self.hidden(x)).squeeze(1))
+
+
+def test_activations_are_those_of_the_hidden_layers_and_the_judge_stays_as_it_was() -> None:
+    judge = Doubling().train()
+    x = torch.tensor([[1.0, 1.0, 5.0], [2.0, -1.0, 5.0]])
+    torch.testing.assert_close(probe.activations(judge, x), torch.tensor([[1.0, -0.4], [2.0, 2.0]]))
+    assert judge.training
+    assert not judge.hidden._forward_hooks
+
+
+def test_the_probe_is_the_logistic_regression_of_scikit_learn() -> None:
+    source = torch.Generator().manual_seed(0)
+    x = torch.randn(120, 4, generator=source, dtype=torch.float64)
+    y = (x @ torch.randn(4, 3, generator=source, dtype=torch.float64) + 0.5 * torch.randn(120, 3, generator=source)).argmax(1)
+    penalty = 0.05
+    ours = probe.fit(x, y, 3, penalty)
+    theirs = LogisticRegression(C=1 / (penalty * len(x)), tol=1e-10, max_iter=5000).fit(x.numpy(), y.numpy())
+    centred = ours[:-1] - ours[:-1].mean(1, keepdim=True)
+    torch.testing.assert_close(centred.T, torch.from_numpy(theirs.coef_), atol=1e-4, rtol=1e-3)
+
+
+def test_a_probe_reports_the_discriminator_and_both_controls(tmp_path: Path) -> None:
+    from conftest import compose_config
+
+    path = made(tmp_path / "run", "model=mlp")
+    found: dict[str, Any] = probe.probe(path, compose_config(*SMALL, "model=mlp"), labels=200)
+    assert list(found) == ["discriminator", "random discriminator", "raw pixels"]
+    assert found["raw pixels"]["features"] == 64
+    assert 0.75 < found["raw pixels"]["accuracy"] < 1  # logistic regression on 200 digits
+    assert found["discriminator"]["accuracy"] > 0.5
+
+
+def test_a_discriminator_that_is_told_the_label_is_not_probed(run: Path) -> None:
+    from conftest import compose_config
+
+    with pytest.raises(BadInput, match="condition=concat"):
+        probe.probe(run, compose_config(*SMALL, "condition=concat", "model=mlp"))
