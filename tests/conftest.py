@@ -19,6 +19,7 @@ from torch import Tensor
 import ganrun.cli.signature  # noqa: F401  (tells OmegaConf the resolvers that the files of conf/ use)
 from ganrun.cli.compose import hydra_base
 from ganrun.data.base import Dataset, Images
+from ganrun.data.number_names import Sequences
 from ganrun.engine import assemble
 from ganrun.engine.loop import Trainer
 from ganrun.ground.registry import register
@@ -95,6 +96,13 @@ def toy_unlabelled() -> ToyPoints:
     return ToyPoints(23, labelled=False)
 
 
+@register("dataset", "toy_tokens")
+def toy_tokens() -> Sequences:
+    """Rows of six symbols out of four, in three classes."""
+    codes = torch.randint(0, 4, (21, 6), generator=torch.Generator().manual_seed(6))
+    return Sequences(codes, torch.arange(21) % 3, Spec("tokens", (6, 4), 3, alphabet="abcd"), "toy rows")
+
+
 @dataclass
 class Made:
     """A run's parts, ready for the first step."""
@@ -118,6 +126,7 @@ SMALL = {
     "mlp": ("model.latent=3", "model.generator.width=6", "model.discriminator.width=6"),
     "dcgan": ("model.latent=3", "model.generator.width=4", "model.discriminator.width=4"),
     "resnet": ("model.latent=3", "model.generator.width=4", "model.discriminator.width=4"),
+    "sequence": ("model.latent=3", "model.generator.width=4", "model.discriminator.width=4"),
 }
 """The smallest players of each family."""
 

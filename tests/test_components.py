@@ -180,8 +180,11 @@ def test_an_optimizer_has_a_schedule_and_a_block_for_each_player_that_follows_it
     assert composed["schedule"]["name"] in registry.names("schedule")
     for player in PLAYERS:
         assert list(composed[player]) == options
-        assert composed[player] == {key: composed[key] for key in options}
-    first = options[0]
+        own = own_values(path).get(player, {}) if bases(path) else {}  # two time scales
+        assert composed[player] == {key: composed[key] for key in options} | own
+    first = next(
+        key for key in options if not any(key in own_values(path).get(player, {}) for player in PLAYERS) or not bases(path)
+    )
     changed = compose_config(f"optimizer={path.stem}", f"optimizer.{first}=0.125", f"optimizer.generator.{first}=0.5")
     assert changed["optimizer"]["discriminator"][first] == 0.125
     assert changed["optimizer"]["generator"][first] == 0.5

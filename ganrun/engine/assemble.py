@@ -66,12 +66,16 @@ def load_data(config: Mapping[str, Any], family: Family) -> Dataset:
 
 def verify(parts: Parts, dataset: Dataset) -> None:
     """Compare all traits: ``BadInput`` with every conflict and its remedy; warnings go to ``parts.warnings``."""
+    parts.warnings += traits.verify(components(parts, dataset))
+
+
+def components(parts: Parts, dataset: Dataset) -> dict[str, object]:
+    """Everything that the rules compare, by what a person typed."""
     config = parts.config
-    components: dict[str, object] = {f"{group}={config[group]['name']}": getattr(parts, part) for group, part in _SINGLE.items()}
-    components[f"dataset={config['dataset']['name']}"] = dataset
-    components |= {f"regularizer={name}": entry for name, entry in parts.regularizers.items()}
-    components |= {f"metric={name}": entry for name, entry in parts.metrics.items()}
-    parts.warnings += traits.verify(components)
+    found: dict[str, object] = {f"{group}={config[group]['name']}": getattr(parts, part) for group, part in _SINGLE.items()}
+    found[f"dataset={config['dataset']['name']}"] = dataset
+    found |= {f"regularizer={name}": entry for name, entry in parts.regularizers.items()}
+    return found | {f"metric={name}": entry for name, entry in parts.metrics.items()}
 
 
 _SINGLE = {"model": "family", "game": "game", "loss": "loss"}

@@ -112,7 +112,7 @@ class Duel:
         if self.real_condition is not None and self.fake_condition is not None:
             condition = torch.cat((self.real_condition, self.fake_condition))
         both = self.judge(inputs, condition)
-        self._verdicts = {"real": _rows(both, slice(None, count)), "fake": _rows(both, slice(count, None))}
+        self._verdicts = {"real": both.rows(slice(None, count)), "fake": both.rows(slice(count, None))}
 
     def watch(self, side: str) -> None:
         """Ask, before the verdicts, that ``slope`` of this side may be taken through the main verdict."""
@@ -168,11 +168,3 @@ def packed(x: Tensor, count: int) -> Tensor:
 
 def _packed_labels(labels: Tensor | None, count: int) -> Tensor | None:
     return None if labels is None else labels.view(-1, count)
-
-
-def _rows(verdict: Verdict, rows: slice) -> Verdict:
-    return Verdict(
-        score=verdict.score[rows],
-        features=None if verdict.features is None else verdict.features[rows],
-        heads={name: head[rows] for name, head in verdict.heads.items()},
-    )

@@ -82,3 +82,8 @@ class Verdict:
     score: Tensor
     features: Tensor | None = None
     heads: dict[str, Tensor] = field(default_factory=dict)
+
+    def rows(self, rows: slice | Tensor) -> Verdict:
+        """What is said of some of the inputs."""
+        features = None if self.features is None else self.features[rows]
+        return Verdict(self.score[rows], features, {name: head[rows] for name, head in self.heads.items()})

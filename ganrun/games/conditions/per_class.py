@@ -32,18 +32,30 @@ class Routed(nn.Module):
     def forward(self, *inputs: Tensor, condition: Tensor) -> Tensor | Verdict:
         places = [torch.nonzero(condition == label).flatten() for label in range(len(self.networks))]
         found = [
-            network(*(entry[rows] for entry in inputs)) for network, rows in zip(self.networks, places, strict=True) if len(rows)
+            _alone(network, inputs, rows) if len(rows) == 1 else network(*(entry[rows] for entry in inputs))
+            for network, rows in zip(self.networks, places, strict=True)
+            if len(rows)
         ]
         back = torch.cat(places).argsort()
         if isinstance(found[0], Tensor):
             return torch.cat(found)[back]
-        verdicts: list[Verdict] = found
-        features = [entry.features for entry in verdicts if entry.features is not None]
-        return Verdict(
-            torch.cat([entry.score for entry in verdicts])[back],
-            torch.cat(features)[back] if features else None,
-            {name: torch.cat([entry.heads[name] for entry in verdicts])[back] for name in verdicts[0].heads},
-        )
+        return joined(found).rows(back)
+
+
+def _alone(network: nn.Module, inputs: tuple[Tensor, ...], rows: Tensor) -> Tensor | Verdict:
+    """One sample, seen twice: alone it could not be normalized as a batch."""
+    found = network(*(entry[rows.repeat(2)] for entry in inputs))
+    return found[:1] if isinstance(found, Tensor) else found.rows(slice(1))
+
+
+def joined(verdicts: Sequence[Verdict]) -> Verdict:
+    """The rows of several verdicts, one after the other."""
+    features = [entry.features for entry in verdicts if entry.features is not None]
+    return Verdict(
+        torch.cat([entry.score for entry in verdicts]),
+        torch.cat(features) if features else None,
+        {name: torch.cat([entry.heads[name] for entry in verdicts]) for name in verdicts[0].heads},
+    )
 
 
 @register("condition", "per_class")

@@ -1,0 +1,79 @@
+"""Plants the faults of tests/mutations.yaml one by one and shows that a test fails for each: ``make mutate``.
+
+An entry names a file, a piece of it that occurs once, what it becomes, and the tests that must notice. Every fault is planted
+in a copy of its own, so the checkout is never touched. Exit code 1 if a fault goes unnoticed or does not apply any more.
+
+    python scripts/mutate.py [WORD ...]      only the entries whose name or file holds one of the words
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+LIST = ROOT / "tests" / "mutations.yaml"
+COPIED = ("ganrun", "conf", "tests", "pyproject.toml", "README.md", "LICENSE")
+PARALLEL = 2
+
+
+def planted(fault: dict[str, Any], folder: Path) -> str:
+    """Make a copy of the project in ``folder`` with the fault in it; a word on why that cannot be done, or nothing."""
+    for name in COPIED:
+        source = ROOT / name
+        ignore = shutil.ignore_patterns("__pycache__")
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=ignore)
+        else:
+            shutil.copy(source, folder / name)
+    path = folder / fault["file"]
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if text.count(fault["old"]) != 1:
+        return f"the old text occurs {text.count(fault['old'])} times"
+    path.write_text(text.replace(fault["old"], fault["new"]), encoding="utf-8")
+    return ""
+
+
+def verdict(fault: dict[str, Any]) -> str:
+    """ "caught", or what went wrong."""
+    with tempfile.TemporaryDirectory(prefix="mutate-") as name:
+        folder = Path(name)
+        wrong = planted(fault, folder)
+        if wrong:
+            return wrong
+        tests = fault["tests"] if isinstance(fault["tests"], list) else [fault["tests"]]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+        environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode == 1:
+            return "caught"
+        return "survived" if done.returncode == 0 else f"pytest gave {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}"
+
+
+def main(words: list[str]) -> int:
+    faults = yaml.safe_load(LIST.read_text(encoding="utf-8"))
+    faults = [entry for entry in faults if not words or any(word in entry["name"] + entry["file"] for word in words)]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        verdicts = list(pool.map(verdict, faults))
+    table = Table("fault", "file", "verdict")
+    for fault, found in zip(faults, verdicts, strict=True):
+        table.add_row(fault["name"], fault["file"], found)
+    caught = verdicts.count("caught")
+    console = Console(width=150)
+    console.print(table)
+    console.print(f"{caught} of {len(faults)} planted faults caught")
+    return 0 if caught == len(faults) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
