@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ganrun.ground.duel import Duel
+from ganrun.ground.traits import Rule
+
+NO_ENERGY = {"energy": Rule("an energy is never negative, so D = sigmoid(-E) cannot exceed one half", "loss=energy")}
+FEATURES_NEEDED = {
+    "discriminator.features": Rule(
+        "it reads the discriminator's features, and this family's discriminator gives no vector of them", "model=mlp"
+    ),
+}
 
 
 class Loss(nn.Module):
@@ -38,6 +47,11 @@ def cross_entropy(score: Tensor, target: float | Tensor) -> Tensor:
     if isinstance(target, Tensor):
         target = target.view(-1, *[1] * (score.ndim - 1))
     return target * softplus(-score) + (1 - target) * softplus(score)
+
+
+def cycled(rows: Tensor, count: int) -> Tensor:
+    """``count`` rows, those of ``rows`` over and over: row i is rows[i mod len(rows)]."""
+    return rows if len(rows) == count else rows[torch.arange(count, device=rows.device) % len(rows)]
 
 
 def logistic(duel: Duel) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
-from ganrun.losses.base import Loss, logistic
+from ganrun.losses.base import NO_ENERGY, Loss, logistic
 
 
 @register("loss", "nonsaturating")
@@ -18,6 +18,7 @@ class Nonsaturating(Loss):
     """The generator maximises log D instead of minimising log(1 - D)."""
 
     reads = frozenset({"targets"})
+    refuses = NO_ENERGY
 
     def d(self, duel: Duel) -> Tensor:
         return logistic(duel)

@@ -1,7 +1,8 @@
 """weight * E (||grad s(x^)|| - target)^2, x^ = a x + (1 - a) G(z), a ~ U(0, 1) one a sample.  Gulrajani et al. 2017.
 
-The norm runs over all of a sample's numbers (all inputs of the duel together). ``one_sided``: only slopes above the
-target cost (the variant in the paper's section 4).
+The norm runs over all of a sample's numbers (all inputs of the duel together; a pack is one sample). ``one_sided``: only
+slopes above the target cost (the variant in the paper's section 4). Where the sides have unequal numbers of rows, as with
+several generators, the smaller one's are used again from the first on, with their labels.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ganrun.regularizers.base import SINGLE_SAMPLE, Players, Regularizer, check_
 class GradientPenalty(Regularizer):
     """Pull the critic's slope between real and fake samples to ``target``."""
 
-    traits = frozenset({"lipschitz"})
+    traits = frozenset({"lipschitz", "slope_penalty"})
     refuses = {"discriminator.batch_coupled": SINGLE_SAMPLE}
 
     def __init__(self, *, weight: float = 10.0, target: float = 1.0, one_sided: bool = False, every: int = 1) -> None:
@@ -28,12 +29,20 @@ class GradientPenalty(Regularizer):
         self.weight, self.target, self.one_sided, self.every = weight, target, one_sided, every
 
     def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor:
-        mix = turn.uniform("gradient_penalty")
-        between = tuple(interpolate(x, g.detach(), mix) for x, g in zip(duel.real, duel.fake, strict=True))
-        squared = duel.slope_at(between, duel.real_condition)
+        count = max(len(duel.real[0]), len(duel.fake[0]))
+        real, fake = (tuple(cycled(entry.detach(), count) for entry in side) for side in (duel.real, duel.fake))
+        mix = turn.uniform("gradient_penalty", real[0])
+        between = tuple(interpolate(x, g, mix) for x, g in zip(real, fake, strict=True))
+        labels = None if duel.real_condition is None else cycled(duel.real_condition, count)
+        squared = duel.slope_at(between, labels)
         norm = (squared + 1e-12).sqrt()  # the root's own slope is infinite at zero
         excess = norm - self.target
         return (excess.clamp_min(0) if self.one_sided else excess).square().mean()
+
+
+def cycled(rows: Tensor, count: int) -> Tensor:
+    """``count`` rows, those of ``rows`` over and over: row i is rows[i mod len(rows)]."""
+    return rows if len(rows) == count else rows[torch.arange(count, device=rows.device) % len(rows)]
 
 
 def interpolate(x: Tensor, g: Tensor, mix: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
+from ganrun.ground.traits import Rule
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import Players, Regularizer
 
@@ -20,6 +21,12 @@ class WeightClip(Regularizer):
     """Keep every weight of the critic in [-clip, clip]."""
 
     traits = frozenset({"lipschitz"})
+    refuses = {
+        "slope_penalty": Rule(
+            "weights this small cannot give the critic the slope that a gradient penalty pulls it to",
+            "regularizer=gradient_penalty",
+        )
+    }
 
     def __init__(self, *, clip: float = 0.01) -> None:
         super().__init__()

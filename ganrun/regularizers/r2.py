@@ -1,0 +1,34 @@
+"""weight / 2 * E_q ||grad s(G(z))||^2 at fake samples.  Mescheder, Geiger and Nowozin 2018, "Which Training Methods ...".
+
+R1's twin: ``weight`` is the paper's gamma; the squared norm is summed over a sample's numbers, no root, of the raw score.
+Only the critic is trained by it: fakes are constants. R1, R2 and the loss rpgan together are the objective of Huang et al. 2024.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ganrun.ground.duel import Duel
+from ganrun.ground.registry import register
+from ganrun.ground.turn import Turn
+from ganrun.regularizers.base import SINGLE_SAMPLE, Players, Regularizer, check_weight
+
+
+@register("regularizer", "r2")
+class R2(Regularizer):
+    """Zero-centred penalty on the discriminator's slope at fake samples."""
+
+    traits = frozenset({"lipschitz"})
+    refuses = {"discriminator.batch_coupled": SINGLE_SAMPLE}
+
+    def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
+        super().__init__()
+        check_weight(weight, every)
+        self.weight, self.every = weight, every
+
+    def before(self, duel: Duel, turn: Turn) -> None:
+        if self.due(turn):
+            duel.watch("fake")
+
+    def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor:
+        return duel.slope("fake").mean() / 2

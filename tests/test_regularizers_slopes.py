@@ -1,0 +1,292 @@
+"""R2, DRAGAN and the gradient penalty's places against closed forms and finite differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from test_regularizers import (
+    Smooth,
+    assert_gradients_are_finite_differences,
+    draw,
+    linear,
+    loss_of,
+    make,
+    played,
+    quadratic,
+    turn,
+)
+from torch import Tensor
+
+from ganrun.ground import traits
+from ganrun.ground.duel import Duel
+from ganrun.ground.errors import BadInput
+from ganrun.ground.spec import Verdict
+from ganrun.ground.turn import Turn
+
+SHAPES = [(5,), (2, 3, 4)]
+
+
+def places(regularizer: Any, duel: Duel, at: Turn) -> tuple[Tensor, ...]:
+    """Where a penalty looks."""
+    seen: list[tuple[Tensor, ...]] = []
+
+    def noting(*inputs: Tensor, **condition: Tensor) -> Verdict:
+        seen.append(tuple(entry.detach() for entry in inputs))
+        return Verdict(torch.stack([entry.flatten(1).sum(1) for entry in inputs]).sum(0))
+
+    duel.discriminator = noting
+    regularizer.term(duel, {}, at)
+    (found,) = seen
+    return found
+
+
+# R2
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_r2_of_a_linear_critic_is_half_gamma_times_its_squared_slope(shape: tuple[int, ...]) -> None:
+    w = draw(*shape, seed=1).requires_grad_()
+    term = played(make("r2", weight=7.0), Duel(linear(w), (draw(3, *shape),), (draw(3, *shape, seed=2),)))
+    torch.testing.assert_close(term.detach(), 3.5 * w.detach().square().sum())
+    torch.testing.assert_close(torch.autograd.grad(term, w)[0], 7 * w.detach())
+
+
+def test_r2_of_a_quadratic_critic_is_taken_at_the_fakes_of_which_there_may_be_more() -> None:
+    real, fake = 100 * draw(4, 3), draw(8, 3, seed=2)
+    term = played(make("r2", weight=2.0), Duel(quadratic(1.5), (real,), (fake,)))
+    torch.testing.assert_close(term.detach(), 1.5**2 * fake.square().sum(1).mean())
+
+
+def test_r2_is_r1_with_the_sides_exchanged() -> None:
+    critic, real, fake = Smooth(4), draw(3, 4), draw(3, 4, seed=2)
+    one, other = Duel(critic, (real,), (fake,)), Duel(critic, (fake,), (real,))
+    torch.testing.assert_close(played(make("r2"), one), played(make("r1"), other))
+
+
+def test_r2_uses_the_main_verdict_and_asks_for_nothing_when_idle() -> None:
+    critic, looks = Smooth(4), []
+
+    def counted(x: Tensor) -> Verdict:
+        looks.append(len(x))
+        return critic(x)  # type: ignore[no-any-return]
+
+    played(make("r2"), Duel(counted, (draw(3, 4),), (draw(3, 4, seed=2),), together=True))
+    assert looks == [3, 3]
+    for update, asked in ((3, False), (4, True)):
+        duel = Duel(critic, (draw(3, 4),), (draw(3, 4, seed=2),))
+        make("r2", every=4).before(duel, turn(3, update=update))
+        duel.settle()
+        assert duel.fake[0].requires_grad == asked
+        assert not duel.real[0].requires_grad
+
+
+# DRAGAN
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_dragan_of_a_linear_critic_and_its_own_gradient_are_exact_whatever_the_noise(shape: tuple[int, ...]) -> None:
+    w = draw(*shape, seed=1).requires_grad_()
+    duel = Duel(linear(w), (draw(3, *shape),), (draw(3, *shape, seed=2),))
+    term = played(make("dragan", weight=7.0, target=0.5, scale=3.0), duel)
+    norm = w.detach().norm()
+    torch.testing.assert_close(term.detach(), 7 * (norm - 0.5).square())
+    torch.testing.assert_close(torch.autograd.grad(term, w)[0], 14 * (norm - 0.5) * w.detach() / norm)
+
+
+class Full(Turn):
+    """A turn whose every draw is one."""
+
+    def uniform(self, purpose: str, like: Tensor | None = None) -> Tensor:
+        assert like is not None
+        return torch.ones(len(like))
+
+    def noise(self, purpose: str, like: Tensor, law: str = "normal") -> Tensor:
+        assert law == "uniform"
+        return torch.ones_like(like)
+
+
+def test_the_shift_is_at_most_half_of_one_population_deviation_of_the_whole_batch() -> None:
+    at = turn(2)
+    full = Full(at.seed, at.step, at.phase, 0, 2, at.latent_law, at.device)
+    x = torch.tensor([[1.0, 11.0], [3.0, 9.0]], dtype=torch.float64)  # mean 6, squares 25, 25, 9, 9: deviation sqrt 17
+    (around,) = places(make("dragan"), Duel(linear(x[0]), (x,), (x,)), full)
+    torch.testing.assert_close(around - x, torch.full_like(x, 0.5 * 17**0.5))
+    (around,) = places(make("dragan", scale=2.0), Duel(linear(x[0]), (x,), (x,)), full)
+    torch.testing.assert_close(around - x, torch.full_like(x, 2 * 17**0.5))
+
+
+def test_the_shift_has_one_length_a_sample_and_one_draw_a_number_and_none_is_negative() -> None:
+    x = draw(300, 2, 10, 10)
+    (around,) = places(make("dragan"), Duel(linear(x[0]), (x,), (x,)), turn(300))
+    shift = ((around - x) / (0.5 * x.std(correction=0))).flatten(1)
+    assert float(shift.min()) >= 0
+    lengths = shift.max(1).values / 0.995  # the largest of 200 uniform numbers is all but one
+    assert float(lengths.mean()) == pytest.approx(0.5, abs=0.05)
+    assert float(lengths.std()) == pytest.approx(12**-0.5, abs=0.03)  # uniform in (0, 1)
+    inner = shift / lengths[:, None]
+    assert float(inner.mean()) == pytest.approx(0.5, abs=0.01)
+    assert float(inner.std()) == pytest.approx(12**-0.5, abs=0.01)
+
+
+def test_a_batch_of_equal_numbers_is_not_shifted_and_fakes_never_matter() -> None:
+    x = torch.full((4, 3), 2.0, dtype=torch.float64)
+    (around,) = places(make("dragan"), Duel(linear(x[0]), (x,), (draw(4, 3),)), turn(4))
+    torch.testing.assert_close(around, x)
+    critic, real = Smooth(4), draw(3, 4)
+    found = [played(make("dragan"), Duel(critic, (real,), (draw(count, 4, seed=2),))) for count in (3, 5)]
+    assert torch.equal(*found)
+    wanted = (critic_slope(critic, real) - 1).square().mean() * 10
+    torch.testing.assert_close(played(make("dragan", scale=0.0), Duel(critic, (real,), (real,))), wanted)
+
+
+def critic_slope(critic: Smooth, x: Tensor) -> Tensor:
+    """Norms of the gradients, one sample at a time."""
+    rows = [row[None].requires_grad_() for row in x.clone()]
+    return torch.stack([torch.autograd.grad(critic(row).score.sum(), row)[0].norm() for row in rows])
+
+
+def test_codes_are_not_shifted_but_their_slope_counts() -> None:
+    def critic(x: Tensor, code: Tensor) -> Verdict:
+        return Verdict(3 * x[:, 0] + 4 * code[:, 1])
+
+    duel = Duel(critic, (draw(3, 2), draw(3, 2)), (draw(3, 2, seed=2), draw(3, 2, seed=3)), kinds=("data", "code"))
+    torch.testing.assert_close(played(make("dragan", weight=1.0), duel), torch.tensor(16.0, dtype=torch.float64))
+    x, code = places(make("dragan"), duel, turn(3))
+    assert not torch.equal(x, duel.real[0])
+    assert torch.equal(code, duel.real[1])
+
+
+def test_dragans_draws_are_those_of_the_whole_batch_in_micro_batches() -> None:
+    x = draw(6, 3)
+
+    def shift(rows: slice, share: tuple[int, int]) -> Tensor:
+        part = x[rows]
+        (around,) = places(make("dragan"), Duel(linear(x[0]), (part,), (part,)), turn(6, share=share))
+        return (around - part) / part.std(correction=0)
+
+    parts = torch.cat([shift(slice(0, 3), (0, 2)), shift(slice(3, 6), (1, 2))])
+    torch.testing.assert_close(parts, shift(slice(None), (0, 1)))
+
+
+# what holds for both
+
+
+@pytest.mark.parametrize("name", ["r2", "dragan"])
+@pytest.mark.parametrize("classes", [0, 3])
+def test_the_slope_penalised_loss_has_the_gradients_of_finite_differences(name: str, classes: int) -> None:
+    critic, regularizer, base = Smooth(4, classes), make(name, weight=3.0), loss_of("rpgan")
+    labels = torch.tensor([0, 2, 1, 1, 0]) if classes else None
+    real, fake = draw(5, 2, 2), draw(5, 2, 2, seed=2)
+
+    def objective() -> Tensor:
+        duel = Duel(critic, (real,), (fake,), real_condition=labels, fake_condition=labels, together=True)
+        penalty = played(regularizer, duel)
+        return base.d(duel) + penalty
+
+    assert_gradients_are_finite_differences(critic, objective)
+
+
+@pytest.mark.parametrize("name", ["r2", "dragan"])
+def test_slope_penalties_stop_at_the_inputs(name: str) -> None:
+    real, fake, critic = draw(3, 4).requires_grad_(), draw(3, 4, seed=2).requires_grad_(), Smooth(4)
+    played(make(name), Duel(critic, (real,), (fake,))).backward()
+    assert fake.grad is None
+    assert real.grad is None
+    assert critic.first.weight.grad is not None
+
+
+@pytest.mark.parametrize("name", ["gradient_penalty", "dragan"])
+def test_a_flat_critic_has_no_nan(name: str) -> None:
+    w = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    term = played(make(name, weight=1.0), Duel(linear(w), (draw(3, 4),), (draw(3, 4, seed=2),)))
+    assert torch.autograd.grad(term, w)[0].isfinite().all()
+    assert float(term.detach()) == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["r2", "dragan"])
+@pytest.mark.parametrize("option", [{"weight": -1.0}, {"every": 0}])
+def test_senseless_options_are_refused(name: str, option: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=f"{next(iter(option))}="):
+        make(name, **option)
+
+
+def test_a_negative_scale_of_the_noise_is_refused() -> None:
+    with pytest.raises(BadInput, match="scale=-1"):
+        make("dragan", scale=-1.0)
+
+
+# the gradient penalty where the sides differ in size
+
+
+@pytest.mark.parametrize(("reals", "fakes"), [(3, 6), (6, 3), (5, 3)])
+def test_the_gradient_penalty_uses_the_smaller_sides_rows_in_turn(reals: int, fakes: int) -> None:
+    real, fake, count = draw(reals, 4), draw(fakes, 4, seed=2), max(reals, fakes)
+    (between,) = places(make("gradient_penalty"), Duel(linear(real[0]), (real,), (fake,)), turn(reals))
+    assert len(between) == count
+    shares = []
+    for index, place in enumerate(between):
+        x, g = real[index % reals], fake[index % fakes]
+        share = (place - g) / (x - g)
+        torch.testing.assert_close(share, share[:1].expand(4))
+        shares.append(float(share[0]))
+    assert all(0 < share < 1 for share in shares)
+    assert len(set(shares)) == count
+
+
+def test_interpolates_have_the_labels_of_their_real_ends() -> None:
+    critic, seen = Smooth(4, 3), []
+
+    def noting(x: Tensor, condition: Tensor) -> Verdict:
+        seen.append(condition)
+        return critic(x, condition)  # type: ignore[no-any-return]
+
+    labels = torch.tensor([2, 0, 1])
+    duel = Duel(noting, (draw(3, 4),), (draw(6, 4, seed=2),), real_condition=labels, fake_condition=labels.repeat(2))
+    make("gradient_penalty").term(duel, {}, turn(3))
+    assert seen[0].tolist() == [2, 0, 1, 2, 0, 1]
+
+
+def test_the_places_of_micro_batches_are_those_of_the_whole_batch() -> None:
+    real, fake = torch.ones(6, 1, dtype=torch.float64), torch.zeros(6, 1, dtype=torch.float64)
+
+    def shares(rows: slice, share: tuple[int, int]) -> Tensor:
+        return places(make("gradient_penalty"), Duel(linear(real[0]), (real[rows],), (fake[rows],)), turn(6, share=share))[0]
+
+    parts = torch.cat([shares(slice(0, 3), (0, 2)), shares(slice(3, 6), (1, 2))])
+    torch.testing.assert_close(parts, shares(slice(None), (0, 1)))
+
+
+@pytest.mark.parametrize("name", ["gradient_penalty", "dragan", "r2"])
+def test_the_penalty_of_a_pack_is_that_of_one_sample_of_all_its_numbers(name: str) -> None:
+    w = draw(4, 3, seed=1)
+    real, fake = draw(6, 2, 3), draw(6, 2, 3, seed=2)
+    packs = Duel(linear(w), (real,), (fake,), pack=2)
+    found = played(make(name), packs, turn(6))
+    whole = Duel(linear(w), (real.reshape(3, 4, 3),), (fake.reshape(3, 4, 3),))
+    torch.testing.assert_close(found, played(make(name), whole, turn(3)))
+    size = float(w.norm())
+    assert float(found) == pytest.approx(10 * (size**2 / 2 if name == "r2" else (size - 1) ** 2))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_packs_train_with_every_slope_penalty(accumulate: int, toy: Any) -> None:
+    stack = "regularizer=[dragan,gradient_penalty,r1,r2]"
+    made = toy("mlp", "toy_points", stack, "game.pack=2", f"accumulate={accumulate}")
+    for _ in range(2):
+        made.trainer.advance()
+    for name in ("dragan", "gradient_penalty", "r1", "r2"):
+        assert float(made.trainer.terms[f"discriminator/{name}"]) > 0
+        assert f"generator/{name}" not in made.trainer.terms
+
+
+# clipping
+
+
+@pytest.mark.parametrize(("name", "refused"), [("gradient_penalty", True), ("dragan", True), ("r1", False), ("r2", False)])
+def test_clipped_weights_and_a_slope_of_one_are_refused_together(name: str, refused: bool) -> None:
+    found = traits.conflicts({"regularizer=weight_clip": make("weight_clip"), f"regularizer={name}": make(name)})
+    assert [(typed, rule.override) for typed, rule in found] == (
+        [("regularizer=weight_clip", "regularizer=gradient_penalty")] if refused else []
+    )
