@@ -25,6 +25,7 @@ from ganrun.engine.loop import Trainer
 from ganrun.ground.registry import register
 from ganrun.ground.runtime import resolve
 from ganrun.ground.spec import Batch, Spec
+from ganrun.networks.mlp import MLP, Layers
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -101,6 +102,15 @@ def toy_tokens() -> Sequences:
     """Rows of six symbols out of four, in three classes."""
     codes = torch.randint(0, 4, (21, 6), generator=torch.Generator().manual_seed(6))
     return Sequences(codes, torch.arange(21) % 3, Spec("tokens", (6, 4), 3, alphabet="abcd"), "toy rows")
+
+
+@register("model", "toy_bare")
+class Bare(MLP):
+    """Fully connected players whose discriminator tells nothing of its features."""
+
+    def __init__(self) -> None:
+        super().__init__(latent=3, generator=Layers(width=4), discriminator=Layers(width=4))
+        self.traits = self.traits - {"discriminator.features"}
 
 
 @dataclass

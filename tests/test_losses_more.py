@@ -156,8 +156,11 @@ def test_the_fake_weight_of_averages_multiplies_the_critics_fake_term_and_the_ge
 
 
 def test_averages_read_targets_and_pairs_do_not() -> None:
-    assert make("ragan").traits == {"loss.reads_targets"}
-    assert make("rpgan").traits == frozenset()
+    assert make("ragan").traits == {"loss.reads_targets", "loss.signless"}
+    assert make("rpgan").traits == {"loss.signless"}
+    assert make("hinge").traits == frozenset()
+    assert "loss.signless" in make("lsgan").traits
+    assert "loss.signless" not in make("lsgan", a=-1.0, b=1.0, c=0.0).traits
     real, fake, targets = draw(3), draw(3, seed=1), torch.tensor([0.9, 0.5, 1.0], dtype=torch.float64)
     duel = of_scores(real, fake)
     duel.real_target, duel.fake_target = targets, 0.2

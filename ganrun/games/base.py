@@ -182,7 +182,8 @@ class Game(nn.Module):
 
         ``virtual``: an update that is only imagined; no ``after_step`` will hear of the duel.
         """
-        joined = {name: entry for name, entry in sorted(self.regularizers.items()) if side in entry.sides}
+        order = sorted(self.regularizers.items(), key=lambda item: (item[1].rank, item[0]))
+        joined = {name: entry for name, entry in order if side in entry.sides}
         if duel.main and not virtual:
             self._last[turn.phase] = duel
         for regularizer in joined.values():

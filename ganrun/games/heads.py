@@ -8,13 +8,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from ganrun.ground.spec import Verdict
-from ganrun.ground.traits import Rule
-
-FEATURES_NEEDED = {
-    "discriminator.features": Rule(
-        "it reads the discriminator's features, and this family's discriminator gives no vector of them", "model=mlp"
-    ),
-}
 
 
 class Headed(nn.Module):

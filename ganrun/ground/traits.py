@@ -26,6 +26,14 @@ class Rule:
     override: str
 
 
+# shared by losses, regularizers and games, which do not know each other
+FEATURES_NEEDED = {
+    "discriminator.features": Rule(
+        "it reads the discriminator's features, and this family's discriminator gives no vector of them", "model=mlp"
+    ),
+}
+
+
 def gather(components: Mapping[str, object]) -> set[str]:
     """The union of all traits."""
     return set().union(*(getattr(component, "traits", ()) for component in components.values()))

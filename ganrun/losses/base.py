@@ -10,11 +10,6 @@ from ganrun.ground.duel import Duel
 from ganrun.ground.traits import Rule
 
 NO_ENERGY = {"energy": Rule("an energy is never negative, so D = sigmoid(-E) cannot exceed one half", "loss=energy")}
-FEATURES_NEEDED = {
-    "discriminator.features": Rule(
-        "it reads the discriminator's features, and this family's discriminator gives no vector of them", "model=mlp"
-    ),
-}
 
 
 class Loss(nn.Module):
@@ -25,10 +20,11 @@ class Loss(nn.Module):
     """
 
     reads: frozenset[str] = frozenset()
+    signless: bool = False  # the sign of a score says nothing of real or fake
 
     @property
     def traits(self) -> frozenset[str]:
-        return frozenset(f"loss.reads_{word}" for word in self.reads)
+        return frozenset(f"loss.reads_{word}" for word in self.reads) | ({"loss.signless"} if self.signless else set())
 
     def d(self, duel: Duel) -> Tensor:
         """The discriminator's side."""

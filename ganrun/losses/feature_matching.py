@@ -14,7 +14,8 @@ from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Verdict
-from ganrun.losses.base import FEATURES_NEEDED, NO_ENERGY, Loss, logistic
+from ganrun.ground.traits import FEATURES_NEEDED
+from ganrun.losses.base import NO_ENERGY, Loss, logistic
 
 DISTANCES = ("squared", "absolute")
 

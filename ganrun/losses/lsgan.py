@@ -25,6 +25,7 @@ class LSGAN(Loss):
         if a == b:
             raise ValueError(f"a={a} and b={b} must differ: they tell fake from real")
         self.a, self.b, self.c = a, b, c
+        self.signless = a + b != 0  # scores meet half-way between the labels
 
     def d(self, duel: Duel) -> Tensor:
         real = self._distance(duel.real_verdict.score, duel.real_target)

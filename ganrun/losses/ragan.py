@@ -21,6 +21,8 @@ from ganrun.losses.base import Loss, cross_entropy
 class RelativisticAverage(Loss):
     """Real samples should be more real than fakes on average, and the other way round for G."""
 
+    signless = True
+
     reads = frozenset({"targets"})
 
     def d(self, duel: Duel) -> Tensor:

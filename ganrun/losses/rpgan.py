@@ -23,6 +23,8 @@ from ganrun.losses.base import Loss, cycled
 class RelativisticPairing(Loss):
     """Each real sample should be more real than the fake it is paired with, and the other way round for G."""
 
+    signless = True
+
     def d(self, duel: Duel) -> Tensor:
         return duel.fake_weight * softplus(-_margins(duel)).mean()
 

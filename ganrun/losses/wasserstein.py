@@ -18,6 +18,8 @@ from ganrun.losses.base import Loss
 class Wasserstein(Loss):
     """The critic's difference of means."""
 
+    signless = True
+
     advises = {
         "lipschitz": Rule(
             "nothing bounds the critic's slope, so its loss has no lower bound",

@@ -19,6 +19,14 @@ SINGLE_SAMPLE = Rule(
     "the penalty needs each sample's own gradient, and batch normalization makes every score depend on the whole batch",
     "model.discriminator.norm=layer",
 )
+PER_SAMPLE = {
+    "discriminator.batch_coupled": SINGLE_SAMPLE,
+    "discriminator.minibatch.batch_coupled": Rule(
+        "the penalty needs each sample's own gradient, and this discriminator compares the samples of a batch",
+        "model.discriminator.minibatch=none",
+    ),
+}
+"""What a penalty on each sample's own gradient refuses."""
 
 
 class Regularizer(nn.Module):
@@ -32,6 +40,7 @@ class Regularizer(nn.Module):
     sides: tuple[str, ...] = ("discriminator",)
     weight: float = 1.0
     every: int = 1
+    rank: int = 0  # hooks run in the order of (rank, name)
     traits: frozenset[str] = frozenset()
 
     def allocate(self, ports: tuple[Port, ...]) -> None:

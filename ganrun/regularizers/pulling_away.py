@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
-from ganrun.ground.traits import Rule
+from ganrun.ground.traits import FEATURES_NEEDED
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import Players, Regularizer, check_weight
 
@@ -23,11 +23,7 @@ class PullingAway(Regularizer):
     """Push the discriminator's features of different fakes towards right angles."""
 
     sides = ("generator",)
-    needs = {
-        "discriminator.features": Rule(
-            "it reads the discriminator's features, and this family's discriminator gives no vector of them", "model=mlp"
-        ),
-    }
+    needs = FEATURES_NEEDED
 
     def __init__(self, *, weight: float = 0.1, every: int = 1) -> None:
         super().__init__()

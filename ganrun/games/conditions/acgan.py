@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ganrun.games.conditions.base import LABELLED, Concatenated, Condition, Ports, Terms, widened
-from ganrun.games.heads import FEATURES_NEEDED, Headed
+from ganrun.games.heads import Headed
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Spec, Verdict
-from ganrun.ground.traits import Rule
+from ganrun.ground.traits import FEATURES_NEEDED, Rule
 from ganrun.ground.turn import Turn
 from ganrun.losses.base import Loss
 from ganrun.networks.base import Family

@@ -51,13 +51,13 @@ class Condition:
     def discriminator(self, family: Family, role: str, spec: Spec, inputs: Ports, outputs: Ports, pack: int) -> nn.Module:
         return family.make(role, inputs=inputs, outputs=outputs)
 
-    def streams(self, dataset: Dataset) -> dict[str, Dataset]:
-        """Further supplies of real samples, by name."""
+    def streams(self, dataset: Dataset, stream: str = "data") -> dict[str, Dataset]:
+        """Further supplies of real samples, by name, in place of the supply ``stream``, which is ``dataset``."""
         return {}
 
-    def real(self, turn: Turn) -> Batch:
-        """The real batch of a turn."""
-        return turn.real()
+    def real(self, turn: Turn, stream: str = "data") -> Batch:
+        """The real batch of a turn, from the supply ``stream``."""
+        return turn.real(stream=stream)
 
     def check_batch(self, size: int, spec: Spec) -> None:
         """Raise ``BadInput`` if batches of ``size`` samples cannot be."""

@@ -72,14 +72,14 @@ class PerClass(Condition):
     def discriminator(self, family: Family, role: str, spec: Spec, inputs: Ports, outputs: Ports, pack: int) -> nn.Module:
         return Routed([family.make(role, inputs=inputs, outputs=outputs) for _ in range(int(spec.classes or 0))])
 
-    def streams(self, dataset: Dataset) -> dict[str, Dataset]:
+    def streams(self, dataset: Dataset, stream: str = "data") -> dict[str, Dataset]:
         labels = all_labels(dataset)
         found: dict[str, Dataset] = {}
         for label in range(int(dataset.spec.classes or 0)):
             rows = torch.nonzero(labels == label).flatten()
             if not len(rows):
                 raise BadInput(f"condition=per_class: class {label} of the data set has no sample to train on")
-            found[f"class_{label}"] = Subset(dataset, rows)
+            found[_supply(stream, label)] = Subset(dataset, rows)
         self.classes = len(found)
         return found
 
@@ -90,11 +90,15 @@ class PerClass(Condition):
                 f"samples each. Try batch_size={2 * int(spec.classes or 0)}"
             )
 
-    def real(self, turn: Turn) -> Batch:
-        batches = [turn.real(turn.batch_size // self.classes, f"class_{label}") for label in range(self.classes)]
+    def real(self, turn: Turn, stream: str = "data") -> Batch:
+        batches = [turn.real(turn.batch_size // self.classes, _supply(stream, label)) for label in range(self.classes)]
         labels = torch.cat([torch.full((len(batch.x),), label, device=batch.x.device) for label, batch in enumerate(batches)])
         sources = [batch.source for batch in batches if batch.source is not None]
         return Batch(torch.cat([batch.x for batch in batches]), labels, torch.cat(sources) if sources else None)
+
+
+def _supply(stream: str, label: int) -> str:
+    return f"class_{label}" if stream == "data" else f"{stream}_class_{label}"
 
 
 def all_labels(dataset: Dataset) -> Tensor:

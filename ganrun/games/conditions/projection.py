@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ganrun.games.conditions.base import LABELLED, Concatenated, Condition, Ports, label_code, widened
-from ganrun.games.heads import FEATURES_NEEDED
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Spec, Verdict
+from ganrun.ground.traits import FEATURES_NEEDED
 from ganrun.networks.base import Family
 
 
@@ -32,7 +32,8 @@ class Projected(nn.Module):
         verdict: Verdict = self.network(*inputs)
         assert verdict.features is not None
         embedded = self.embedding(label_code(condition, self.classes).to(verdict.features.dtype))
-        verdict.score = verdict.score + (embedded * verdict.features).sum(1)
+        product = (embedded * verdict.features).sum(1)
+        verdict.score = verdict.score + product.view(-1, *[1] * (verdict.score.ndim - 1))
         return verdict
 
 

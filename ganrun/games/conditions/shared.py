@@ -42,7 +42,7 @@ class Shared(nn.Module):
         for index, norm in enumerate(stages):
             stage = index * (PARTS - 1) // len(stages)
             start = first + stage * self.part
-            norm.code = torch.cat((embedded, z[:, start : start + self.part]), 1)
+            norm.code = torch.cat((embedded, z[:, start : start + self.part]), 1) if self.part else embedded
         x: Tensor = self.network(z[:, :first], *inputs[1:])
         return x
 
