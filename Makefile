@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-all lint format bench clean
+.PHONY: help demo test test-all lint format bench mutate docs theory clean
 
 help:
 	@echo "make demo      train, score and sample the default experiment on real images"
@@ -12,6 +12,9 @@ help:
 	@echo "make test-all  the long ones too"
 	@echo "make lint      ruff and types"
 	@echo "make bench     ganrun's loop against a plain one"
+	@echo "make mutate    plant known faults; each must make a test fail"
+	@echo "make docs      write docs/techniques.md anew"
+	@echo "make theory    compute what the theory claims; write docs/theory.md anew"
 	@echo "make clean     remove caches and .venv; run folders stay"
 
 # uv installs faster where it is on the PATH; it does not read pip's own settings, hence the second way
@@ -43,6 +46,15 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench.py
+
+mutate: $(STAMP)
+	$(BIN)/python scripts/mutate.py
+
+docs: $(STAMP)
+	$(BIN)/python scripts/techniques_page.py
+
+theory: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/ganrun theory --out docs/theory --page docs/theory.md
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache *.egg-info

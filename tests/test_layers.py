@@ -16,7 +16,7 @@ import ganrun
 
 ROOT = Path(ganrun.__file__).parent
 COMPONENTS = ("data", "networks", "losses", "regularizers", "optimizers", "metrics")
-RANK = {"ground": 0, **dict.fromkeys(COMPONENTS, 1), "games": 2, "engine": 3, "cli": 4}
+RANK = {"ground": 0, **dict.fromkeys(COMPONENTS, 1), "games": 2, "theory": 3, "engine": 3, "cli": 4}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
 
 

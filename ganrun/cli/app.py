@@ -1,4 +1,4 @@
-"""The command line: ``ganrun train | eval | sample | export | probe | list``.
+"""The command line: ``ganrun train | eval | sample | export | probe | theory | list``.
 
 Typer declares the commands and Hydra's flags; Hydra composes. Nothing here imports torch or Hydra before a command
 needs it, so ``--help`` and a misspelt flag answer at once.
@@ -119,7 +119,10 @@ def train(
 
 @app.command("eval")
 def evaluate(target: Target, overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
-    """Score a run folder. Overrides: metric, evaluation, device, plugins, dataset.root."""
+    """Score a run folder. Overrides: metric, evaluation, device, plugins, dataset.root.
+
+    [bold]ganrun eval RUN RUN ...[/bold]   compare: mean and interval over seeds by setting, differences on shared seeds
+    """
     with _answering():
         from ganrun.cli import targets
 
@@ -130,7 +133,7 @@ def evaluate(target: Target, overrides: Overrides = None, config_dir: ConfigDir 
 def sample(
     target: Target,
     overrides: Overrides = None,
-    num: Annotated[int, typer.Option("--num", "-n", min=1, help="How many samples.")] = 64,
+    num: Annotated[int | None, typer.Option("--num", "-n", min=1, help="How many samples; 64 by default.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Sample i is a function of the seed and i.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to; within RUN by default.")] = None,
     separate: Annotated[bool, typer.Option("--separate", help="One PNG each, too.")] = False,
@@ -145,6 +148,9 @@ def sample(
         str | None, typer.Option("--interpolate", metavar="slerp|linear", help="Rows of 8 that walk from sample to sample.")
     ] = None,
     class_grid: Annotated[bool, typer.Option("--class-grid", help="A row for each class, the same latents in each.")] = False,
+    source: Annotated[
+        Path | None, typer.Option("--input", "-i", metavar="DIR", help="Your own images, for a run that translates.")
+    ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
     """Generate samples from a run folder; no data set is needed. Overrides: device, plugins."""
@@ -161,6 +167,7 @@ def sample(
             truncation=truncation,
             interpolate=interpolate,
             class_grid=class_grid,
+            source=source,
         )
         typer.echo(targets.sample(target, overrides or [], config_dir, options))
 
@@ -193,6 +200,25 @@ def probe(
         from ganrun.cli import targets
 
         targets.probe(target, overrides or [], config_dir, labels, seed)
+
+
+@app.command()
+def theory(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these experiments; all by default.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where figures go.")] = Path("outputs/theory"),
+    page: Annotated[Path | None, typer.Option("--page", metavar="FILE", help="Write all as a Markdown page, too.")] = None,
+    names_only: Annotated[bool, typer.Option("--list", help="Show the names, and stop.")] = False,
+) -> None:
+    """Compute what the theory claims and compare. Ends with 1 if a verdict is FAIL."""
+    with _answering():
+        from rich.console import Console
+
+        from ganrun.cli import theory as claims
+
+        if names_only:
+            claims.show(Console())
+        elif not claims.run(names or [], out, page, Console()):
+            raise typer.Exit(1)
 
 
 @app.command("list")

@@ -18,8 +18,8 @@ from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import Players, Regularizer, check_sides
+from ganrun.regularizers.matrices import as_matrix, output_dimension, weighted_modules
 
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 FIRST_ITERATIONS = 15
 
 
@@ -32,14 +32,14 @@ class Divided(nn.Module):
     def __init__(self, weight: Tensor, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        rows, columns = self._matrix(weight).shape
+        rows, columns = as_matrix(weight, self.dim).shape
         self.register_buffer("u", normalize(weight.new_empty(rows).normal_(), dim=0))
         self.register_buffer("v", normalize(weight.new_empty(columns).normal_(), dim=0))
         self.iterate(weight, FIRST_ITERATIONS)
 
     def forward(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):
-            matrix, u, v = self._matrix(weight), self.u, self.v
+            matrix, u, v = as_matrix(weight, self.dim), self.u, self.v
             if not self.training:  # a running average of u and v is shorter than one: look along its direction
                 u, v = normalize(u, dim=0), normalize(v, dim=0)
             return weight / torch.dot(u, torch.mv(matrix, v))
@@ -47,13 +47,10 @@ class Divided(nn.Module):
     @torch.no_grad()
     def iterate(self, weight: Tensor, count: int) -> None:
         """``count`` power iterations for ``weight``; u and v change in place."""
-        matrix = self._matrix(weight)
+        matrix = as_matrix(weight, self.dim)
         for _ in range(count):
             normalize(torch.mv(matrix.T, self.u), dim=0, out=self.v)
             normalize(torch.mv(matrix, self.v), dim=0, out=self.u)
-
-    def _matrix(self, weight: Tensor) -> Tensor:
-        return weight.movedim(self.dim, 0).flatten(1)
 
 
 @register("regularizer", "spectral_norm")
@@ -72,11 +69,10 @@ class SpectralNorm(Regularizer):
 
     def prepare(self, players: Players) -> None:
         for player in players.values():
-            for module in list(player.modules()):
-                weight = getattr(module, "weight", None)
-                if isinstance(weight, nn.Parameter) and weight.ndim >= 2 and not parametrize.is_parametrized(module):
-                    dim = 1 if isinstance(module, TRANSPOSED) else 0
-                    parametrize.register_parametrization(module, "weight", Divided(weight, dim))
+            for module in list(weighted_modules(player)):
+                weight = module.weight
+                if isinstance(weight, nn.Parameter):  # not divided already
+                    parametrize.register_parametrization(module, "weight", Divided(weight, output_dimension(module)))
 
     def after_step(self, players: Players, duel: Duel, turn: Turn) -> None:
         for player in players.values():
