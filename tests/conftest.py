@@ -20,6 +20,7 @@ import ganrun.cli.signature  # noqa: F401  (tells OmegaConf the resolvers that t
 from ganrun.cli.compose import hydra_base
 from ganrun.data.base import Dataset, Images
 from ganrun.data.number_names import Sequences
+from ganrun.data.translation import Paired, Translation
 from ganrun.engine import assemble
 from ganrun.engine.loop import Trainer
 from ganrun.ground.registry import register
@@ -95,6 +96,24 @@ def toy_points(*, num: int = 23) -> ToyPoints:
 def toy_unlabelled() -> ToyPoints:
     """The toy points without their labels."""
     return ToyPoints(23, labelled=False)
+
+
+@register("dataset", "toy_paired")
+def toy_paired() -> Paired:
+    """The toy images and their negatives."""
+    targets = toy_images()
+    return Paired(targets, negatives(targets))
+
+
+@register("dataset", "toy_unpaired")
+def toy_unpaired() -> Translation:
+    """The toy images, and negatives of them that nobody knows to belong together."""
+    targets = toy_images()
+    return Translation(targets, negatives(targets))
+
+
+def negatives(images: Images) -> Images:
+    return ToyImages(255 - images.pixels, images.labels, class_names=images.class_names)
 
 
 @register("dataset", "toy_tokens")

@@ -33,8 +33,8 @@ DATA: dict[str, dict[str, Any]] = {
     "unlabelled": {"name": "toy_unlabelled"},
     "images": {"name": "toy_images"},
     "tokens": {"name": "toy_tokens"},
-    "paired": {"name": "paired_digits"},
-    "unpaired": {"name": "unpaired_digits"},
+    "paired": {"name": "toy_paired"},
+    "unpaired": {"name": "toy_unpaired"},
 }
 # What a family may be made of, by the keys of its options; a part exists for the families that have all its keys.
 PARTS: dict[str, dict[str, Any]] = {
@@ -53,6 +53,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "gumbel": {"output": "gumbel"},
     "straight through": {"output": "straight_through"},
 }
+GAMES = {"unrolled": {"steps": 2}, "semi_supervised": {"labels": 6}, "madgan": {"generators": 2}, "cyclegan": {"pool": 8}}
 FACTORS = ("data", "family", "part", "pack", "condition", "game", "loss", "one", "other")
 NONE = "none"
 
@@ -122,7 +123,7 @@ def families() -> dict[str, dict[str, Any]]:
     return {**dict(found.values()), "toy_bare": {"name": "toy_bare"}}
 
 
-SIZES = {"latent": 4, "width": 4, "code": 3, "depth": 2, "blocks": 1, "cardinality": 2, "widths": 4}
+SIZES = {"latent": 4, "width": 4, "code": 3, "depth": 2, "blocks": 1, "group": 2}
 
 
 def smallest(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,9 +185,13 @@ def built(group: str, text: str) -> Any:
     return registry.build(group, json.loads(text))
 
 
+def small_game(name: str) -> dict[str, Any]:
+    return {**option("game", name), **GAMES.get(name, {})}
+
+
 @functools.cache
 def game_of(game: str, condition: str, pack: str) -> Any:
-    return built("game", json.dumps({**option("game", game), "condition": condition, "pack": int(pack)}))
+    return built("game", json.dumps({**small_game(game), "condition": condition, "pack": int(pack)}))
 
 
 @functools.cache
@@ -354,7 +359,7 @@ def config_of(cell: Cell) -> dict[str, Any]:
     """What typing the cell's choices composes to."""
     base = composed()
     stack = {key: value for name in (cell["one"], cell["other"]) if name != NONE for key, value in regularizers()[name].items()}
-    game = {**option("game", cell["game"]), "condition": cell["condition"], "pack": int(cell["pack"])}
+    game = {**small_game(cell["game"]), "condition": cell["condition"], "pack": int(cell["pack"])}
     classes = dataset_of(cell["data"]).spec.classes or 0
     return {
         **base,
@@ -394,7 +399,7 @@ def apply(config: dict[str, Any], override: str) -> dict[str, Any]:
         stand_ins = {"ring8": DATA["points"], "digits": DATA["images"]}
         return {**config, "dataset": kinds.get(text) or stand_ins[text]}
     if not inner and first == "game":
-        return {**config, "game": {**option("game", text), "condition": config["condition"], "pack": config["pack"]}}
+        return {**config, "game": {**small_game(text), "condition": config["condition"], "pack": config["pack"]}}
     if not inner and key == "regularizer":
         return {**config, key: {text: option(key, text)}}
     if not inner:

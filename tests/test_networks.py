@@ -15,9 +15,10 @@ from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import Port, Spec
 from ganrun.networks.base import NORMS, Family, norm1d, power_of_two
-from ganrun.networks.resnet import Block, DownConv, UpConv
+from ganrun.networks.parts.resampling import DownConv, UpConv
+from ganrun.networks.resnet import Block
 
-FAMILIES = registry.names("model")
+FAMILIES = ["dcgan", "mlp", "resnet", "sngan", "wgan"]
 IMAGE_FAMILIES = [name for name in FAMILIES if name != "mlp"]
 SCORE = Port("score", ())
 

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.spec import Latent, Port
 from ganrun.ground.traits import Rule
+from ganrun.networks.parts.virtual_norm import VirtualNorm
 
 IMAGES_ONLY = Rule("its convolutions make images, and this data set has none", "model=mlp")
 NO_TOKENS = Rule("its generator makes numbers, and tokens are rows of probabilities", "model=sequence")
 FEATURES = frozenset({"discriminator.features"})  # verdicts carry a vector of features, of num_features numbers
 NORMS = ("batch", "layer", "instance", "group", "none")
+GENERATOR_NORMS = (*NORMS, "virtual")
 
 
 class Family:
@@ -28,6 +30,7 @@ class Family:
     """
 
     latent: Latent
+    noisy = True  # its generators take a latent even where they are given a source
     traits: frozenset[str] = frozenset()
     needs: Mapping[str, Rule] = {}
     refuses: Mapping[str, Rule] = {}
@@ -63,10 +66,11 @@ def norm_traits(norm: str, role: str = "discriminator") -> frozenset[str]:
     return frozenset()
 
 
-def check_norm(key: str, norm: str) -> None:
-    """Raise ``BadInput`` unless ``norm`` is one of the normalizations."""
-    if norm not in NORMS:
-        raise BadInput(f"{key}={norm}: there is no such normalization. {suggestion(norm, NORMS)}")
+def check_norm(key: str, norm: str, norms: tuple[str, ...] = NORMS) -> None:
+    """Raise ``BadInput`` unless ``norm`` is one of ``norms``."""
+    if norm not in norms:
+        what = "a discriminator has no reference batch" if norm in GENERATOR_NORMS else "there is no such normalization"
+        raise BadInput(f"{key}={norm}: {what}. {suggestion(norm, norms)}")
 
 
 def norm2d(norm: str, channels: int) -> nn.Module:
@@ -79,6 +83,8 @@ def norm2d(norm: str, channels: int) -> nn.Module:
         return nn.InstanceNorm2d(channels, affine=True)
     if norm == "group":
         return nn.GroupNorm(math.gcd(8, channels), channels)
+    if norm == "virtual":
+        return VirtualNorm(channels)
     return nn.Identity()
 
 
@@ -93,6 +99,8 @@ def norm1d(norm: str, features: int) -> nn.Module:
         return nn.GroupNorm(groups, features)  # of at least four numbers: one alone would always become zero
     if norm == "instance":
         raise BadInput("norm=instance: a vector has no positions to normalize over. Try norm=layer")
+    if norm == "virtual":
+        return VirtualNorm(features)
     return nn.Identity()
 
 

@@ -6,7 +6,8 @@ For images of 2^k pixels, k >= 3, there are k - 2 strided layers, at least two: 
 G: z -> map -> [transposed conv 4x4 stride 2, norm, ReLU] ... -> transposed conv -> tanh
 D: x -> [conv 4x4 stride 2, norm, LeakyReLU 0.2] ... -> map -> conv over it -> score
 
-No normalization at the generator's output and the discriminator's input. Weights start at N(0, 0.02).
+No normalization at the generator's output and the discriminator's input. Weights start at N(0, 0.02). Dropout and
+self-attention stand after the activation. Options are described in the modules of ``ganrun.networks.parts``.
 """
 
 from __future__ import annotations
@@ -17,39 +18,37 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Latent, Port, Verdict
-from ganrun.networks.base import (
-    FEATURES,
-    IMAGES_ONLY,
-    Family,
-    as_image,
-    check_norm,
-    flat_size,
-    flatten,
-    image_size,
-    norm2d,
-    norm_traits,
-    power_of_two,
-)
+from ganrun.ground.spec import Latent, Verdict
+from ganrun.networks.base import as_image, flatten, norm2d
+from ganrun.networks.images import Falling, ImageFamily, Maps, Rising, sizes, traits_of
+from ganrun.networks.parts.attention import attending, check_attention
+from ganrun.networks.parts.minibatch import beside, judged
+from ganrun.networks.parts.resampling import upsampling
+from ganrun.networks.parts.virtual_norm import virtual_refusals
+from ganrun.networks.parts.weights import initialise
 
 
 @dataclass(frozen=True)
-class Convolutions:
+class Up(Rising):
+    """``width``: channels of the layer next to the image."""
+
+    width: int = 64
+    norm: str = "batch"
+    upsample: str = "transposed"
+
+
+@dataclass(frozen=True)
+class Down(Falling):
     """``width``: channels of the layer next to the image."""
 
     width: int = 64
     norm: str = "batch"
 
-    def __post_init__(self) -> None:
-        check_norm("norm", self.norm)
-        if self.width < 1:
-            raise BadInput(f"width={self.width}: must be at least 1")
 
-    def widths(self, size: int) -> list[int]:
-        """Channels of the maps from size / 2 down to the smallest."""
-        return [self.width * min(2**level, 8) for level in range(max(2, int(math.log2(size)) - 2))]
+def widths_of(options: Maps, size: int) -> list[int]:
+    """Channels of the maps from size / 2 down to the smallest."""
+    return [options.width * min(2**level, 8) for level in range(max(2, int(math.log2(size)) - 2))]
 
 
 class FirstMap(nn.ConvTranspose2d):
@@ -70,26 +69,32 @@ class Score(nn.Conv2d):
 
 
 class Generator(nn.Module):
-    """(n, latent) to images (n, channels, size, size) in [-1, 1]."""
+    """(n, latent) to images (n, channels, size, size): in [-1, 1] if ``bounded``."""
 
-    def __init__(self, latent: int, channels: int, size: int, options: Convolutions) -> None:
+    def __init__(self, latent: int, channels: int, size: int, options: Up, *, bounded: bool = True) -> None:
         super().__init__()
-        widths = options.widths(size)[::-1]
-        bias = options.norm == "none"
+        widths = widths_of(options, size)[::-1]
+        bias, at = options.norm == "none", size >> len(widths)
+        check_attention("generator", options.attention, sizes(size // 2, at))
         layers: list[nn.Module] = [
-            FirstMap(latent, widths[0], size >> len(widths), bias=bias),
+            FirstMap(latent, widths[0], at, bias=bias),
             norm2d(options.norm, widths[0]),
             nn.ReLU(inplace=True),
+            *options.dropping(),
+            *attending(options.attention, at, widths[0]),
         ]
         for wide, narrow in zip(widths, widths[1:], strict=False):
+            at *= 2
             layers += [
-                nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=bias),
+                upsampling(options.upsample, wide, narrow, bias=bias),
                 norm2d(options.norm, narrow),
                 nn.ReLU(inplace=True),
+                *options.dropping(),
+                *attending(options.attention, at, narrow),
             ]
-        layers += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), nn.Tanh()]
+        layers += [upsampling(options.upsample, widths[-1], channels), nn.Tanh() if bounded else nn.Identity()]
         self.layers = nn.Sequential(*layers)
-        self.apply(initialise)
+        initialise(self, options.init)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         z: Tensor = flatten(inputs)
@@ -99,20 +104,28 @@ class Generator(nn.Module):
 class Encoder(nn.Module):
     """Images, and codes as constant channels, to vectors of ``outputs`` numbers."""
 
-    def __init__(self, channels: int, size: int, outputs: int, options: Convolutions) -> None:
+    def __init__(self, channels: int, size: int, outputs: int, options: Maps, minibatch: str = "none") -> None:
         super().__init__()
-        widths = options.widths(size)
-        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        widths, at = widths_of(options, size), size // 2
+        check_attention("discriminator", options.attention, sizes(at, size >> len(widths)))
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels, widths[0], 4, 2, 1),
+            nn.LeakyReLU(0.2, inplace=True),
+            *attending(options.attention, at, widths[0]),
+        ]
         for narrow, wide in zip(widths, widths[1:], strict=False):
+            at //= 2
             layers += [
                 nn.Conv2d(narrow, wide, 4, 2, 1, bias=options.norm == "none"),
                 norm2d(options.norm, wide),
                 nn.LeakyReLU(0.2, inplace=True),
+                *attending(options.attention, at, wide),
             ]
         self.layers = nn.Sequential(*layers)
-        self.output = Score(widths[-1], outputs, size >> len(widths))
-        self.num_features = widths[-1] * (size >> len(widths)) ** 2
-        self.apply(initialise)
+        self.output = Score(widths[-1], outputs, at)
+        self.num_features = widths[-1] * at**2
+        self.beside = beside(minibatch, self.num_features)
+        initialise(self, options.init)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         code: Tensor = self.output(self.layers(as_image(inputs)))
@@ -122,56 +135,30 @@ class Encoder(nn.Module):
 class Discriminator(Encoder):
     """Images, and codes as constant channels, to one score; the features are the last map, flattened."""
 
-    def __init__(self, channels: int, size: int, options: Convolutions) -> None:
-        super().__init__(channels, size, 1, options)
+    def __init__(self, channels: int, size: int, options: Down) -> None:
+        super().__init__(channels, size, 1, options, options.minibatch)
 
     def forward(self, *inputs: Tensor) -> Verdict:  # type: ignore[override]
         maps = self.layers(as_image(inputs))
-        return Verdict(self.output(maps).squeeze(1), maps.flatten(1))
-
-
-def initialise(module: nn.Module) -> None:
-    """Weights N(0, 0.02), scales of normalizations N(1, 0.02), biases 0."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.InstanceNorm2d):
-        nn.init.normal_(module.weight, 1, 0.02)
-    else:
-        return
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
+        return judged(self.output, self.beside, maps, maps.flatten(1))
 
 
 @register("model", "wgan")
 @register("model", "dcgan")
-class DCGAN(Family):
+class DCGAN(ImageFamily):
     """Strided convolutions up and down."""
 
-    needs = {"dataset.image": IMAGES_ONLY}
+    networks = (Generator, Discriminator, Encoder)
 
     def __init__(
         self,
         *,
         latent: int = 100,
         prior: str = "normal",
-        generator: Convolutions = Convolutions(),
-        discriminator: Convolutions = Convolutions(),
+        generator: Up = Up(),
+        discriminator: Down = Down(),
     ) -> None:
         self.latent = Latent(latent, prior)
         self.of_generator, self.of_discriminator = generator, discriminator
-        self.traits = norm_traits(discriminator.norm) | FEATURES
-
-    def legal_size(self, size: int) -> int:
-        return power_of_two(size)
-
-    def generator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
-        channels, size = image_size("generator", outputs)
-        return Generator(flat_size(inputs), channels, size, self.of_generator)
-
-    def discriminator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
-        channels, size = image_size("discriminator", inputs)
-        return Discriminator(channels, size, self.of_discriminator)
-
-    def encoder(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
-        channels, size = image_size("encoder", inputs)
-        return Encoder(channels, size, flat_size(outputs), self.of_discriminator)
+        self.refuses = virtual_refusals(generator.norm)
+        self.traits = traits_of(discriminator)

@@ -3,70 +3,50 @@
 G: z -> linear -> 4x4 -> up blocks to the image size -> norm, ReLU, conv 3x3 -> tanh
 D: x -> down blocks to 8x8 (at least one) -> two flat blocks -> ReLU -> sum over positions -> linear -> score
 
-An up block doubles by nearest neighbours, a down block halves by averages. Both are folded into their convolution:
-nearest x2 then a 3x3 convolution is one 4x4 transposed convolution of stride 2, a 3x3 convolution then averaging is
-one 4x4 convolution of stride 2; and a 1x1 shortcut commutes with both. Same parameters and functions, fewer operations.
+An up block doubles by nearest neighbours, a down block halves by averages. Both are folded into their convolution, see
+``parts/resampling.py``, and a 1x1 shortcut commutes with both: same parameters and functions, fewer operations. Weights are
+Glorot's with gain sqrt(2) inside residual branches. Dropout stands between the two convolutions of an up block
+(Zagoruyko and Komodakis 2016), self-attention after the block that makes its map.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Latent, Port, Verdict
-from ganrun.networks.base import (
-    FEATURES,
-    IMAGES_ONLY,
-    Family,
-    as_image,
-    check_norm,
-    flat_size,
-    flatten,
-    image_size,
-    norm2d,
-    norm_traits,
-    power_of_two,
-)
+from ganrun.ground.spec import Latent, Verdict
+from ganrun.networks.base import as_image, flatten, norm2d
+from ganrun.networks.images import Falling, ImageFamily, Maps, Rising, sizes, traits_of
+from ganrun.networks.parts.attention import attending, check_attention
+from ganrun.networks.parts.minibatch import beside, judged
+from ganrun.networks.parts.resampling import DownConv, upsampling
+from ganrun.networks.parts.virtual_norm import virtual_refusals
+from ganrun.networks.parts.weights import initialise
 
 
 @dataclass(frozen=True)
-class Blocks:
+class Up(Rising):
+    """``width``: channels of every block."""
+
+    width: int = 256
+    norm: str = "batch"
+    init: str = "xavier"
+    upsample: str = "nearest"
+
+
+@dataclass(frozen=True)
+class Down(Falling):
     """``width``: channels of every block."""
 
     width: int = 128
     norm: str = "none"
-
-    def __post_init__(self) -> None:
-        check_norm("norm", self.norm)
-        if self.width < 1:
-            raise BadInput(f"width={self.width}: must be at least 1")
-
-
-def spread(weight: Tensor) -> Tensor:
-    """The full convolution of each 3x3 kernel with a 2x2 kernel of ones: (o, i, 3, 3) to (o, i, 4, 4)."""
-    rows = functional.pad(weight, (0, 0, 0, 1)) + functional.pad(weight, (0, 0, 1, 0))
-    return functional.pad(rows, (0, 1)) + functional.pad(rows, (1, 0))
-
-
-class UpConv(nn.Conv2d):
-    """Nearest x2, then a 3x3 convolution, as one transposed convolution."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        kernel = spread(self.weight.flip(2, 3)).transpose(0, 1)
-        return functional.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
-
-
-class DownConv(nn.Conv2d):
-    """A 3x3 convolution, then 2x2 averages, as one strided convolution."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.conv2d(x, spread(self.weight) / 4, self.bias, stride=2, padding=1)
+    init: str = "xavier"
 
 
 def double(x: Tensor) -> Tensor:
@@ -77,15 +57,25 @@ def double(x: Tensor) -> Tensor:
 class Block(nn.Module):
     """x + residual, at the same size, twice ("up") or half ("down") of it. The first block sees raw pixels."""
 
-    def __init__(self, inputs: int, outputs: int, norm: str, resize: str = "none", *, first: bool = False) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        norm: str,
+        resize: str = "none",
+        *,
+        first: bool = False,
+        upsample: str = "nearest",
+        between: Sequence[nn.Module] = (),
+    ) -> None:
         super().__init__()
         hidden = outputs if resize == "up" or first else inputs
         self.resize, self.first = resize, first
-        convolution_in = UpConv if resize == "up" else nn.Conv2d
         convolution_out = DownConv if resize == "down" else nn.Conv2d
         self.norm_in = nn.Identity() if first else norm2d(norm, inputs)
-        self.convolution_in = convolution_in(inputs, hidden, 3, padding=1)
+        self.convolution_in = upsampling(upsample, inputs, hidden) if resize == "up" else nn.Conv2d(inputs, hidden, 3, padding=1)
         self.norm_out = norm2d(norm, hidden)
+        self.between = nn.Sequential(*between)
         self.convolution_out = convolution_out(hidden, outputs, 3, padding=1)
         changes = inputs != outputs or resize != "none"
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if changes else nn.Identity()
@@ -94,7 +84,7 @@ class Block(nn.Module):
         # in place wherever nobody else reads the map: large maps cost as much to allocate as to compute
         hidden = x if self.first else functional.relu(self.norm_in(x), inplace=not isinstance(self.norm_in, nn.Identity))
         hidden = functional.relu(self.norm_out(self.convolution_in(hidden)), inplace=True)
-        hidden = self.convolution_out(hidden)
+        hidden = self.convolution_out(self.between(hidden))
         if self.resize == "down":
             x = functional.avg_pool2d(x, 2)
         x = self.shortcut(x)
@@ -104,15 +94,21 @@ class Block(nn.Module):
 class Generator(nn.Module):
     """(n, latent) to images (n, channels, size, size) in [-1, 1]."""
 
-    def __init__(self, latent: int, channels: int, size: int, options: Blocks) -> None:
+    def __init__(self, latent: int, channels: int, size: int, options: Up) -> None:
         super().__init__()
-        width, ups = options.width, int(math.log2(size)) - 2
-        self.width = width
+        self.width = width = options.width
+        check_attention("generator", options.attention, sizes(size, 4))
         self.input = nn.Linear(latent, width * 16)
-        self.blocks = nn.Sequential(*(Block(width, width, options.norm, "up") for _ in range(ups)))
+        blocks = attending(options.attention, 4, width)
+        for at in sizes(size, 8):
+            blocks += [
+                Block(width, width, options.norm, "up", upsample=options.upsample, between=options.dropping()),
+                *attending(options.attention, at, width),
+            ]
+        self.blocks = nn.Sequential(*blocks)
         self.norm = norm2d(options.norm, width)
         self.output = nn.Conv2d(width, channels, 3, padding=1)
-        self.apply(initialise)
+        initialise(self, options.init, gain)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         maps = self.input(flatten(inputs)).unflatten(1, (self.width, 4, 4)).contiguous(memory_format=torch.channels_last)
@@ -123,16 +119,22 @@ class Generator(nn.Module):
 class Encoder(nn.Module):
     """Images, and codes as constant channels, to vectors of ``outputs`` numbers."""
 
-    def __init__(self, channels: int, size: int, outputs: int, options: Blocks) -> None:
+    def __init__(self, channels: int, size: int, outputs: int, options: Maps, minibatch: str = "none") -> None:
         super().__init__()
         width, downs = options.width, max(1, int(math.log2(size)) - 3)
-        blocks = [Block(channels, width, options.norm, "down", first=True)]
-        blocks += [Block(width, width, options.norm, "down") for _ in range(downs - 1)]
+        check_attention("discriminator", options.attention, sizes(size // 2, size >> downs))
+        blocks: list[nn.Module] = []
+        for level in range(downs):
+            blocks += [
+                Block(width if level else channels, width, options.norm, "down", first=not level),
+                *attending(options.attention, size >> (level + 1), width),
+            ]
         blocks += [Block(width, width, options.norm) for _ in range(2)]
         self.blocks = nn.Sequential(*blocks)
         self.output = nn.Linear(width, outputs)
         self.num_features = width
-        self.apply(initialise)
+        self.beside = beside(minibatch, width)
+        initialise(self, options.init, gain)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         code: Tensor = self.output(self.features(inputs))
@@ -146,53 +148,36 @@ class Encoder(nn.Module):
 class Discriminator(Encoder):
     """Images, and codes as constant channels, to one score; the features are the sums over positions before it."""
 
-    def __init__(self, channels: int, size: int, options: Blocks) -> None:
-        super().__init__(channels, size, 1, options)
+    def __init__(self, channels: int, size: int, options: Down) -> None:
+        super().__init__(channels, size, 1, options, options.minibatch)
 
     def forward(self, *inputs: Tensor) -> Verdict:  # type: ignore[override]
         features = self.features(inputs)
-        return Verdict(self.output(features).squeeze(1), features)
+        return judged(self.output, self.beside, features, features)
 
 
-def initialise(module: nn.Module) -> None:
-    """Glorot uniform, with gain sqrt(2) inside a residual branch; biases 0."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        residual = isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
-        nn.init.xavier_uniform_(module.weight, math.sqrt(2) if residual else 1.0)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+def gain(module: nn.Module) -> float:
+    """sqrt(2) inside a residual branch, else 1."""
+    residual = isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.kernel_size != (1, 1)
+    return math.sqrt(2) if residual else 1.0
 
 
 @register("model", "sngan")
 @register("model", "resnet")
-class ResNet(Family):
+class ResNet(ImageFamily):
     """Residual blocks up and down."""
 
-    needs = {"dataset.image": IMAGES_ONLY}
+    networks = (Generator, Discriminator, Encoder)
 
     def __init__(
         self,
         *,
         latent: int = 128,
         prior: str = "normal",
-        generator: Blocks = Blocks(width=256, norm="batch"),
-        discriminator: Blocks = Blocks(),
+        generator: Up = Up(),
+        discriminator: Down = Down(),
     ) -> None:
         self.latent = Latent(latent, prior)
         self.of_generator, self.of_discriminator = generator, discriminator
-        self.traits = norm_traits(discriminator.norm) | FEATURES
-
-    def legal_size(self, size: int) -> int:
-        return power_of_two(size)
-
-    def generator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
-        channels, size = image_size("generator", outputs)
-        return Generator(flat_size(inputs), channels, size, self.of_generator)
-
-    def discriminator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
-        channels, size = image_size("discriminator", inputs)
-        return Discriminator(channels, size, self.of_discriminator)
-
-    def encoder(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
-        channels, size = image_size("encoder", inputs)
-        return Encoder(channels, size, flat_size(outputs), self.of_discriminator)
+        self.refuses = virtual_refusals(generator.norm)
+        self.traits = traits_of(discriminator)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
-from ganrun.regularizers.base import SINGLE_SAMPLE, Players, Regularizer, check_weight
+from ganrun.regularizers.base import PER_SAMPLE, Players, Regularizer, check_weight
 
 
 @register("regularizer", "dragan")
@@ -21,7 +21,7 @@ class DRAGAN(Regularizer):
     """Pull the critic's slope around real samples to ``target``."""
 
     traits = frozenset({"lipschitz", "slope_penalty"})
-    refuses = {"discriminator.batch_coupled": SINGLE_SAMPLE}
+    refuses = PER_SAMPLE
 
     def __init__(self, *, weight: float = 10.0, target: float = 1.0, scale: float = 0.5, every: int = 1) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from torch import Tensor
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
-from ganrun.regularizers.base import SINGLE_SAMPLE, Players, Regularizer, check_weight
+from ganrun.regularizers.base import PER_SAMPLE, Players, Regularizer, check_weight
 
 
 @register("regularizer", "r1")
@@ -19,7 +19,7 @@ class R1(Regularizer):
     """Zero-centred penalty on the discriminator's slope at real samples."""
 
     traits = frozenset({"lipschitz"})
-    refuses = {"discriminator.batch_coupled": SINGLE_SAMPLE}
+    refuses = PER_SAMPLE
 
     def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
         super().__init__()
