@@ -18,11 +18,13 @@ class Dataset:
 
     ``spec`` gives kind, shape and classes; ``class_names`` their names, if any; ``notes`` are sentences on what was done
     to the data (padding, resizing), for the log and the cards; ``traits`` are matched against components' needs.
+    ``labels``, where all are at hand without reading the samples: int64 of shape (n,).
     """
 
     spec: Spec
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    labels: Tensor | None = None
 
     @property
     def traits(self) -> frozenset[str]:
@@ -53,6 +55,16 @@ class Dataset:
         """The same data with images of ``size`` x ``size``, padded; points are returned as they are."""
         return self
 
+    @property
+    def judged(self) -> Dataset:
+        """The labelled samples that a classifier of this data learns: of a part the whole, of a stack its layers."""
+        return self
+
+    @property
+    def class_columns(self) -> tuple[int, ...] | None:
+        """Which of the classes that such a classifier (or, of a stack, its layers together) tells apart are ours; None: all."""
+        return None
+
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the preprocessed content: equal data, equal fingerprint, wherever it lies."""
         raise NotImplementedError
@@ -74,10 +86,19 @@ class Subset(Dataset):
     def __init__(self, parent: Dataset, indices: Tensor) -> None:
         self.parent, self.indices = parent, indices
         self.spec, self.class_names, self.notes = parent.spec, parent.class_names, parent.notes
+        self.labels = None if parent.labels is None else parent.labels[indices]
 
     @property
     def traits(self) -> frozenset[str]:
         return self.parent.traits
+
+    @property
+    def judged(self) -> Dataset:
+        return self.parent.judged
+
+    @property
+    def class_columns(self) -> tuple[int, ...] | None:
+        return self.parent.class_columns
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -85,8 +106,14 @@ class Subset(Dataset):
     def batch(self, indices: Tensor, device: torch.device | str = "cpu") -> Batch:
         return self.parent.batch(self.indices[indices], device)
 
+    def expect(self, indices: Tensor) -> None:
+        self.parent.expect(self.indices[indices])
+
     def held_out(self) -> Dataset | None:
         return self.parent.held_out()
+
+    def sources(self) -> Dataset | None:
+        return self.parent.sources()
 
     def fitted(self, size: int) -> Dataset:
         return Subset(self.parent.fitted(size), self.indices)

@@ -51,11 +51,15 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Rule:
-    """How images become squares: ``size`` pixels, ``resize`` crop | pad | stretch, ``channels`` 1 | 3."""
+    """How images become squares: ``size`` pixels, ``resize`` crop | pad | stretch, ``channels`` 1 | 3.
+
+    ``half`` left | right: of a file that shows two pictures side by side, that one.
+    """
 
     size: int
     resize: str
     channels: int
+    half: str = "whole"
 
 
 @dataclass(frozen=True)
@@ -112,12 +116,15 @@ def _prepare(image: Image.Image, rule: Rule) -> Decoded:
     if getattr(image, "is_animated", False):
         remarks.append("animated, first frame taken")
     turn = _turn(image)
-    image.draft(None, (2 * rule.size, 2 * rule.size))
+    image.draft(None, (4 * rule.size, 4 * rule.size) if rule.half != "whole" else (2 * rule.size, 2 * rule.size))
     plain, done = to_mode(image, "L" if rule.channels == 1 else "RGB")
     remarks += done
     if turn is not None:
         plain = plain.transpose(turn)
         remarks.append("turned as EXIF says")
+    if rule.half != "whole":
+        plain = half_of(plain, rule.half)
+        width, height = plain.size
     if (max if rule.resize == "pad" else min)(width, height) < rule.size:
         remarks.append("smaller than the working size, enlarged")
     pixels = np.array(fit(plain, rule)).reshape(rule.size, rule.size, rule.channels)
@@ -154,6 +161,14 @@ def to_mode(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
     if image.mode in ("L", "RGB"):
         return image.convert(mode), []
     raise Unreadable(f"pixels of mode {image.mode} are not accepted: convert them to 8-bit grey or RGB")
+
+
+def half_of(image: Image.Image, side: str) -> Image.Image:
+    """The left or the right of two pictures of one size side by side. Raises ``Unreadable`` where they cannot be that."""
+    width, height = image.size
+    if width < 2 or width % 2:
+        raise Unreadable(f"{width}x{height} does not divide into two pictures side by side")
+    return image.crop((0, 0, width // 2, height) if side == "left" else (width // 2, 0, width, height))
 
 
 def fit(image: Image.Image, rule: Rule) -> Image.Image:

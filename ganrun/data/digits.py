@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ganrun.data.base import Images
+from ganrun.data.base import Dataset, Images
+from ganrun.data.selection import select
 from ganrun.ground.registry import register
 
 FILE = Path(__file__).with_name("digits.npz")
@@ -19,8 +20,13 @@ NAMES = tuple("0123456789")
 
 
 @register("dataset", "digits")
-def digits(*, size: int | None = None) -> Images:
-    """The digits, resized to ``size`` x ``size`` pixels unless that is None."""
+def digits(*, size: int | None = None, classes: list[int] | None = None, fraction: float = 1.0) -> Dataset:
+    """The digits, resized to ``size`` x ``size`` pixels unless that is None; a part of them by ``classes`` and ``fraction``."""
+    return select(digit_images(size), classes, fraction)
+
+
+def digit_images(size: int | None = None) -> Images:
+    """All digits, resized to ``size`` x ``size`` pixels unless that is None."""
     with np.load(FILE, allow_pickle=False) as held:
         ink, labels, kept_back = (torch.from_numpy(held[name].astype(np.int64)) for name in ("images", "labels", "held_out"))
     pixels = ((ink * 255 + 8) // 16).to(torch.uint8).unsqueeze(-1)

@@ -13,10 +13,13 @@ from ganrun.ground.registry import register
 
 
 @register("dataset", "grid25")
-def grid25(*, spacing: float = 2.0, std: float = 0.05, num: int = 100000) -> Points:
+def grid25(
+    *, spacing: float = 2.0, std: float = 0.05, num: int = 100000, classes: list[int] | None = None, fraction: float = 1.0
+) -> Points:
     """``num`` points of the grid; label 5 i + j is the Gaussian in column i from the left, row j from below."""
     if not spacing > 0:
         raise BadInput(f"dataset.spacing={spacing}: must be positive")
     ticks = spacing * torch.arange(-2, 3, dtype=torch.float64)
     centres = torch.cartesian_prod(ticks, ticks)
-    return mixture("grid25", num, centres, std, f"25 Gaussians of std {std} on a grid of spacing {spacing}")
+    note = f"25 Gaussians of std {std} on a grid of spacing {spacing}"
+    return mixture("grid25", num, centres, std, note, classes, fraction)

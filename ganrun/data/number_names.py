@@ -39,6 +39,8 @@ def name_of(number: int) -> str:
 class Sequences(Dataset):
     """Rows of characters: ``codes`` int64 (n, length) into the alphabet of ``spec``, labels int64 (n,)."""
 
+    labels: Tensor
+
     def __init__(self, codes: Tensor, labels: Tensor, spec: Spec, note: str, held_out: Sequences | None = None) -> None:
         self.codes, self.labels, self.spec, self.notes, self._held_out = codes, labels, spec, (note,), held_out
         self.class_names = tuple(str(label) for label in range(spec.classes or 0))

@@ -16,10 +16,13 @@ from ganrun.ground.registry import register
 
 
 @register("dataset", "ring8")
-def ring8(*, radius: float = 1.0, std: float = 0.01, num: int = 100000) -> Points:
+def ring8(
+    *, radius: float = 1.0, std: float = 0.01, num: int = 100000, classes: list[int] | None = None, fraction: float = 1.0
+) -> Points:
     """``num`` points of the ring; label i is the Gaussian at the angle 2 pi i / 8."""
     if not radius > 0:
         raise BadInput(f"dataset.radius={radius}: must be positive")
     angles = torch.arange(8, dtype=torch.float64) * (2 * math.pi / 8)
     centres = radius * torch.stack((angles.cos(), angles.sin()), dim=1)
-    return mixture("ring8", num, centres, std, f"8 Gaussians of std {std} on a circle of radius {radius}")
+    note = f"8 Gaussians of std {std} on a circle of radius {radius}"
+    return mixture("ring8", num, centres, std, note, classes, fraction)

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganrun.data.base import Images
+from ganrun.data.base import Dataset, Images
+from ganrun.data.selection import select
 from ganrun.ground.content import expand
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
@@ -41,22 +42,48 @@ class Source:
     class_names: tuple[str, ...]
 
 
+MNIST = Source("mnist", "MNIST", "MNIST/raw", MNIST_FILES, tuple("0123456789"))
+FASHION = Source("fashion_mnist", "FashionMNIST", "FashionMNIST/raw", MNIST_FILES, CLOTHES)
+CIFAR = Source("cifar10", "CIFAR10", "cifar-10-batches-py", CIFAR_FILES, THINGS)
+
+
 @register("dataset", "mnist")
-def mnist(*, root: str = "data", download: bool = True, size: int | None = None) -> Images:
+def mnist(
+    *,
+    root: str = "data",
+    download: bool = True,
+    size: int | None = None,
+    classes: list[int] | None = None,
+    fraction: float = 1.0,
+) -> Dataset:
     """Handwritten digits, 28x28 grey: 60000 train, 10000 held out. ``root`` holds ``MNIST/raw``."""
-    return load(Source("mnist", "MNIST", "MNIST/raw", MNIST_FILES, tuple("0123456789")), root, download, size)
+    return select(load(MNIST, root, download, size), classes, fraction)
 
 
 @register("dataset", "fashion_mnist")
-def fashion_mnist(*, root: str = "data", download: bool = True, size: int | None = None) -> Images:
+def fashion_mnist(
+    *,
+    root: str = "data",
+    download: bool = True,
+    size: int | None = None,
+    classes: list[int] | None = None,
+    fraction: float = 1.0,
+) -> Dataset:
     """Articles of clothing, 28x28 grey: 60000 train, 10000 held out. ``root`` holds ``FashionMNIST/raw``."""
-    return load(Source("fashion_mnist", "FashionMNIST", "FashionMNIST/raw", MNIST_FILES, CLOTHES), root, download, size)
+    return select(load(FASHION, root, download, size), classes, fraction)
 
 
 @register("dataset", "cifar10")
-def cifar10(*, root: str = "data", download: bool = True, size: int | None = None) -> Images:
+def cifar10(
+    *,
+    root: str = "data",
+    download: bool = True,
+    size: int | None = None,
+    classes: list[int] | None = None,
+    fraction: float = 1.0,
+) -> Dataset:
     """Small photographs, 32x32 RGB: 50000 train, 10000 held out. ``root`` holds ``cifar-10-batches-py``."""
-    return load(Source("cifar10", "CIFAR10", "cifar-10-batches-py", CIFAR_FILES, THINGS), root, download, size)
+    return select(load(CIFAR, root, download, size), classes, fraction)
 
 
 def load(source: Source, root: str, download: bool, size: int | None) -> Images:

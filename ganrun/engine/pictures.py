@@ -1,4 +1,4 @@
-"""Pictures of samples: grids of images, scatter plots of points."""
+"""Pictures of samples: grids of images; of points histograms on the line, scatter plots in the plane, shadows on one beyond."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def to_picture(pixels: Tensor) -> Image.Image:
 def scatter(points: Tensor, real: Tensor | None = None, size: int = 512) -> Image.Image:
     """2-D points (n, 2) in blue, over real ones in grey; the frame is half as wide again as the real data."""
     framed = points if real is None else real
-    framed = framed[torch.isfinite(framed).all(1)]
+    framed = framed[torch.isfinite(framed).all(1)] if torch.isfinite(framed).all(1).any() else torch.zeros(1, 2)
     middle = (framed.amax(0) + framed.amin(0)) / 2
     reach = max(float((framed - middle).abs().max()), 1e-6) * 1.5
     picture = Image.new("RGB", (size, size), "white")
@@ -50,13 +50,63 @@ def scatter(points: Tensor, real: Tensor | None = None, size: int = 512) -> Imag
     return picture
 
 
+def bars(points: Tensor, real: Tensor | None = None, size: int = 512, bins: int = 64) -> Image.Image:
+    """1-D points (n, 1) as a blue outline of their histogram, over that of real ones in grey, equal areas for equal shares.
+
+    The frame is half as wide again as the real data; what lies outside is not shown, but counts.
+    """
+    framed = points if real is None else real
+    framed = framed[torch.isfinite(framed)]
+    low, high = (float(framed.min()), float(framed.max())) if len(framed) else (0.0, 0.0)
+    middle, reach = (low + high) / 2, max((high - low) / 2, 1e-6) * 1.5
+    clouds = [(cloud, colour) for cloud, colour in ((real, None), (points, (31, 90, 180))) if cloud is not None]
+    shares = [torch.histc(_finite(cloud).float(), bins, middle - reach, middle + reach) / len(cloud) for cloud, _ in clouds]
+    most = max(1e-9, *(float(share.max()) for share in shares)) * 1.1
+    picture = Image.new("RGB", (size, size), "white")
+    pen = ImageDraw.Draw(picture)
+    for share, (_, colour) in zip(shares, clouds, strict=True):
+        edge, height = size - 1, (size - 1) * (1 - share / most)
+        corners = [(edge * (index + side) / bins, float(height[index])) for index in range(bins) for side in (0, 1)]
+        if colour is None:
+            pen.polygon([(0, edge), *corners, (edge, edge)], fill=(190, 190, 190))
+        else:
+            pen.line([(0, edge), *corners, (edge, edge)], fill=colour, width=2)
+    return picture
+
+
+def plane(points: Tensor) -> tuple[Tensor, Tensor]:
+    """(mean (d,), the first two principal directions (d, 2)) of ``points`` (n, d), each with its largest entry positive."""
+    points = points[torch.isfinite(points).all(1)]
+    if len(points) < 2:
+        return torch.zeros(points.shape[1]), torch.eye(points.shape[1])[:, :2]
+    middle = points.mean(0)
+    directions = torch.linalg.svd(points - middle, full_matrices=False)[2][:2].T
+    signs = directions.gather(0, directions.abs().argmax(0, keepdim=True)).sign()
+    return middle, directions * signs
+
+
+def drawing(points: Tensor, real: Tensor | None = None) -> Image.Image:
+    """Points (n, d): a histogram for d = 1, else a scatter plot, beyond the plane along the real data's principal directions."""
+    if points.shape[1] == 1:
+        return bars(points, real)
+    if points.shape[1] > 2:
+        middle, directions = plane(points if real is None else real)
+        points, real = (points - middle) @ directions, None if real is None else (real - middle) @ directions
+    return scatter(points, real)
+
+
 def picture_of(x: Tensor, spec: Spec, real: Tensor | None = None, columns: int | None = None) -> Image.Image:
-    """A picture of samples in the training range: a grid of images, or a scatter plot of the first two coordinates."""
+    """A picture of samples in the training range: a grid of images, lines of text, or a drawing of points over ``real`` ones."""
     if spec.kind == "tokens":
         return page(lines(x[:64], spec))
     if spec.kind == "image":
-        return grid(to_pixels(x), columns or spec.classes or math.ceil(math.sqrt(len(x))))
-    return scatter(x[:, :2], None if real is None else real[:, :2])
+        few = spec.classes if spec.classes and 1 < spec.classes <= 16 else None
+        return grid(to_pixels(x), columns or few or math.ceil(math.sqrt(len(x))))
+    return drawing(x, real)
+
+
+def _finite(points: Tensor) -> Tensor:
+    return points[torch.isfinite(points)]
 
 
 def lines(x: Tensor, spec: Spec) -> list[str]:
@@ -90,13 +140,25 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     storage.write(path, buffer.getvalue())
 
 
-def save_each(x: Tensor, spec: Spec, folder: Path) -> None:
-    """Every image as a PNG of its own, at its own size; points as one text file of numbers."""
+def beside(x: Tensor, spec: Spec, source: Tensor, target: Tensor | None = None) -> Image.Image:
+    """Translations ``x`` (n, ...), each between its source and, where there is one, the right answer; points over these."""
+    if spec.kind != "image":
+        return picture_of(x, spec, target)
+    rows = [to_pixels(entry) for entry in (source, x, target) if entry is not None]
+    channels = max(entry.shape[1] for entry in rows)
+    rows = [entry.expand(-1, channels, -1, -1) if entry.shape[1] == 1 else entry for entry in rows]
+    return grid(torch.stack(rows, 1).flatten(0, 1), len(rows) * min(4, len(x)))
+
+
+def save_each(x: Tensor, spec: Spec, folder: Path, names: tuple[str, ...] = ()) -> None:
+    """Every image as a PNG of its own, at its own size, by its number or its name; points as one text file of numbers."""
     with storage.storage_errors(folder / "00000.png"):
         folder.mkdir(parents=True, exist_ok=True)
         if spec.kind == "image":
             for index, image in enumerate(to_pixels(x)):
-                to_picture(image).save(folder / f"{index:05d}.png")
+                place = folder / f"{names[index] if names else f'{index:05d}'}.png"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                to_picture(image).save(place)
         elif spec.kind == "tokens":
             save_text(x, spec, folder / "lines.txt")
         else:

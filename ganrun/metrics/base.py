@@ -18,6 +18,8 @@ from torchmetrics import Metric
 from ganrun.ground.spec import Batch, Spec
 from ganrun.ground.traits import Rule
 
+IMAGES = {"dataset.image": Rule("it reads features of images, and these are none", "metric=log_density")}
+
 
 class Data(Protocol):
     """What metrics and extractors may ask of a data set."""
@@ -31,6 +33,12 @@ class Data(Protocol):
     def expect(self, indices: Tensor) -> None: ...
 
     def held_out(self) -> Data | None: ...
+
+    @property
+    def judged(self) -> Data: ...
+
+    @property
+    def class_columns(self) -> tuple[int, ...] | None: ...
 
     def fingerprint(self) -> str: ...
 
@@ -68,27 +76,61 @@ class Extractor(nn.Module):
         raise NotImplementedError
 
 
+class Rehearsal(Protocol):
+    """The players of a run, and a stage to try them on: all that is tried happens to copies."""
+
+    @property
+    def judges(self) -> Mapping[str, nn.Module]:
+        """The networks that give scores, by role, as they stand: to be looked at and left alone."""
+
+    def improved(self, side: str, *, steps: int, lr: float, batch_size: int) -> Rehearsal:
+        """Another rehearsal, in which the players of ``side`` have been trained for ``steps`` steps of Adam against the rest."""
+
+    def values(self, *, batches: int, batch_size: int) -> Tensor:
+        """Minus the discriminators' loss, penalties aside, on each of ``batches`` batches, the same at each call: (batches,)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a metric may ask for beside the two samples.
+
+    ``split("train")`` and ``split("held_out")`` give that real data, or None where nothing is held out, with what
+    ``extracts`` names; ``rehearsal`` is None where no generator is scored.
+    """
+
+    split: Callable[[str], Sample | None]
+    rehearsal: Rehearsal | None = None
+
+
 class Score(Metric):
     """A torchmetrics metric over a ``Sample`` of real and one of generated data.
 
-    ``extracts`` names what it reads of a sample: of "x", "features", "logits". ``traits``, ``needs`` and ``refuses`` are
+    ``extracts`` names what it reads: of a sample "x", "features", "logits"; of the run "networks". What it also takes where
+    there is any is in ``welcomes``. ``traits``, ``needs`` and ``refuses`` are
     matched with the data before training. ``update(sample, *, real)`` adds samples; ``compute()`` returns
-    ``{name: value}`` and never touches torch's global random generator; ``remarks``, set by ``compute``, are sentences
-    that a reader of the score must see (a sample smaller than the feature dimension, say).
+    ``{name: value}`` and never touches torch's global random generator. It may set three things beside: ``spreads``,
+    ``{name: standard deviation of the value}``, made as the card's "std" says; ``remarks``, sentences that a reader of the
+    score must see (a sample smaller than the feature dimension, say); ``missing``, why there is no value.
     """
 
     full_state_update = False
     extracts: frozenset[str] = frozenset()
+    welcomes: frozenset[str] = frozenset()
     traits: frozenset[str] = frozenset()
     needs: ClassVar[Mapping[str, Rule]] = {}
     refuses: ClassVar[Mapping[str, Rule]] = {}
     remarks: tuple[str, ...] = ()
+    spreads: Mapping[str, float] = {}
+    missing: str = ""
 
     def __init__(self) -> None:
         super().__init__(sync_on_compute=False)  # one process scores: waiting for others would wait for ever
 
     def bind(self, dataset: Any) -> None:
         """Take from the data set what the metric is measured against; called before the updates."""
+
+    def enter(self, stage: Stage) -> None:
+        """Take from the stage what the metric needs beside the two samples; called after ``bind``, before the updates."""
 
     def card(self) -> dict[str, Any]:
         """Options and conventions without which the values cannot be compared."""
@@ -97,12 +139,16 @@ class Score(Metric):
 
 @dataclass
 class Result:
-    """One evaluated metric: its values, or why it has none, and the card that makes them comparable."""
+    """One evaluated metric: its values, or why it has none, and the card that makes them comparable.
+
+    ``spreads`` holds the standard deviations of those values that have one.
+    """
 
     values: dict[str, float]
     card: dict[str, Any]
     missing: str = ""
     remarks: list[str] = field(default_factory=list)
+    spreads: dict[str, float] = field(default_factory=dict)
 
 
 @contextlib.contextmanager

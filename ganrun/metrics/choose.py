@@ -1,6 +1,7 @@
 """Which extractor scores a data set, and with which options.
 
-``auto``: Inception where its weights are named, else the classifier for labelled images, else random filters.
+``auto``: Inception where its weights are named, else the classifier for labelled images (and parts and stacks of such), else
+random filters.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def resolve(name: str, dataset: Data, weights: str | None) -> str:
         return name
     if weights is not None:
         return "inception"
-    return "classifier" if (dataset.spec.classes or 0) >= 2 else "random_conv"
+    return "classifier" if (dataset.judged.spec.classes or 0) >= 2 else "random_conv"
 
 
 def choose_extractor(

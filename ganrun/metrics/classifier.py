@@ -7,6 +7,11 @@ those of the digits' training split, and 95 % of whose held-out images the netwo
 
 For any other labelled images a network is trained once and kept in the cache ($GANRUN_CACHE, else the user's) under the
 fingerprint of the data, the recipe's number and its own hash.
+
+Of some classes, or a share, of a data set the judge is the network of the whole: it knows more, and scores of the parts
+compare. The logits are then those of the classes that were kept. Of images stacked as channels (Metz et al. 2017) it is the
+network of the single images, looking at one channel at a time: the features stand side by side, and the logit of the classes
+a, b, c together is log p(a) + log p(b) + log p(c).
 """
 
 from __future__ import annotations
@@ -45,11 +50,15 @@ class Classifier(Extractor):
     has_logits = True
 
     def prepare(self, dataset: Data, device: torch.device, say: Callable[[str], None]) -> None:
+        self.columns, shape = dataset.class_columns, dataset.spec.shape
+        dataset = dataset.judged
         if dataset.spec.kind != "image" or (dataset.spec.classes or 0) < 2:
             raise BadInput(
                 "evaluation.extractor=classifier: needs images of at least two classes; "
                 "evaluation.extractor=random_conv needs no labels"
             )
+        self.layers = shape[0] // dataset.spec.shape[0]
+        self.num_features = 64 * self.layers
         if is_digits(dataset):
             trained, self.digest = shipped()
             self.crops, found = _digits_rule(trained, dataset)
@@ -65,13 +74,20 @@ class Classifier(Extractor):
         super().prepare(dataset, device, say)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        side = self.trained.side
-        x = to_size(centre(pixels, side) if self.crops else pixels, side)
+        side, layers = self.trained.side, self.layers
+        single = pixels.reshape(len(pixels) * layers, -1, *pixels.shape[2:])
+        x = to_size(centre(single, side) if self.crops else single, side)
         features, logits = self.network(x.mul(2 / 255).sub(1))
-        return features, logits
+        if layers > 1:
+            features, logits = features.reshape(len(pixels), -1), together(logits.unflatten(0, (len(pixels), layers)))
+        return features, logits if self.columns is None else logits[:, list(self.columns)]
 
     def card(self) -> Mapping[str, Any]:
-        side = f"{self.trained.side}x{self.trained.side}"
+        side, parts = f"{self.trained.side}x{self.trained.side}", {}
+        if self.layers > 1:
+            parts["stack"] = f"{self.layers} channels, judged one by one: {self.trained.accuracy**self.layers:.4f} right in all"
+        if self.columns is not None:
+            parts["classes"] = f"{len(self.columns)} of {self.trained.classes**self.layers}, by a network of all"
         return {
             "name": self.name,
             "features": self.num_features,
@@ -82,7 +98,16 @@ class Classifier(Extractor):
             "resize": f"central {side} pixels, the padding is not looked at"
             if self.crops
             else f"bilinear, antialiased, to {side}",
+            **parts,
         }
+
+
+def together(logits: Tensor) -> Tensor:
+    """Logits (n, layers, k) of independent layers as those of their classes together: (n, k^layers), the first counting most."""
+    found, *others = logits.log_softmax(2).unbind(1)
+    for layer in others:
+        found = (found[:, :, None] + layer[:, None, :]).flatten(1)
+    return found
 
 
 def is_digits(dataset: Data) -> bool:

@@ -1,0 +1,19 @@
+"""Handwritten digits and what was made of them: pairs for image-to-image translation that ship with ganrun.
+
+A small stand-in for the edges and photographs of Isola et al. 2017: the source is the digit's outline, its negative or a
+blurred copy, the target the digit.
+"""
+
+from __future__ import annotations
+
+from ganrun.data.digit_tasks import sources_of
+from ganrun.data.digits import digits
+from ganrun.data.translation import Paired
+from ganrun.ground.registry import register
+
+
+@register("dataset", "paired_digits")
+def paired_digits(*, size: int | None = 16, task: str = "outline") -> Paired:
+    """1437 pairs of ``size`` x ``size`` pixels to train on, 360 held out; ``task``: outline | invert | blur."""
+    targets = digits(size=size)
+    return Paired(targets, sources_of(targets, task))
