@@ -55,7 +55,7 @@ class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("torch", "torchvision", "torchmetrics"):
             raise ImportError("forbidden: " + name)
-        if name == "ganrun.engine.run":
+        if name in ("ganrun.engine.run", "ganrun.engine.commands"):
             return importlib.util.spec_from_loader(name, self)
     def create_module(self, spec):
         return None
@@ -81,7 +81,7 @@ class Answer:
 
 @dataclass
 class Engine:
-    """Stands in for ``ganrun.engine.run``: notes its calls, writes config.yaml and a checkpoint as a run does."""
+    """Stands in for ``ganrun.engine.run`` and ``commands``: notes its calls, writes a checkpoint as a run does."""
 
     calls: list[dict[str, Any]] = field(default_factory=list)
     act: Callable[[Mapping[str, Any], Path], float | None] = lambda config, folder: None
@@ -131,8 +131,9 @@ _started: list[subprocess.Popen[str]] = []
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """Commands of this process train with a stand-in; the signals are given back."""
     found = Engine()
-    monkeypatch.setitem(sys.modules, "ganrun.engine.run", found.module())
-    monkeypatch.setattr(ganrun.engine, "run", found.module(), raising=False)
+    for name in ("run", "commands"):
+        monkeypatch.setitem(sys.modules, f"ganrun.engine.{name}", found.module())
+        monkeypatch.setattr(ganrun.engine, name, found.module(), raising=False)
     yield found
     signals.restore()
 

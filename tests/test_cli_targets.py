@@ -44,8 +44,8 @@ def test_a_single_checkpoint_is_a_target(trained: Path, engine: Engine) -> None:
 def test_sample_passes_its_options_on_and_prints_where_the_samples_are(trained: Path, engine: Engine) -> None:
     answer = run("sample", trained)
     assert answer.out == "where/the/samples/are\n"
-    plain = {"num": 64, "seed": 0, "out": None, "raw": False, "labels": None, "separate": False}
-    chosen = {"truncation": None, "interpolate": None, "class_grid": False}
+    plain = {"num": None, "seed": 0, "out": None, "raw": False, "labels": None, "separate": False}
+    chosen = {"truncation": None, "interpolate": None, "class_grid": False, "source": None}
     assert engine.last == {"target": trained, "config": runs.read_config(trained), **plain, **chosen}
     line = ["--num", "3", "--seed", "4", "--out", "there", "--raw", "--separate", "--label", "1", "--label", "0", "device=cpu"]
     line += ["--truncation", "0.5", "--interpolate", "slerp", "--class-grid"]

@@ -150,7 +150,7 @@ def parameter() -> list[nn.Parameter]:
     return [nn.Parameter(torch.zeros(1))]
 
 
-def test_a_player_has_its_own_value_where_given_and_the_common_one_otherwise(compose: Any) -> None:
+def test_a_player_has_its_own_value_where_given_then_its_kins_then_the_common_one(compose: Any) -> None:
     config = compose(
         "optimizer=adam", "optimizer.lr=1e-3", "optimizer.discriminator.lr=4e-3", "optimizer.generator.betas=[0,0.5]"
     )
@@ -166,7 +166,7 @@ def test_a_player_has_its_own_value_where_given_and_the_common_one_otherwise(com
     assert {role: group["betas"] for role, group in groups.items()} == {
         "generator": (0, 0.5),
         "discriminator": (0.5, 0.999),
-        "encoder": (0.5, 0.999),
+        "encoder": (0, 0.5),
     }
 
 
@@ -192,3 +192,13 @@ def test_the_papers_settings_are_options(compose: Any) -> None:
     assert schedule(sngan["schedule"], 100)(50) == pytest.approx(0.5)
     dcgan = for_player(compose()["optimizer"], "generator", parameter()).param_groups[0]
     assert (dcgan["lr"], dcgan["betas"]) == (2e-4, (0.5, 0.999))
+
+
+@pytest.mark.parametrize(
+    ("role", "lr"), [("inverse", 0.5), ("reconstructor", 0.5), ("inverse_discriminator", 0.25), ("critic", 0.5)]
+)
+def test_players_without_a_key_follow_their_kin(role: str, lr: float) -> None:
+    config = {"name": "sgd", "lr": 0.1, "generator": {"lr": 0.5}, "discriminator": {"lr": 0.25}}
+    made = for_player(config, role, [torch.nn.Parameter(torch.zeros(1))])
+    assert made.param_groups[0]["lr"] == lr
+    assert for_player({**config, role: {"lr": 2.0}}, role, [torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] == 2.0

@@ -15,7 +15,7 @@ from ganrun.engine.average import Average
 from ganrun.engine.loop import Trainer
 from ganrun.games.adversarial import Adversarial
 from ganrun.ground import registry
-from ganrun.ground.duel import Duel
+from ganrun.ground.duel import Duel, squared_slope
 from ganrun.ground.errors import BadInput
 from ganrun.ground.runtime import Runtime
 from ganrun.ground.spec import Batch, Latent, Port, Spec, Verdict
@@ -648,3 +648,10 @@ def test_the_dirac_gan_converges_with_r1_and_circles_without() -> None:
         ends[gamma] = float(state(trainer).norm())
     assert ends[1.0] < 1e-6
     assert ends[0.0] > 0.7
+
+
+def test_the_slope_of_a_map_of_patches_is_that_of_its_mean() -> None:
+    x = draw(3, 2).unflatten(1, (2, 1, 1)).expand(3, 2, 2, 2).contiguous().requires_grad_()
+    weight = torch.tensor([3.0, -1.0], dtype=x.dtype)
+    score = (x * weight[:, None, None]).sum(1, keepdim=True)  # (3, 1, 2, 2), each place with the slope of its own pixel
+    torch.testing.assert_close(squared_slope(score, (x,)), torch.full((3,), 10.0 / 4, dtype=x.dtype))

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,23 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = ""
         elif (key in one) != (key in other) or not same(mine, yours):
             found.append(f"{prefix}{key}")
     return found
+
+
+def titles(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A name for each setting, by the entries in which it differs from others; of a group with another option, that alone."""
+    keys = sorted({key for other in settings[1:] for key in differing(settings[0], other)})
+    chosen = {key.rpartition(".")[0] for key in keys if key.endswith(".name")}
+    keys = [key for key in keys if key.endswith(".name") or not any(key.startswith(f"{group}.") for group in chosen)]
+    if not keys:
+        return ["-".join(str(settings[0][group]["name"]) for group in ("model", "loss", "dataset")) for _ in settings]
+    return [" ".join(f"{key.removesuffix('.name')}={_entry(setting, key)}" for key in keys) for setting in settings]
+
+
+def _entry(config: Mapping[str, Any], key: str) -> Any:
+    found: Any = config
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found.get("name", sorted(found)) if isinstance(found, Mapping) else found
 
 
 def same(one: Any, other: Any) -> bool:

@@ -19,7 +19,7 @@ from ganrun.ground.errors import BadInput
 class Sampling:
     """How many samples, from which seed, where to, and of what."""
 
-    num: int
+    num: int | None
     seed: int
     out: Path | None
     raw: bool  # the generator's present weights, not their running average
@@ -28,22 +28,42 @@ class Sampling:
     truncation: float | None = None  # the largest |z_i|
     interpolate: str | None = None  # slerp | linear: rows of walks
     class_grid: bool = False  # a row for each class
+    source: Path | None = None  # a folder of images to translate
 
 
-def evaluate(target: Path, overrides: Sequence[str], config_dir: Path | None) -> None:
-    """Score a run folder, or one checkpoint of it."""
+def evaluate(target: Path, words: Sequence[str], config_dir: Path | None) -> None:
+    """Score a run folder, or one checkpoint of it; with further ones among ``words``, compare them all."""
+    overrides = [word for word in words if "=" in word or word.startswith(("~", "+"))]
+    if len(overrides) < len(words):
+        return compare([target, *(Path(word) for word in words if word not in overrides)], overrides, config_dir)
     target, config = prepare(target, overrides, config_dir, ALLOWED["eval"], "ganrun eval")
-    from ganrun.engine import run
+    from ganrun.engine import commands
 
-    run.evaluate(target, config)
+    commands.evaluate(target, config)
+
+
+def compare(targets: Sequence[Path], overrides: Sequence[str], config_dir: Path | None) -> None:
+    """Scores of several runs: mean and interval over seeds for each setting, and differences on shared seeds."""
+    prepared = [prepare(target, overrides, config_dir, ALLOWED["eval"], "ganrun eval") for target in targets]
+    settings: list[dict[str, Any]] = []
+    groups = []
+    for _, config in prepared:
+        setting = {key: entry for key, entry in signature.science(config).items() if key != "seed"}
+        known = [place for place, other in enumerate(settings) if not signature.differing(setting, other)]
+        groups.append(known[0] if known else len(settings))
+        settings += [] if known else [setting]
+    from ganrun.engine import compare as engine
+
+    entries = [engine.Entry(target, config, int(config["seed"])) for target, config in prepared]
+    engine.compare(entries, signature.titles(settings), groups)
 
 
 def sample(target: Path, overrides: Sequence[str], config_dir: Path | None, options: Sampling) -> Path:
     """Generate from a run folder, or one checkpoint of it; where the samples are."""
     target, config = prepare(target, overrides, config_dir, ALLOWED["sample"], "ganrun sample")
-    from ganrun.engine import run
+    from ganrun.engine import commands
 
-    made: Path = run.sample(target, config=config, **vars(options))
+    made: Path = commands.sample(target, config=config, **vars(options))
     return made
 
 

@@ -9,8 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from ganrun.data.base import Dataset
-from ganrun.engine import sampling
+from ganrun.engine import sampling, sources
 from ganrun.engine.average import Average
+from ganrun.engine.progress import with_spread
+from ganrun.engine.rehearsal import Rehearsal
 from ganrun.games.base import Game
 from ganrun.ground import rng
 from ganrun.ground.record import Rows, RunFolder, now
@@ -33,10 +35,17 @@ def evaluate(
     count = scoring.default_num(evaluation, dataset)
     used = averages if evaluation["average"] else {}
     seed = int(evaluation["seed"])
-    labels = labels_like(dataset, game, count, seed)
-    x = sampling.generate(game, count, seed=seed, runtime=runtime, averages=used, labels=labels)
+    if sources.translates(game):
+        given = sources.of_dataset(dataset, count)
+        source, labels = given.source, given.labels if game.condition.uses_labels else None
+    else:
+        source, labels = None, labels_like(dataset, game, count, seed)
+    x = sampling.generate(game, count, seed=seed, runtime=runtime, averages=used, labels=labels, sources=source)
     done = {**evaluation, "average": bool(used)}
-    scores = rows_of(scoring.score(metrics, x, dataset, evaluation=done, device=runtime.device, say=say))
+    reads_networks = any("networks" in metric.extracts for metric in metrics.values())
+    rehearsal = Rehearsal(game, dataset, runtime, seed) if reads_networks else None
+    results = scoring.score(metrics, x, dataset, evaluation=done, device=runtime.device, say=say, rehearsal=rehearsal)
+    scores = rows_of(results)
     baselines = {}
     if evaluation["baselines"]:
         found = scoring.baselines(metrics, dataset, num=count, evaluation=done, device=runtime.device, say=say)
@@ -53,11 +62,13 @@ def labels_like(dataset: Dataset, game: Game, count: int, seed: int) -> Tensor |
 
 
 def rows_of(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Results as plain values, one entry a value: ``{name: {"value", "card"}}``; what is missing says why."""
+    """Results as plain values, one entry a value: ``{name: {"value", "std", "card"}}``; what is missing says why."""
     rows: dict[str, Any] = {}
     for metric, result in results.items():
         for name, value in result.values.items():
             rows[name] = {"value": value, "card": result.card}
+            if name in result.spreads:
+                rows[name]["std"] = result.spreads[name]
             if result.remarks:
                 rows[name]["remarks"] = list(result.remarks)
         if result.missing:
@@ -71,7 +82,7 @@ def write_scores(folder: RunFolder, step: int, scores: Mapping[str, Any], baseli
     if baselines:
         row["baselines"] = baselines
     Rows(folder.scores).append(row := {**row, "time": now()})
-    values = "  ".join(f"{name} {entry['value']:.4g}" for name, entry in scores.items() if entry["value"] is not None)
+    values = "  ".join(f"{name} {with_spread(entry)}" for name, entry in scores.items() if entry["value"] is not None)
     folder.log(f"scores at step {step}: {values or 'none'}")
     for sentence in dict.fromkeys(
         sentence

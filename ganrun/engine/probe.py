@@ -37,6 +37,8 @@ def probe(target: Path, config: Mapping[str, Any], *, labels: int = 1000, seed: 
         raise BadInput(
             f"probe: a discriminator with condition={config['game']['condition']} is told the label that it should name"
         )
+    if len(trained.game.roles()["discriminator"][0]) > 1:
+        raise BadInput("probe: this run's discriminator judges a sample together with another input, and never a sample alone")
     fresh = assemble.build({**config, "seed": rng.derive(int(config["seed"]), "probe") % 2**31}, with_metrics=False)
     assemble.cast(fresh, dataset.spec, resolve(config["device"]))
     train, test = splits(dataset, labels, seed)

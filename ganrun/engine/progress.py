@@ -69,12 +69,19 @@ class Display:
         self._bar.stop()
 
 
+def with_spread(entry: Mapping[str, Any]) -> str:
+    """A value, and its standard deviation with two digits where it has one; "-" where there is no value."""
+    if entry.get("value") is None:
+        return "-"
+    return f"{entry['value']:.4g}" + (f" ±{entry['std']:.2g}" if "std" in entry else "")
+
+
 def scores_table(scores: Mapping[str, Mapping[str, Any]], baselines: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
-    """Scores beside those of held-out real data and of noise, where these were asked for."""
+    """Scores, with their standard deviations, beside those of held-out real data and of noise, where these were asked for."""
     table = Table("score", "generated", *baselines, box=None, pad_edge=False)
     for name, entry in scores.items():
         cells = [entry, *(baseline.get(name, {}) for baseline in baselines.values())]
-        table.add_row(name, *(f"{cell['value']:.4g}" if cell.get("value") is not None else "-" for cell in cells))
+        table.add_row(name, *(with_spread(cell) for cell in cells))
     return table
 
 

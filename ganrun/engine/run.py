@@ -1,4 +1,4 @@
-"""A run from its first step to its scores: what `ganrun train`, `eval` and `sample` do.
+"""A run from its first step to its scores: what `ganrun train` does.
 
 A run folder is made once and continued by whoever comes with the same config. Order within a step's end: log row,
 picture, evaluation, checkpoint; rows are forced to the disk before the checkpoint that counts on them is committed, and
@@ -7,11 +7,7 @@ a resumed run drops the rows after its checkpoint and writes them again.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,9 +19,10 @@ import yaml
 
 import ganrun
 from ganrun.data.base import Dataset
-from ganrun.engine import assemble, checkpoint, inherit, latents, pictures, sampling
+from ganrun.engine import assemble, checkpoint, inherit, pictures, sampling, sources
 from ganrun.engine import evaluate as scoring
-from ganrun.engine.progress import Display, console, scores_table, show_panel
+from ganrun.engine.progress import Display, scores_table, show_panel
+from ganrun.engine.words import check_numbers, commit, note_failure, program, shown
 from ganrun.ground import signals, storage
 from ganrun.ground.errors import BadInput, Diverged, GanrunError, NoCheckpoint, Stopped
 from ganrun.ground.record import Rows, RunFolder, now, set_aside
@@ -65,13 +62,6 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
         folder.close()
 
 
-def note_failure(folder: RunFolder, error: GanrunError) -> None:
-    """Leave word in the run folder; the command line shows the error itself."""
-    with contextlib.suppress(GanrunError):  # a full disk takes no note of itself
-        folder.write(str(error) if isinstance(error, Stopped) else f"stopped: {error}")
-        folder.note(status=type(error).__name__.lower(), ended=now())
-
-
 class Run:
     """One process's work on one run folder, whose lock it holds."""
 
@@ -97,6 +87,8 @@ class Run:
         self.introduce(overrides)
         self.trainer = assemble.trainer(self.parts, self.dataset, self.runtime)
         assemble.check_consulted(self.parts)
+        self.describe()
+        self.sources = sources.keep(self.folder.path, self.parts.game, self.dataset)
         self.take_up()
         if self.folder.facts().get("status") == "done" and self.trainer.step == self.steps:
             return self.already_done()
@@ -117,8 +109,9 @@ class Run:
         present = {"ganrun": ganrun.__version__, "commit": commit(), **environment(self.runtime)}
         held = facts.get("environment", present)
         changed = [f"{key}: {held.get(key)} before, {present[key]} now" for key in present if held.get(key) != present[key]]
+        spec = json.loads(json.dumps(asdict(self.dataset.spec)))
         data = {
-            "spec": json.loads(json.dumps(asdict(self.dataset.spec))),
+            "spec": {key: value for key, value in spec.items() if value is not None or key == "classes"},
             "class_names": list(self.dataset.class_names or []),
             **self.dataset.card(),
         }
@@ -137,6 +130,12 @@ class Run:
             facts["environments_later"] = [*facts.get("environments_later", []), {"at": now(), **present}]
         self.spent = float(facts.get("seconds", 0.0))
         folder.note(**facts)
+
+    def describe(self) -> None:
+        """Say what the players' networks have to say of themselves."""
+        for role, player in self.parts.game.players.items():
+            for note in [note for module in player.modules() for note in getattr(module, "notes", ())]:
+                self.folder.log(f"{role}: {note}")
 
     def take_up(self) -> None:
         """Go on from the newest usable checkpoint, the parent's for a fork, or from the first step."""
@@ -225,15 +224,25 @@ class Run:
         self.display.log(row)
 
     def picture(self, real: torch.Tensor | None) -> None:
-        """What fixed noise has become."""
-        spec = self.dataset.spec
+        """What fixed noise, or the kept sources, have become."""
+        spec, kept = self.dataset.spec, self.sources
         columns = spec.classes if self.parts.game.condition.uses_labels and spec.classes and spec.classes <= 16 else 8
         count = 1000 if spec.kind == "points" else columns * 8
         x = sampling.generate(
-            self.parts.game, count, seed=int(self.config["seed"]), runtime=self.runtime, averages=self.trainer.averages
+            self.parts.game,
+            count if kept is None else len(kept.source),
+            seed=int(self.config["seed"]),
+            runtime=self.runtime,
+            averages=self.trainer.averages,
+            labels=None if kept is None or not self.parts.game.condition.uses_labels else kept.labels,
+            sources=None if kept is None else kept.source,
         )
         self.last_picture = self.folder.samples / f"step_{self.trainer.step:08d}.png"
-        pictures.save_picture(pictures.picture_of(x, spec, real, columns), self.last_picture)
+        if kept is None:
+            made = pictures.picture_of(x, spec, real, columns)
+        else:
+            made = pictures.beside(x, spec, kept.source, real if spec.kind == "points" else kept.target)
+        pictures.save_picture(made, self.last_picture)
         if spec.kind == "tokens":
             pictures.save_text(x, spec, self.last_picture.with_suffix(".txt"))
 
@@ -308,110 +317,5 @@ class Run:
         )
 
 
-def check_numbers(config: Mapping[str, Any]) -> None:
-    """Raise ``BadInput`` for numbers of steps and checkpoints that cannot be."""
-    if int(config["steps"]) < 0:
-        raise BadInput(f"steps={config['steps']}: must not be negative")
-    if int(config["keep"]) < 1:
-        raise BadInput(f"keep={config['keep']}: at least the newest checkpoint is kept")
-    for name, interval in config["every"].items():
-        if int(interval) < 0:
-            raise BadInput(f"every.{name}={interval}: must not be negative; 0 means only at the end")
-
-
-def shown(path: Path) -> Path:
-    """``path`` as a person in the current folder would type it."""
-    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
-
-
-def program() -> str:
-    """How ganrun is called here: by its name where that is on the PATH, else by its place beside this Python."""
-    beside = Path(sys.executable).with_name("ganrun")
-    if shutil.which("ganrun") or not beside.exists():
-        return "ganrun" if shutil.which("ganrun") else "python -m ganrun"
-    return str(shown(beside))
-
-
 def _due(step: int, interval: int) -> bool:
     return interval > 0 and step % interval == 0
-
-
-def commit() -> str | None:
-    """The commit of the checkout that this code runs from, with a mark if it was changed; None for an installed package."""
-    here = Path(ganrun.__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return None
-    try:
-        asked = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return asked.stdout.strip()
-
-
-def evaluate(target: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Score a run folder, or one checkpoint of it, and append a row to its scores.jsonl. Returns the scores."""
-    path = scoring.target_folder(target)
-    parts = assemble.build(config)
-    if not parts.metrics:
-        raise BadInput("metric=none: there is nothing to score. Try metric=[is,fid]")
-    dataset = assemble.load_data(config, parts.family)
-    assemble.verify(parts, dataset)
-    trained = sampling.Trained(target, config)
-    folder = RunFolder(path, lambda line: console.print(line, markup=False))
-    if folder.facts().get("data", {}).get("fingerprint") != dataset.fingerprint():
-        folder.log("warning: the data set is not the one that this run was trained on")
-    scores, baselines = scoring.evaluate(
-        metrics=parts.metrics,
-        game=trained.game,
-        averages=trained.averages,
-        dataset=dataset,
-        runtime=trained.runtime,
-        evaluation=config["evaluation"],
-        say=folder.log,
-    )
-    scoring.write_scores(folder, trained.step, scores, baselines)
-    show_panel(f"scores at step {trained.step}", {"cards": shown(folder.scores)}, scores_table(scores, baselines))
-    return scores
-
-
-def sample(
-    target: Path,
-    *,
-    num: int,
-    seed: int,
-    out: Path | None,
-    config: Mapping[str, Any],
-    raw: bool = False,
-    labels: list[int] | None = None,
-    separate: bool = False,
-    truncation: float | None = None,
-    interpolate: str | None = None,
-    class_grid: bool = False,
-) -> Path:
-    """Write ``num`` samples of a trained run as a picture, and each for itself if asked. Returns the picture's path."""
-    trained = sampling.Trained(target, config, raw=raw)
-    x = trained.generate(
-        num, seed=seed, labels=labels or None, truncation=truncation, interpolate=interpolate, class_grid=class_grid
-    )
-    out = out or trained.folder / "samples"
-    chosen = {"truncation": truncation, "interpolate": interpolate, "class_grid": class_grid or None}
-    words = [f"{key}_{value}" for key, value in chosen.items() if value is not None]
-    name = "_".join([f"sample_step_{trained.step:08d}_seed_{seed}_num_{num}", *words])
-    path = out / f"{name}.png"
-    columns = int(trained.spec.classes or 8) if trained.game.condition.uses_labels and labels is None else None
-    if class_grid:
-        columns = len(x) // int(trained.spec.classes or 1)
-    elif interpolate is not None:
-        columns = latents.COLUMNS
-    pictures.save_picture(pictures.picture_of(x, trained.spec, columns=columns), path)
-    if trained.spec.kind == "tokens":
-        pictures.save_text(x, trained.spec, path.with_suffix(".txt"))
-    if separate:
-        pictures.save_each(x, trained.spec, out / name)
-    return path

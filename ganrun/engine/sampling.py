@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from ganrun.engine import assemble, checkpoint
 from ganrun.engine.average import Average
 from ganrun.engine.latents import BLOCK, COLUMNS, Given, of_samples, walks
 from ganrun.engine.loop import compare
+from ganrun.engine.sources import Sources, load, translates
 from ganrun.games.base import Game
 from ganrun.ground.errors import BadInput, NoCheckpoint
 from ganrun.ground.record import RunFolder
@@ -23,6 +25,7 @@ from ganrun.ground.runtime import Runtime, resolve
 from ganrun.ground.spec import Spec
 from ganrun.ground.turn import Turn
 
+PARTS = 8  # of a block of sources
 LARGEST = 2**26  # numbers in a sample, or classes: more is a damaged run.json
 
 
@@ -41,14 +44,17 @@ def generate(
 
     Latents come in blocks of 256, each a function of (seed, block): the first n samples are the same for every count.
     ``labels``: int64 of shape (count,), for a game that uses them; by default the classes in turn. ``sources``: the images
-    to translate, in the training range, of shape (count, *spec.source), for a game that does. ``latents``: (count, size),
-    in place of drawn ones.
+    to translate, in the training range, of shape (count, *spec.source), for a game that does; a block of them is worked on in
+    parts, since whole images go in. ``latents``: (count, size), in place of drawn ones.
     """
     if game.condition.uses_labels and labels is None:
         labels = torch.arange(count) % int(game.spec.classes or 1)
     rows = []
     with assemble.performing(game, averages):
-        for block in range(math.ceil(count / BLOCK)):
+        parts = 1 if sources is None else PARTS
+        for block, part in itertools.product(range(math.ceil(count / BLOCK)), range(parts)):
+            if block * BLOCK + part * (BLOCK // parts) >= count:
+                break
             turn = Turn(
                 seed=seed,
                 step=block,
@@ -57,10 +63,12 @@ def generate(
                 batch_size=BLOCK,
                 latent_law=game.latent_law if latents is None else Given(latents.shape[1], rows=_block(latents, block)),
                 device=runtime.device,
+                share=(part, parts),
             )
-            torch.manual_seed(turn.generator("default").initial_seed())
+            torch.manual_seed(turn.generator(f"default {part}" if part else "default").initial_seed())
             condition, source = (
-                None if entry is None else _block(entry, block).to(runtime.device) for entry in (labels, sources)
+                None if entry is None else _block(entry, block).chunk(parts)[part].to(runtime.device)
+                for entry in (labels, sources)
             )
             with runtime.autocast():
                 rows.append(game.sample(BLOCK, turn, condition, source).float().cpu())
@@ -110,16 +118,49 @@ class Trained:
         truncation: float | None = None,
         interpolate: str | None = None,
         class_grid: bool = False,
+        sources: Tensor | None = None,
     ) -> Tensor:
         """``count`` samples on the CPU.
 
         Images are float32 (count, channels, height, width) in [0, 1], points float32 (count, d) as they are. Sample i
         depends on ``seed`` and i alone. ``labels`` (one class, or one a sample) needs a conditional run. ``truncation``:
         no |z_i| is above it. ``interpolate``: "slerp" or "linear", rows of 8 that walk from one sample to the next.
-        ``class_grid``: a row for each class, with the same latents in every row.
+        ``class_grid``: a row for each class, with the same latents in every row. ``sources``, for a run that translates, are
+        like its own, images in [0, 1]; by default those that lie in the run folder. Sample i is made from source i, which come
+        over and over; in walks and grids of classes each row, or column, from one.
         """
-        x = self.generate(count, seed=seed, labels=labels, truncation=truncation, interpolate=interpolate, class_grid=class_grid)
+        given = None
+        if sources is not None:
+            given = Sources(sources * 2 - 1 if self.spec.kind == "image" else sources)
+        starts = self.starts(count, given, interpolate=interpolate, class_grid=class_grid)
+        x = self.generate(
+            count,
+            seed=seed,
+            labels=labels,
+            truncation=truncation,
+            interpolate=interpolate,
+            class_grid=class_grid,
+            starts=starts,
+        )
         return to_pixels(x).float() / 255 if self.spec.kind == "image" else x
+
+    def starts(
+        self, count: int, sources: Sources | None = None, *, interpolate: str | None = None, class_grid: bool = False
+    ) -> Sources | None:
+        """What the samples are made from, row by row: ``sources``, or those of the run folder; None where there are none."""
+        if not translates(self.game):
+            if sources is not None:
+                raise BadInput("input: this run makes samples from noise and translates nothing; leave the input out")
+            return None
+        found = load(self.folder, self.spec) if sources is None else sources
+        if tuple(found.source.shape[1:]) != self.spec.source:
+            raise BadInput(f"sources of {tuple(found.source.shape[1:])}: this run translates {self.spec.source}")
+        if class_grid:
+            classes = int(self.spec.classes or 1)
+            return found.rows(torch.arange(max(1, count // classes)).repeat(classes) % len(found.source))
+        if interpolate is not None:
+            return found.rows(torch.arange(max(1, count // COLUMNS)).repeat_interleave(COLUMNS) % len(found.source))
+        return found.repeated(max(1, count))
 
     def generate(
         self,
@@ -130,10 +171,13 @@ class Trained:
         truncation: float | None = None,
         interpolate: str | None = None,
         class_grid: bool = False,
+        starts: Sources | None = None,
     ) -> Tensor:
-        """As ``sample``, in the training range."""
+        """As ``sample``, in the training range, from the rows of ``starts`` where the run translates."""
         if count < 1:
             raise BadInput(f"num={count}: must be at least 1")
+        if (truncation or interpolate) and all(port.kind != "code" for port in self.game.roles()["generator"][0]):
+            raise BadInput("truncation, interpolate: choose latents, and this run's generator takes none")
         chosen, latents, law = None, None, self.game.latent_law
         if class_grid:
             if not self.game.condition.uses_labels:
@@ -149,6 +193,10 @@ class Trained:
             count, latents = rows * COLUMNS, walks(of_samples(law, rows + 1, seed, truncation), interpolate)
         elif truncation is not None:
             latents = of_samples(law, count, seed, truncation)
+        if labels is None and starts is not None and self.game.condition.uses_labels:
+            if starts.labels is None:
+                raise BadInput("labels: this run translates by class, and the sources come without: say which class")
+            chosen = starts.labels
         if labels is not None:
             if not self.game.condition.uses_labels:
                 raise BadInput("labels: this run was trained without labels. Train with condition=concat")
@@ -156,7 +204,16 @@ class Trained:
             if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < int(self.spec.classes or 0):
                 raise BadInput(f"labels={labels}: classes are 0 to {int(self.spec.classes or 0) - 1}")
             chosen = chosen.repeat(math.ceil(count / len(chosen)))[:count]
-        return generate(self.game, count, seed=seed, runtime=self.runtime, averages=self.averages, labels=chosen, latents=latents)
+        return generate(
+            self.game,
+            count,
+            seed=seed,
+            runtime=self.runtime,
+            averages=self.averages,
+            labels=chosen,
+            sources=None if starts is None else starts.source,
+            latents=latents,
+        )
 
 
 def load_state(target: Path) -> tuple[Path, dict[str, Any]]:
@@ -187,7 +244,9 @@ def load_spec(folder: Path) -> Spec:
             found.get("alphabet"),
         )
         legal = len(spec.shape) == {"image": 3, "points": 1, "tokens": 2}[spec.kind] and min(spec.shape) > 0
-        legal &= spec.source is None or (len(spec.source) == 3 and min(spec.source) > 0 and math.prod(spec.source) <= LARGEST)
+        legal &= spec.source is None or (
+            len(spec.source) == len(spec.shape) and min(spec.source) > 0 and math.prod(spec.source) <= LARGEST
+        )
         if not legal or math.prod(spec.shape) > LARGEST or not 0 <= (spec.classes or 0) <= LARGEST:
             raise ValueError("no such data")
         return spec

@@ -1,12 +1,13 @@
 """Scores with their cards: generated samples against a data set, and what real data and noise read by the same measure.
 
 Images are rounded to bytes before anything is extracted, as the real ones are. Extraction happens once for all metrics, and
-for real data once in a process: the extractor and the real features are kept as long as the data set lives. Importing this
+for real data once on a machine: features are kept on disk, and in memory as long as the data set lives. Importing this
 module imports torchmetrics; nothing else in the engine does.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import itertools
 import platform
@@ -22,7 +23,8 @@ from torch import Tensor
 from ganrun.data.base import Dataset, to_pixels, to_range
 from ganrun.ground import rng
 from ganrun.ground.errors import BadInput, Diverged, suggestion
-from ganrun.metrics.base import Extractor, Result, Sample, Score, in_chunks
+from ganrun.metrics import reference
+from ganrun.metrics.base import Extractor, Rehearsal, Result, Sample, Score, Stage, in_chunks
 from ganrun.metrics.choose import choose_extractor
 
 MOST_GENERATED = 10_000  # where evaluation.num is null
@@ -46,6 +48,13 @@ class Bench:
     device: torch.device
     extractor: Extractor | None
     reads: frozenset[str]
+    say: Say
+    rehearsal: Rehearsal | None = None
+
+    def split(self, name: str) -> Sample | None:
+        """The real data of a split, extracted once; None for a held-out split that is not there."""
+        split = self.dataset if name == "train" else self.dataset.held_out()
+        return None if split is None else _real(self, split)
 
     def sample(self, x: Tensor) -> Sample:
         """``x`` float32 (n, *shape), as bytes and back if it is an image, with what the metrics read of it."""
@@ -70,11 +79,13 @@ def score(
     evaluation: Mapping[str, Any],
     device: torch.device | str = "cpu",
     say: Say = on_stderr,
+    rehearsal: Rehearsal | None = None,
 ) -> dict[str, Result]:
     """Every metric of ``generated`` (n, *dataset.spec.shape; images in [-1, 1]) against ``evaluation.reference``.
 
     ``evaluation`` is that part of the config; its ``average`` and ``seed`` go on the cards as what was done. A metric that
-    the extractor has nothing for gets a ``Result`` that says why. Raises ``Diverged`` for NaN or Inf in ``generated``,
+    the extractor has nothing for gets a ``Result`` that says why, and so does one of
+    networks without a ``rehearsal``. Raises ``Diverged`` for NaN or Inf in ``generated``,
     ``BadInput`` for options that cannot be.
     """
     if tuple(generated.shape[1:]) != tuple(dataset.spec.shape):
@@ -83,12 +94,41 @@ def score(
         )
     if not generated.isfinite().all():
         raise Diverged("the generated samples hold NaN or Inf: there is nothing to score")
-    bench = _bench(metrics, dataset, evaluation, torch.device(device), say)
+    bench = _bench(metrics, dataset, evaluation, torch.device(device), say, rehearsal)
     split = _split(dataset, evaluation["reference"])
     real = _real(bench, split)
     fake = bench.sample(generated.detach().float().cpu())
-    common = {
-        "samples": len(generated),
+    common = _common(bench, split, len(generated))
+    return {name: _result(name, metric, bench, real, fake, common) for name, metric in metrics.items()}
+
+
+def cards(
+    metrics: Mapping[str, Score],
+    dataset: Dataset,
+    *,
+    num: int,
+    evaluation: Mapping[str, Any],
+    device: torch.device | str = "cpu",
+    say: Say = on_stderr,
+) -> dict[str, dict[str, Any]]:
+    """What the card of each metric would say of ``num`` samples, as far as that is known before there are any.
+
+    What a metric knows only afterwards is None on its card until then.
+    """
+    bench = _bench(metrics, dataset, evaluation, torch.device(device), say)
+    common = _common(bench, _split(dataset, evaluation["reference"]), num)
+    found = {}
+    for name, metric in metrics.items():
+        metric.bind(dataset)
+        found[name] = {key: entry for key, entry in _card(name, metric, common).items() if entry is not None or key in common}
+    return found
+
+
+def _common(bench: Bench, split: Dataset, count: int) -> dict[str, Any]:
+    """The part of the cards that is the same for all metrics."""
+    dataset, evaluation = bench.dataset, bench.evaluation
+    return {
+        "samples": count,
         "reference": {**split.card(), "split": evaluation["reference"], "used": min(len(split), MOST_REAL)},
         "extractor": None if bench.extractor is None else dict(bench.extractor.card()),
         "quantised": "to bytes, rounded to the nearest" if dataset.spec.kind == "image" else "no",
@@ -96,7 +136,13 @@ def score(
         "seed": evaluation["seed"],
         "versions": versions(),
     }
-    return {name: _result(name, metric, bench, real, fake, common) for name, metric in metrics.items()}
+
+
+def _card(name: str, metric: Score, common: Mapping[str, Any]) -> dict[str, Any]:
+    card = {"metric": name, **metric.card(), **common}
+    if not (metric.extracts | metric.welcomes) & {"features", "logits"}:
+        card["extractor"] = None
+    return card
 
 
 def baselines(
@@ -150,12 +196,17 @@ def versions() -> dict[str, str]:
 
 
 def _bench(
-    metrics: Mapping[str, Score], dataset: Dataset, evaluation: Mapping[str, Any], device: torch.device, say: Say
+    metrics: Mapping[str, Score],
+    dataset: Dataset,
+    evaluation: Mapping[str, Any],
+    device: torch.device,
+    say: Say,
+    rehearsal: Rehearsal | None = None,
 ) -> Bench:
     size = evaluation["batch_size"]
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise BadInput(f"evaluation.batch_size={size}: must be a whole number from 1")
-    reads = frozenset[str]().union(*(metric.extracts for metric in metrics.values()))
+    reads = frozenset[str]().union(*(metric.extracts | metric.welcomes for metric in metrics.values()))
     extractor = None
     if reads & {"features", "logits"} and dataset.spec.kind == "image":
         name, *files = asked = tuple(evaluation[key] for key in ("extractor", "weights", "weights_sha256"))
@@ -164,7 +215,7 @@ def _bench(
             options = dict(zip(("weights", "weights_sha256"), files, strict=True))
             kept[asked, device] = choose_extractor(name, dataset, device=device, say=say, **options)
         extractor = kept[asked, device]
-    return Bench(dataset, evaluation, device, extractor, reads)
+    return Bench(dataset, evaluation, device, extractor, reads, say, rehearsal)
 
 
 def _split(dataset: Dataset, name: str) -> Dataset:
@@ -183,29 +234,47 @@ def _real(bench: Bench, split: Dataset) -> Sample:
     kept = _kept.setdefault(split, {})
     key = (bench.extractor, bench.reads, bench.device)
     if key not in kept:
-        rows = _choice(len(split), MOST_REAL, "reference")
-        parts = [bench.sample(x) for x in _chunks(split, rows, bench.evaluation["batch_size"])]
-        joined = ([getattr(part, name) for part in parts] for name in ("x", "features", "logits"))
-        kept[key] = Sample(*(None if pieces[0] is None else torch.cat(pieces) for pieces in joined))
-    return kept[key]
+        rows, size = _choice(len(split), MOST_REAL, "reference"), bench.evaluation["batch_size"]
+        name, found = "", None
+        if bench.extractor is not None:
+            name = reference.name_of(bench.extractor, split.fingerprint(), rows, size, bench.device)
+            found = reference.load(name, len(rows), bench.say)
+        if found is None or "x" in bench.reads:
+            plain = bench if found is None else dataclasses.replace(bench, extractor=None)
+            parts = [plain.sample(x) for x in _chunks(split, rows, size)]
+            joined = ([getattr(part, name) for part in parts] for name in ("x", "features", "logits"))
+            sample = Sample(*(None if pieces[0] is None else torch.cat(pieces) for pieces in joined))
+        else:
+            sample = Sample()
+        if found is not None:
+            sample.features, sample.logits = found
+        elif bench.extractor is not None and sample.features is not None:
+            reference.keep(name, (sample.features, sample.logits), bench.say)
+        kept[key] = sample
+    found_sample: Sample = kept[key]
+    return found_sample
 
 
 def _result(name: str, metric: Score, bench: Bench, real: Sample, fake: Sample, common: Mapping[str, Any]) -> Result:
-    card = {"metric": name, **metric.card(), **common}
-    if not metric.extracts & {"features", "logits"}:
-        card["extractor"] = None
-    elif bench.extractor is None:
-        return Result({}, card, missing=f"{name} reads features of images, and these are {bench.dataset.spec.kind}")
-    elif "logits" in metric.extracts and not bench.extractor.has_logits:
-        return Result({}, card, missing=bench.extractor.why_no_logits)
+    card = _card(name, metric, common)
+    if metric.extracts & {"features", "logits"}:
+        if bench.extractor is None:
+            return Result({}, card, missing=f"{name} reads features of images, and these are {bench.dataset.spec.kind}")
+        if "logits" in metric.extracts and not bench.extractor.has_logits:
+            return Result({}, card, missing=bench.extractor.why_no_logits)
+    if "networks" in metric.extracts and bench.rehearsal is None:
+        return Result({}, card, missing=f"{name} reads the networks of a run, and these samples come from none")
     metric.reset()
+    metric.spreads, metric.remarks, metric.missing = {}, (), ""
     metric.bind(bench.dataset)
+    metric.enter(Stage(bench.split, bench.rehearsal))
     metric.update(real, real=True)
     metric.update(fake, real=False)
     values = {key: float(value) for key, value in metric.compute().items()}
     card |= metric.card()  # what a metric knows only of its data
+    spreads = {key: float(value) for key, value in metric.spreads.items()}
     metric.reset()
-    return Result(values, card, remarks=list(metric.remarks))
+    return Result(values, card, metric.missing, list(metric.remarks), spreads)
 
 
 def _choice(length: int, most: int, purpose: str) -> Tensor:
@@ -224,7 +293,9 @@ def _chunks(split: Dataset, rows: Tensor, size: int) -> Iterator[Tensor]:
 
 
 def _draw(split: Dataset, num: int, purpose: str) -> Tensor:
-    return torch.cat(list(_chunks(split, _choice(len(split), num, purpose), 1000)))
+    paired = "dataset.paired" in split.traits  # sample i is compared with pair i
+    rows = torch.arange(min(num, len(split))) if paired else _choice(len(split), num, purpose)
+    return torch.cat(list(_chunks(split, rows, 1000)))
 
 
 def _noise(dataset: Dataset, num: int, seed: int) -> Tensor:

@@ -8,6 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ganrun.ground.spec import Verdict
+from ganrun.ground.traits import Rule
+
+NOT_PACKED = Rule("a pack of samples has several labels, and one class is asked for", "pack=1")
+NO_ENERGY = Rule("its score is made of logits, and minus an energy is none", "model=mlp")
 
 
 class Headed(nn.Module):
@@ -24,3 +28,8 @@ class Headed(nn.Module):
         assert verdict.features is not None
         verdict.heads.update({name: head(verdict.features) for name, head in self.heads.items()})
         return verdict
+
+
+def beside_score(number: Tensor, score: Tensor) -> Tensor:
+    """One number a sample, (n,), in a shape that adds to the score: (n,), or (n, 1, 1, 1) for a map of patches."""
+    return number.view(-1, *[1] * (score.ndim - 1))

@@ -154,9 +154,11 @@ class Duel:
 def squared_slope(score: Tensor, inputs: Inputs) -> Tensor:
     """||d score_i / d inputs_i||^2 for each sample i, summed over all inputs and all but the first dimension.
 
-    Scores are summed before differentiating: samples are independent, so each gets its own gradient.
+    Scores are summed before differentiating: samples are independent, so each gets its own gradient. The score of a map of
+    patches is their mean, as it is to the losses.
     Returns shape (n,), with a graph for second derivatives.
     """
+    score = score if score.ndim == 1 else score.flatten(1).mean(1)
     gradients = torch.autograd.grad(score.sum(), inputs, create_graph=True)
     return torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0)
 

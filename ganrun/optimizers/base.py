@@ -13,9 +13,13 @@ from ganrun.ground.errors import BadInput
 
 
 def for_player(config: Mapping[str, Any], role: str, parameters: Iterable[Parameter]) -> Optimizer:
-    """The optimizer of the player ``role``: the group's options, overridden by those under the player's own key."""
+    """The optimizer of the player ``role``: the group's options, overridden by those under the player's own key.
+
+    A player without a key follows the discriminator if it is one by name, else the generator: encoders and inverses do.
+    """
     common = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
-    return registry.build("optimizer", {**common, **config.get(role, {})}, list(parameters))
+    kin = "discriminator" if role.endswith("discriminator") else "generator"
+    return registry.build("optimizer", {**common, **config.get(role, config.get(kin, {}))}, list(parameters))
 
 
 def schedule(config: Mapping[str, Any], steps: int) -> Callable[[int], float]:

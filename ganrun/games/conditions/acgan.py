@@ -12,16 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ganrun.games.conditions.base import LABELLED, Concatenated, Condition, Ports, Terms, widened
-from ganrun.games.heads import Headed
+from ganrun.games.heads import NOT_PACKED, Headed
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Spec, Verdict
-from ganrun.ground.traits import FEATURES_NEEDED, Rule
+from ganrun.ground.traits import FEATURES_NEEDED
 from ganrun.ground.turn import Turn
 from ganrun.losses.base import Loss
 from ganrun.networks.base import Family
-
-NOT_PACKED = Rule("a pack of samples has several labels, and this condition asks for one", "pack=1")
 
 
 class Classifying(Headed):

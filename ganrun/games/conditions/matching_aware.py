@@ -37,6 +37,8 @@ class MatchingAware(Concatenation):
         draw = turn.noise("wrong labels", duel.real_condition.to(torch.float64), "uniform")
         wrong = wrong_labels(duel.real_condition, draw, self.classes)
         mismatched = duel.against(duel.real, wrong)
+        if isinstance(mismatched.fake_target, Tensor):  # there may be more fakes than real samples
+            mismatched.fake_target = mismatched.fake_target[: len(wrong)]
         return {"loss": (loss.d(duel) + loss.d(mismatched)) / 2}
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ganrun.data.base import Dataset, Subset
-from ganrun.games.conditions.acgan import NOT_PACKED
 from ganrun.games.conditions.base import LABELLED, Condition, Ports
+from ganrun.games.heads import NOT_PACKED
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Batch, Spec, Verdict
@@ -37,9 +37,10 @@ class Routed(nn.Module):
             if len(rows)
         ]
         back = torch.cat(places).argsort()
-        if isinstance(found[0], Tensor):
-            return torch.cat(found)[back]
-        return joined(found).rows(back)
+        samples = [entry for entry in found if isinstance(entry, Tensor)]
+        if samples:
+            return torch.cat(samples)[back]
+        return joined([entry for entry in found if isinstance(entry, Verdict)]).rows(back)
 
 
 def _alone(network: nn.Module, inputs: tuple[Tensor, ...], rows: Tensor) -> Tensor | Verdict:

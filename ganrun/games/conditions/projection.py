@@ -38,7 +38,7 @@ class Projected(nn.Module):
 
 
 class ConditionalNorm(nn.Module):
-    """A normalization whose scale and shift are ``scale(code)`` and ``shift(code)``; ``code`` is set before the pass.
+    """A normalization whose scale and shift are ``scale(code)`` and ``shift(code)``; ``code`` is there during the pass alone.
 
     ``code``: (n, size); maps are (n, channels, ...).
     """
@@ -67,11 +67,18 @@ class Conditioned(nn.Module):
 
     def forward(self, *inputs: Tensor, condition: Tensor) -> Tensor:
         code = label_code(condition, self.classes)
-        for module in self.network.modules():
-            if isinstance(module, ConditionalNorm):
-                module.code = code
+        stages = conditional_norms(self.network)
+        for norm in stages:
+            norm.code = code
         x: Tensor = self.network(*inputs)
+        for norm in stages:
+            del norm.code
         return x
+
+
+def conditional_norms(network: nn.Module) -> list[ConditionalNorm]:
+    """Those that ``make_conditional`` made, in the order of the network."""
+    return [module for module in network.modules() if isinstance(module, ConditionalNorm)]
 
 
 def normalizations(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:

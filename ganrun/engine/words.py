@@ -1,0 +1,64 @@
+"""What a run says of itself, and checks before it begins."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ganrun
+from ganrun.ground.errors import BadInput, GanrunError, Stopped
+from ganrun.ground.record import RunFolder, now
+
+
+def check_numbers(config: Mapping[str, Any]) -> None:
+    """Raise ``BadInput`` for numbers of steps and checkpoints that cannot be."""
+    if int(config["steps"]) < 0:
+        raise BadInput(f"steps={config['steps']}: must not be negative")
+    if int(config["keep"]) < 1:
+        raise BadInput(f"keep={config['keep']}: at least the newest checkpoint is kept")
+    for name, interval in config["every"].items():
+        if int(interval) < 0:
+            raise BadInput(f"every.{name}={interval}: must not be negative; 0 means only at the end")
+
+
+def note_failure(folder: RunFolder, error: GanrunError) -> None:
+    """Leave word in the run folder; the command line shows the error itself."""
+    with contextlib.suppress(GanrunError):  # a full disk takes no note of itself
+        folder.write(str(error) if isinstance(error, Stopped) else f"stopped: {error}")
+        folder.note(status=type(error).__name__.lower(), ended=now())
+
+
+def shown(path: Path) -> Path:
+    """``path`` as a person in the current folder would type it."""
+    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+
+
+def program() -> str:
+    """How ganrun is called here: by its name where that is on the PATH, else by its place beside this Python."""
+    beside = Path(sys.executable).with_name("ganrun")
+    if shutil.which("ganrun") or not beside.exists():
+        return "ganrun" if shutil.which("ganrun") else "python -m ganrun"
+    return str(shown(beside))
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this code runs from, with a mark if it was changed; None for an installed package."""
+    here = Path(ganrun.__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    try:
+        asked = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return asked.stdout.strip()
