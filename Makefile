@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-all lint format bench mutate docs theory clean
+.PHONY: help demo test test-all lint format bench mutate docs theory clean reproduce reproduce-mnist reproduce-long reproduce-gpu
 
 help:
 	@echo "make demo      train, score and sample the default experiment on real images"
@@ -15,6 +15,7 @@ help:
 	@echo "make mutate    plant known faults; each must make a test fail"
 	@echo "make docs      write docs/techniques.md anew"
 	@echo "make theory    compute what the theory claims; write docs/theory.md anew"
+	@echo "make reproduce       claims of the papers on two cores; reproduce-NAME for one, reproduce-mnist, -long, -gpu"
 	@echo "make clean     remove caches and .venv; run folders stay"
 
 # uv installs faster where it is on the PATH; it does not read pip's own settings, hence the second way
@@ -55,6 +56,16 @@ docs: $(STAMP)
 
 theory: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/ganrun theory --out docs/theory --page docs/theory.md
+
+# claims of the papers, resumable; writes docs/reproductions.md. ROOT=FOLDER holds MNIST/raw and cifar-10-batches-py
+reproduce: $(STAMP)
+	$(BIN)/python -m reproduce --set cpu
+
+reproduce-mnist reproduce-long reproduce-gpu: reproduce-%: $(STAMP)
+	$(BIN)/python -m reproduce --set $* $(if $(ROOT),--root $(ROOT))
+
+reproduce-%: $(STAMP)
+	$(BIN)/python -m reproduce $* $(if $(ROOT),--root $(ROOT))
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache *.egg-info

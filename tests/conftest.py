@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import functools
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +35,9 @@ from ganrun.networks.mlp import MLP, Layers
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 torch.set_num_threads(1)
+if "GANRUN_CACHE" not in os.environ:  # no test leaves anything in the user's own
+    os.environ["GANRUN_CACHE"] = tempfile.mkdtemp(prefix="ganrun-cache-")
+    atexit.register(shutil.rmtree, os.environ["GANRUN_CACHE"], ignore_errors=True)
 
 
 def compose_config(*overrides: str) -> dict[str, Any]:

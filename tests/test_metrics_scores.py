@@ -188,6 +188,7 @@ def test_a_sample_smaller_than_the_dimension_is_said():
     metric = build("metric", {"name": "fid"})
     value(metric, Sample(features=normal(30, 40)), Sample(features=normal(100, 40, seed=1)))
     assert len(metric.remarks) == 1
+    assert "metric=kid" in metric.remarks[0]
     assert "N=30 <= 40 feature dimensions on the generated side" in metric.remarks[0]
     metric.reset()
     value(metric, Sample(features=normal(80, 40)), Sample(features=normal(100, 40, seed=1)))
@@ -267,6 +268,22 @@ def test_the_radius_counts_standard_deviations():
     x = ring()[:1] + torch.tensor([[0.035, 0.0]])
     assert modes(x, ring())["high_quality"] == 0
     assert modes(x, ring(), radius=4.0)["high_quality"] == 1
+
+
+def test_the_forward_kl_is_that_of_equal_shares_against_smoothed_counts():
+    counts = [7, 2, 0, 1]
+    centres = 10 * torch.cartesian_prod(torch.arange(2.0), torch.arange(2.0))
+    found = modes(torch.cat([centre.repeat(count, 1) for centre, count in zip(centres, counts, strict=True)]), centres)
+    q = (np.array(counts) + 0.5) / 12
+    assert found["forward_kl"] == pytest.approx(np.sum(0.25 * np.log(0.25 / q)), abs=1e-12)
+    assert modes(centres.repeat(5, 1), centres)["forward_kl"] == pytest.approx(0, abs=1e-12)
+
+
+def test_the_forward_kl_weighs_lost_modes_more_than_surplus_ones():
+    lost, surplus = ring()[:7].repeat(100, 1), torch.cat((ring().repeat(100, 1), ring()[:1].repeat(100, 1)))
+    found = [modes(lost, ring()), modes(surplus, ring())]
+    assert found[0]["forward_kl"] / found[0]["reverse_kl"] > 3
+    assert found[1]["forward_kl"] / found[1]["reverse_kl"] < 1.2
 
 
 def test_stray_points_count_for_the_reverse_kl_but_for_no_mode():

@@ -108,6 +108,11 @@ class Trained:
             if not all(bool(entry.isfinite().all()) for entry in state[path].values()):
                 raise BadInput(f"{target}: the checkpoint holds NaN or Inf in {path}, which ganrun never saves")
             part.load_state_dict(state[path])
+        beside: dict[str, Any] = {"game": self.game, "loss": parts.loss}
+        beside |= {f"regularizers/{name}": entry for name, entry in parts.regularizers.items()}
+        for path, part in beside.items():  # what metrics that play on start from; sampling needs none of it
+            if not compare(part.state_dict(), state.get(path)):
+                part.load_state_dict(state[path])
 
     def sample(
         self,

@@ -6,6 +6,13 @@ The last trace is the sum of the square roots of the eigenvalues of S1 S2. With 
 eigenvalues of F S2 F^T, which is symmetric: one ``eigvalsh``, and no iterative square root. F is the Cholesky factor
 (upper), the symmetric root if S1 is singular, and the centred sample itself over sqrt(n - 1) if n is not above the
 dimension d: then F S2 F^T is a Gram matrix of size n, exact, where the d x d route would only see rounding noise.
+
+The standard deviation is that of the generated sample, to first order. A generated c, centred, adds 1/n of
+
+    2 (mu2 - mu1).c + |c|^2 - c^T T c,   T = F^T (F S2 F^T)^(-1/2) F, the optimal transport map from S2 to S1,
+
+less its mean, so the deviation is that of these n numbers over sqrt(n). It says nothing of the bias, which is positive and
+falls like 1/n.
 """
 
 from __future__ import annotations
@@ -16,12 +23,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 
-from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
-from ganrun.metrics.base import Sample, Score
+from ganrun.metrics.base import IMAGES
+from ganrun.metrics.collected import Collected, standard_error
 
 CHUNK = 4096  # rows that are in float64 at a time
 
@@ -62,6 +68,25 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     return max(distance.item(), 0.0)
 
 
+def spread(real: Moments, generated: Moments, features: Tensor) -> float:
+    """Standard deviation of the distance over samples as large as ``features`` (n, d), to first order; real ones held fixed."""
+    return standard_error(influence(real, generated, features))
+
+
+def influence(fixed: Moments, moving: Moments, features: Tensor) -> Tensor:
+    """n times what each of the ``features`` (n, d) that ``moving`` comes from adds to the distance, but for the mean: (n,)."""
+    factor = _factor(fixed)
+    values, vectors = torch.linalg.eigh(factor @ moving.covariance @ factor.T)
+    kept = values > values.max() * 1e-12
+    turned = (vectors[:, kept] * values[kept] ** -0.25).T @ factor
+    parts = []
+    for chunk in features.split(CHUNK):
+        centred = chunk.double() - moving.mean
+        shift = 2 * centred @ (moving.mean - fixed.mean)
+        parts.append(shift + centred.square().sum(1) - (centred @ turned.T).square().sum(1))
+    return torch.cat(parts)
+
+
 def _factor(side: Moments) -> Tensor:
     """F with F^T F = covariance: the sample's own rows, else Cholesky's factor, else the symmetric root."""
     if side.rows is not None:
@@ -74,44 +99,32 @@ def _factor(side: Moments) -> Tensor:
 
 
 @register("metric", "fid")
-class FrechetDistance(Score):
+class FrechetDistance(Collected):
     """Frechet distance between real and generated features: lower is better, zero for equal means and covariances."""
 
     higher_is_better = False
     extracts = frozenset({"features"})
-    needs: ClassVar[Mapping[str, Rule]] = {
-        "dataset.image": Rule("the Frechet distance compares features of images", "metric=log_density")
-    }
-    real: list[Tensor]
-    generated: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("real", [], dist_reduce_fx="cat")
-        self.add_state("generated", [], dist_reduce_fx="cat")
-
-    def update(self, sample: Sample, *, real: bool) -> None:
-        if sample.features is None:
-            raise ValueError("the Frechet distance needs features")
-        (self.real if real else self.generated).append(sample.features)
+    needs: ClassVar[Mapping[str, Rule]] = IMAGES
 
     def compute(self) -> dict[str, float]:
         """``fid``; ``BadInput`` for fewer than two samples on a side."""
-        sides = {"generated": self.generated, "real": self.real}
-        found, remarks = [], []
-        for side, parts in sides.items():
-            features = dim_zero_cat(parts) if parts else torch.empty(0, 0)
-            if len(features) < 2:
-                raise BadInput(f"metric=fid: needs at least 2 samples, there is {len(features)} {side}; raise evaluation.num")
-            found.append(moments(features))
+        real, generated = self.both("fid")
+        remarks = []
+        for side, features in (("generated", generated), ("real", real)):
             count, dimension = features.shape
             if count <= dimension:
                 remarks.append(
                     f"N={count} <= {dimension} feature dimensions on the {side} side: its covariance is rank-deficient and "
-                    "FID biased up; compare only with scores of the same N"
+                    "FID biased up; compare only with scores of the same N, or read metric=kid, which is unbiased at any N"
                 )
         self.remarks = tuple(remarks)
-        return {"fid": frechet_distance(*found)}
+        first, second = moments(real), moments(generated)
+        self.spreads = {"fid": spread(first, second, generated)}
+        return {"fid": frechet_distance(second, first)}
 
     def card(self) -> dict[str, Any]:
-        return {"covariance": "ddof 1, float64", "square root": "eigenvalues"}
+        return {
+            "covariance": "ddof 1, float64",
+            "square root": "eigenvalues",
+            "std": "of the generated sample, by the influence function; the bias of order 1/N is not in it",
+        }

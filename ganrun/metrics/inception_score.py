@@ -6,6 +6,10 @@ permutation that torch-fidelity draws, else samples that come sorted by class wo
 
 ``splits=10`` on 50 000 samples is the published protocol. A split of n samples underestimates the score of the law by
 about (classes - 1) / 2n of itself, hence the default of one split for the smaller samples of everyday use.
+
+With one split the standard deviation of the score is, to first order, the score times that of KL(p(y|x) || p(y)) over
+sqrt(n): what a sample adds to the logarithm of the score is its own KL less the mean. With several it is ``is_std`` over
+the root of their number.
 """
 
 from __future__ import annotations
@@ -21,24 +25,26 @@ from torchmetrics.utilities import dim_zero_cat
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
-from ganrun.metrics.base import Sample, Score
+from ganrun.metrics.base import IMAGES, Sample, Score
+from ganrun.metrics.collected import standard_error
 
 SHUFFLE_SEED = 2020  # torch-fidelity's, so that several splits agree with it too
 
 
 def inception_scores(logits: Tensor, splits: int = 1) -> Tensor:
     """The score of each of ``splits`` consecutive parts of ``logits`` (n, classes): float64 of shape (splits,)."""
-    logarithms = logits.double().log_softmax(1)
     count = len(logits)
-    scores = []
-    for split in range(splits):
-        part = logarithms[split * count // splits : (split + 1) * count // splits]
-        probabilities = part.exp()
-        marginal = probabilities.mean(0)
-        # a class whose probability underflows everywhere has p log q = 0 log 0 = 0
-        cross = torch.special.xlogy(probabilities, marginal)
-        scores.append((torch.where(probabilities > 0, probabilities * part, 0.0) - cross).sum(1).mean().exp())
-    return torch.stack(scores)
+    parts = [logits[split * count // splits : (split + 1) * count // splits] for split in range(splits)]
+    return torch.stack([divergences(part).mean().exp() for part in parts])
+
+
+def divergences(logits: Tensor) -> Tensor:
+    """KL(p(y|x) || p(y)) for each row of ``logits`` (n, classes), p(y) their mean: float64 of shape (n,)."""
+    logarithms = logits.double().log_softmax(1)
+    probabilities = logarithms.exp()
+    # a class whose probability underflows everywhere has p log q = 0 log 0 = 0
+    cross = torch.special.xlogy(probabilities, probabilities.mean(0))
+    return (torch.where(probabilities > 0, probabilities * logarithms, 0.0) - cross).sum(1)
 
 
 @register("metric", "is")
@@ -47,7 +53,7 @@ class InceptionScore(Score):
 
     higher_is_better = True
     extracts = frozenset({"logits"})
-    needs: ClassVar[Mapping[str, Rule]] = {"dataset.image": Rule("the inception score is one of images", "metric=log_density")}
+    needs: ClassVar[Mapping[str, Rule]] = IMAGES
     generated: list[Tensor]
 
     def __init__(self, *, splits: int = 1) -> None:
@@ -74,11 +80,14 @@ class InceptionScore(Score):
         scores = inception_scores(shuffled, self.splits)
         self.remarks = ()
         if self.splits == 1:
+            self.spreads = {"is": scores.item() * standard_error(divergences(logits))}
             return {"is": scores.item()}
+        self.spreads = {"is": scores.std(correction=0).item() / self.splits**0.5}
         if count < 5000 * self.splits:
             each = f"{count // self.splits} samples each"
             self.remarks = (f"{self.splits} splits of {each}: IS is biased down (the published protocol has 5000 each)",)
         return {"is": scores.mean().item(), "is_std": scores.std(correction=0).item()}
 
     def card(self) -> dict[str, Any]:
-        return {"splits": self.splits}
+        how = "over splits, divided by the root of their number" if self.splits > 1 else "by the influence function"
+        return {"splits": self.splits, "std": f"of the generated sample, {how}"}

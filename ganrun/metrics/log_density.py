@@ -19,6 +19,7 @@ from torchmetrics.utilities import dim_zero_cat
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import Sample, Score
+from ganrun.metrics.collected import standard_error
 
 QUANTILE = 0.01
 
@@ -50,11 +51,16 @@ class LogDensity(Score):
     def compute(self) -> dict[str, float]:
         """``log_density``, ``log_density_real``, ``likely``."""
         generated, real = dim_zero_cat(self.generated), dim_zero_cat(self.real)
-        return {
-            "log_density": generated.mean().item(),
-            "log_density_real": real.mean().item(),
-            "likely": (generated >= real.quantile(QUANTILE)).double().mean().item(),
+        found = {
+            "log_density": generated,
+            "log_density_real": real,
+            "likely": (generated >= real.quantile(QUANTILE)).double(),
         }
+        self.spreads = {name: standard_error(values) for name, values in found.items()}
+        return {name: values.mean().item() for name, values in found.items()}
 
     def card(self) -> dict[str, Any]:
-        return {"likely": f"log density from the real sample's {QUANTILE:.0%} quantile"}
+        return {
+            "likely": f"log density from the real sample's {QUANTILE:.0%} quantile",
+            "std": "over samples, divided by the root of their number",
+        }

@@ -7,6 +7,8 @@ Each sample belongs to its nearest centre and is of high quality if it lies with
   0.98889 for radius 3; more means that its modes have shrunk.
 - ``reverse_kl``: sum over modes of q log(q / p), q from ALL samples by nearest centre, p uniform. A perfect sampler of
   n points reads about (modes - 1) / 2n.
+- ``forward_kl``: sum over modes of p log(p / q), with q = (count + 1/2) / (n + modes/2), since a mode that no sample hits
+  would make it infinite (Krichevsky and Trofimov 1981). It weighs lost modes, where reverse_kl weighs surplus ones.
 """
 
 from __future__ import annotations
@@ -18,12 +20,28 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
+from ganrun.ground import rng
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import Sample, Score
 
 SOLID = 20  # samples that no stray point brings together
+RESAMPLES = 200
+
+
+def read(counts: Tensor) -> dict[str, Tensor]:
+    """All values, float64 (r,), from ``counts`` (r, 2 k): samples by nearest centre, stray ones before good ones."""
+    stray, good = counts.chunk(2, dim=1)
+    total, kinds = counts.sum(1, keepdim=True).double(), stray.shape[1]
+    share, smooth = (stray + good) / total, (stray + good + 0.5) / (total + kinds / 2)
+    return {
+        "modes": (good >= 1).sum(1).double(),
+        f"modes_{SOLID}": (good >= SOLID).sum(1).double(),
+        "high_quality": (good.sum(1, keepdim=True) / total)[:, 0],
+        "reverse_kl": torch.special.xlogy(share, share * kinds).sum(1),
+        "forward_kl": -(smooth * kinds).log().mean(1),
+    }
 
 
 @register("metric", "modes")
@@ -55,19 +73,17 @@ class Modes(Score):
         self.generated.append(sample.x)
 
     def compute(self) -> dict[str, float]:
-        """``modes``, ``modes_20``, ``high_quality``, ``reverse_kl``."""
+        """``modes``, ``modes_20``, ``high_quality``, ``reverse_kl``, ``forward_kl``."""
         distances = torch.cdist(dim_zero_cat(self.generated).double(), self.centres.double())
         distance, nearest = distances.min(1)
         good = distance <= self.radius * self.std
         kinds = len(self.centres)
-        solid = nearest[good].bincount(minlength=kinds)
-        share = nearest.bincount(minlength=kinds).double() / len(nearest)
-        return {
-            "modes": float((solid >= 1).sum()),
-            f"modes_{SOLID}": float((solid >= SOLID).sum()),
-            "high_quality": good.double().mean().item(),
-            "reverse_kl": torch.special.xlogy(share, share * kinds).sum().item(),
-        }
+        codes = nearest + kinds * good
+        source = rng.generator("metric", "modes")
+        again = torch.randint(len(codes), (RESAMPLES, len(codes)), generator=source)
+        drawn = torch.stack([codes[rows].bincount(minlength=2 * kinds) for rows in again])
+        self.spreads = {name: entry.std(correction=0).item() for name, entry in read(drawn).items()}
+        return {name: entry.item() for name, entry in read(codes.bincount(minlength=2 * kinds)[None]).items()}
 
     def card(self) -> dict[str, Any]:
         return {
@@ -75,4 +91,6 @@ class Modes(Score):
             "modes of the data": len(self.centres),
             "std of a mode": self.std,
             "reverse_kl": "all samples, by nearest centre, against equal shares",
+            "forward_kl": "equal shares against the same, half a sample added to each mode",
+            "std": f"{RESAMPLES} bootstrap resamples of the generated sample",
         }

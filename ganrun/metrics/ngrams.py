@@ -3,6 +3,9 @@
 ``ngrams_n`` = JS(p_n, q_n) in nats, p_n and q_n the laws of n successive symbols, anywhere in a row, among the real and the
 generated rows; each position's likeliest symbol counts. 0 for equal laws, log 2 where no n-gram is shared. A finite sample
 of the same law reads more than 0, and the more so the larger n is. ``distinct``: different rows among the generated ones.
+
+The standard deviation is that of the generated rows, to first order: a row adds 1/N of the mean over its n-grams of
+log(q / m) / 2, m = (p + q) / 2, which is the derivative of JS by q.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import Sample, Score
+from ganrun.metrics.collected import standard_error
 
 
 @register("metric", "ngrams")
@@ -51,15 +55,27 @@ class NGrams(Score):
         """``ngrams_4`` ... ``ngrams_1`` and ``distinct``."""
         real, generated = dim_zero_cat(self.real), dim_zero_cat(self.generated)
         longest = min(self.longest, real.shape[1])
-        found = {f"ngrams_{n}": divergence(real, generated, n, self.vocabulary) for n in range(longest, 0, -1)}
+        found, self.spreads = {}, {}
+        for n in range(longest, 0, -1):
+            name = f"ngrams_{n}"
+            found[name], influence = compared(real, generated, n, self.vocabulary)
+            self.spreads[name] = standard_error(influence)
         return {**found, "distinct": len(generated.unique(dim=0)) / len(generated)}
 
     def card(self) -> dict[str, Any]:
-        return {"ngrams": "Jensen-Shannon divergence in nats, likeliest symbols, all positions"}
+        return {
+            "ngrams": "Jensen-Shannon divergence in nats, likeliest symbols, all positions",
+            "std": "of the generated rows, by the influence function; of distinct there is none",
+        }
 
 
 def divergence(one: Tensor, other: Tensor, n: int, vocabulary: int) -> float:
     """JS of the n-gram laws of two sets of rows, int64 (rows, length): between 0 and log 2."""
+    return compared(one, other, n, vocabulary)[0]
+
+
+def compared(one: Tensor, other: Tensor, n: int, vocabulary: int) -> tuple[float, Tensor]:
+    """(JS of the n-gram laws of two sets of rows, what each row of the ``other`` adds to it to first order, but for the mean)."""
     weights = vocabulary ** torch.arange(n)
     codes = [(rows.unfold(1, n, 1) * weights).sum(-1).flatten() for rows in (one, other)]
     kinds, places = torch.cat(codes).unique(return_inverse=True)
@@ -67,4 +83,5 @@ def divergence(one: Tensor, other: Tensor, n: int, vocabulary: int) -> float:
     p, q = (entry / entry.sum() for entry in counts)
     middle = (p + q) / 2
     kl = [torch.special.xlogy(law, law / middle).nan_to_num(0).sum().item() for law in (p, q)]
-    return min(max(sum(kl) / 2, 0.0), math.log(2))
+    influence = 0.5 * (q / middle).log()[places[len(codes[0]) :]].view(len(other), -1).mean(1)
+    return min(max(sum(kl) / 2, 0.0), math.log(2)), influence

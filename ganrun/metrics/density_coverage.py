@@ -1,0 +1,66 @@
+"""Density and coverage by nearest neighbours in feature space (Naeem et al. 2020).
+
+A real sample's ball B reaches to, and does not include, its k-th nearest other real sample. With n samples y of the
+generator and n real ones x:
+
+- ``density`` = sum over y and x of 1[y in B(x)] / (k n): 1 in the mean for one law, above where samples crowd the peaks.
+- ``coverage`` = share of x whose ball holds any y: 1 - prod_{i=1..k} (n - i) / (2 n - i) for one law, about 1 - 2^-k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ganrun.ground.errors import BadInput
+from ganrun.ground.registry import register
+from ganrun.ground.traits import Rule
+from ganrun.metrics.base import IMAGES
+from ganrun.metrics.collected import CHUNK, Collected, neighbour_radii, squared_distances, standard_error
+
+MOST = 10_000  # samples of a side
+
+
+def balls(real: Tensor, generated: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(for each generated sample, the real balls it is in / k; 1.0 for each real ball that holds one): (m,) and (n,)."""
+    radii = neighbour_radii(real, k)
+    counts, held = [], torch.zeros(len(real), dtype=torch.bool)
+    for part in generated.split(CHUNK):
+        within = squared_distances(part, real) < radii
+        counts.append(within.sum(1))
+        held |= within.any(0)
+    return torch.cat(counts).double() / k, held.double()
+
+
+@register("metric", "density_coverage")
+class DensityCoverage(Collected):
+    """Real balls per generated sample, and the share of real balls that hold a generated one."""
+
+    higher_is_better = True
+    extracts = frozenset({"features"})
+    needs: ClassVar[Mapping[str, Rule]] = IMAGES
+
+    def __init__(self, *, neighbours: int = 5) -> None:
+        super().__init__()
+        if neighbours < 1:
+            raise BadInput(f"metric.density_coverage.neighbours={neighbours}: must be at least 1")
+        self.neighbours = neighbours
+        self.used: int | None = None
+
+    def compute(self) -> dict[str, float]:
+        """``density``, ``coverage``; ``BadInput`` where a side has no more samples than neighbours."""
+        real, generated = self.equal("density_coverage", MOST, self.neighbours + 1)
+        self.used, middle = len(real), real.mean(0)
+        density, coverage = balls(real - middle, generated - middle, self.neighbours)
+        self.spreads = {"density": standard_error(density), "coverage": standard_error(coverage)}
+        return {"density": density.mean().item(), "coverage": coverage.mean().item()}
+
+    def card(self) -> dict[str, Any]:
+        return {
+            "neighbours": self.neighbours,
+            "samples of a side": self.used,
+            "std": "over generated samples (density) and real samples (coverage), the balls held fixed",
+        }

@@ -1,0 +1,78 @@
+"""Singular values of the discriminator's weights, whose collapse goes with the generator's (Liu et al. 2019, SR-GAN).
+
+For each matrix of a linear or convolutional layer (outputs x all else), s_1 >= ... >= s_r its singular values as it is used,
+normalizations of the weight included:
+
+- ``spectra``: mean over layers of the mean of s_j / s_1; it falls as a few directions take over.
+- ``spectra_top.LAYER`` = s_1, ``spectra_mean.LAYER`` = mean of s_j / s_1, ``spectra_rank.LAYER`` = sum of s_j^2 / s_1^2, the
+  stable rank, between 1 and r.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganrun.ground.registry import register
+from ganrun.metrics.base import Rehearsal, Sample, Score, Stage
+
+FORWARD = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def matrices(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """(name of the layer, weight as a float64 matrix of outputs x all else), in the order of the network."""
+    for name, layer in network.named_modules():
+        if isinstance(layer, (*FORWARD, *TRANSPOSED)):
+            weight = layer.weight.detach().double().cpu()
+            if isinstance(layer, TRANSPOSED):
+                weight = weight.transpose(0, 1)
+            yield name, weight.flatten(1)
+
+
+def summary(matrix: Tensor) -> dict[str, float]:
+    """``top``, ``mean`` and ``rank`` of the singular values of a matrix; a zero matrix has mean and rank 0."""
+    values = torch.linalg.svdvals(matrix)
+    top = values[0].item()
+    ratios = values / top if top > 0 else values
+    return {"top": top, "mean": ratios.mean().item(), "rank": ratios.square().sum().item()}
+
+
+@register("metric", "spectra")
+class Spectra(Score):
+    """Singular values of each weight of the discriminators, at the step that is scored."""
+
+    higher_is_better = True
+    extracts = frozenset({"networks"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rehearsal: Rehearsal | None = None
+
+    def enter(self, stage: Stage) -> None:
+        self.rehearsal = stage.rehearsal
+
+    def update(self, sample: Sample, *, real: bool) -> None:
+        """Samples are not looked at."""
+
+    def compute(self) -> dict[str, float]:
+        """``spectra`` and three values a layer."""
+        if self.rehearsal is None:
+            raise ValueError("singular values need the networks of a run")
+        judges, self.rehearsal = self.rehearsal.judges, None
+        found = {}
+        with torch.no_grad():
+            for role, network in judges.items():
+                for layer, matrix in matrices(network):
+                    found[layer if len(judges) == 1 else f"{role}.{layer}"] = summary(matrix)
+        if not found:
+            self.missing = "the discriminator has no linear or convolutional layer"
+            return {}
+        each = {f"spectra_{word}.{layer}": entry[word] for layer, entry in found.items() for word in ("top", "mean", "rank")}
+        return {"spectra": sum(entry["mean"] for entry in found.values()) / len(found), **each}
+
+    def card(self) -> dict[str, Any]:
+        return {"weights": "as used, outputs x all else; of the present networks, not of an average"}

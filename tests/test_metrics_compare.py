@@ -1,0 +1,197 @@
+"""Several runs side by side: intervals over seeds, paired differences, and cards that must be alike."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from cli_driver import run
+
+from ganrun.cli import signature
+from ganrun.engine import compare
+from ganrun.engine.compare import Entry, Estimate, differing, estimate, summarise
+
+CARD = {"metric": "fid", "samples": 100, "seed": 0, "extractor": {"name": "classifier", "weights_sha256": "aa"}}
+
+
+def entry(seed: int, value: float | None, **changes) -> Entry:
+    held = {"value": value, "card": {**copy.deepcopy(CARD), **changes}}
+    return Entry(Path("x"), {}, seed, {"fid": held})
+
+
+# ---------------------------------------------------------------- statistics
+
+
+def test_the_interval_is_students():
+    values = [3.0, 4.5, 3.7, 5.1, 2.2]
+    found = estimate(values)
+    low, high = scipy.stats.t.interval(0.95, 4, np.mean(values), scipy.stats.sem(values))
+    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
+    assert estimate([2.0]) == Estimate(2.0, None, 1)
+    assert (str(estimate([2.0])), str(Estimate(3.14159, 0.0271, 4))) == ("2 (n=1)", "3.142 ±0.027 (n=4)")
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    draws = torch.randn(1500, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    hits = [abs(found.mean) <= found.half for found in map(estimate, draws.tolist())]
+    assert np.mean(hits) == pytest.approx(0.95, abs=0.02)
+
+
+def test_differences_are_paired_by_seed_and_only_shared_seeds_count():
+    one = [entry(seed, 10.0 * seed) for seed in (0, 1, 2, 7)]
+    other = [entry(seed, 10.0 * seed + 1 + 0.1 * seed) for seed in (2, 1, 0)]
+    _, found = summarise([one, other], ["a", "b"])
+    gap = found["differences"]["fid"]["b"]
+    assert (gap.mean, gap.count) == (pytest.approx(1.1), 3)
+    low, high = scipy.stats.t.interval(0.95, 2, 1.1, scipy.stats.sem([1.0, 1.1, 1.2]))
+    assert (gap.mean - gap.half, gap.mean + gap.half) == pytest.approx((low, high))
+    assert found["means"]["fid"]["a"].count == 4
+    assert found["means"]["fid"]["a"].half > 20 > gap.half  # what pairing is for
+
+
+@pytest.mark.parametrize("damage", [3, {"value": 1}, {"value": "x", "card": {"metric": "fid"}}, {"value": 1, "card": {}}])
+def test_a_row_that_is_not_one_serves_nothing(damage):
+    good = {"fid": {"value": 1.0, "card": CARD}}
+    assert compare.serves(good, {"fid": CARD})
+    assert not compare.serves(good, {"fid": {**CARD, "samples": 7}})
+    assert not compare.serves(good, {"fid": CARD, "kid": CARD})
+    assert not compare.serves({**good, "modes": damage}, {"fid": CARD})
+
+
+def test_missing_values_are_left_out():
+    _, found = summarise([[entry(0, 1.0), entry(1, None)], [entry(0, None)]], ["a", "b"])
+    assert found["means"]["fid"] == {"a": Estimate(1.0, None, 1)}
+    assert found["differences"] == {}
+
+
+# ---------------------------------------------------------------- cards
+
+
+def test_the_fields_in_which_cards_differ_are_found_however_deep():
+    other = copy.deepcopy(CARD)
+    other["extractor"]["weights_sha256"], other["samples"], other["new"] = "bb", 200, True
+    assert differing([CARD, other, CARD]) == {
+        "samples": ["100", "200"],
+        "extractor.weights_sha256": ['"aa"', '"bb"'],
+        "new": ["-", "true"],
+    }
+    assert differing([CARD, {**CARD, "seed": 9}]) == {}
+
+
+def test_unlike_cards_are_named_and_never_subtracted():
+    _, found = summarise([[entry(0, 1.0)], [entry(0, 2.0, samples=200)]], ["a", "b"])
+    assert found["differences"] == {}
+    assert found["notes"] == ["fid: the cards differ, so these values do not compare (samples: 100 or 200)"]
+    assert found["means"]["fid"]["b"].mean == 2.0
+
+
+def test_seeds_under_unlike_cards_have_no_mean():
+    _, found = summarise([[entry(0, 1.0), entry(1, 2.0, samples=200)]], ["a"])
+    assert found["means"]["fid"] == {}
+    assert "samples: 100 or 200" in found["notes"][0]
+
+
+# ---------------------------------------------------------------- settings
+
+
+def test_settings_are_named_by_what_differs():
+    base = {
+        "model": {"name": "mlp", "latent": 2},
+        "loss": {"name": "hinge"},
+        "dataset": {"name": "ring8"},
+        "steps": 10,
+        "regularizer": {},
+    }
+    changed = {**base, "loss": {"name": "lsgan", "target": 1}, "steps": 20}
+    assert signature.titles([base, changed]) == ["loss=hinge steps=10", "loss=lsgan steps=20"]
+    assert signature.titles([base]) == ["mlp-hinge-ring8"]
+    stacked = {**base, "regularizer": {"r1": {"name": "r1", "weight": 1.0}}}
+    heavier = {**base, "regularizer": {"r1": {"name": "r1", "weight": 2.0}}}
+    assert signature.titles([base, stacked]) == ["regularizer.r1=None", "regularizer.r1=r1"]
+    assert signature.titles([stacked, heavier]) == ["regularizer.r1.weight=1.0", "regularizer.r1.weight=2.0"]
+
+
+# ---------------------------------------------------------------- real runs
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> list[Path]:
+    """Two losses by two seeds."""
+    folder = tmp_path_factory.mktemp("runs")
+    words = [
+        "dataset=ring8",
+        "dataset.num=500",
+        "steps=2",
+        "every.sample=0",
+        "model.generator.width=8",
+        "model.discriminator.width=8",
+    ]
+    words += ["evaluation.num=200", "device.threads=1", "device=cpu", f"output={folder}", "metric=[modes,sliced_wasserstein]"]
+    answer = run("train", "-m", *words, "loss=hinge,lsgan", "seed=0,1")
+    assert answer.code == 0, answer.err
+    return sorted(path.parent for path in folder.rglob("config.yaml"))
+
+
+def rows(folder: Path) -> int:
+    return len((folder / "scores.jsonl").read_text().splitlines())
+
+
+def test_runs_that_were_scored_are_compared_without_scoring_again(runs, monkeypatch):
+    caught = []
+    plain = compare.summarise
+    monkeypatch.setattr(compare, "summarise", lambda *said: caught.append(plain(*said)) or caught[-1])
+    before = [rows(folder) for folder in runs]
+    answer = run("eval", *runs)
+    assert answer.code == 0, answer.err
+    assert [rows(folder) for folder in runs] == before
+    ((_, found),) = caught
+    values = {}
+    for folder in runs:
+        row = json.loads((folder / "scores.jsonl").read_text().splitlines()[-1])["scores"]
+        values.setdefault("hinge" if "hinge" in folder.name else "lsgan", []).append(row["high_quality"]["value"])
+    for name, held in values.items():
+        assert found["means"]["high_quality"][f"loss={name}"].mean == pytest.approx(np.mean(held))
+    gap = found["differences"]["high_quality"]["loss=lsgan"]
+    assert (gap.count, gap.mean) == (2, pytest.approx(np.mean(values["lsgan"]) - np.mean(values["hinge"])))
+
+
+@pytest.mark.long
+def test_other_wishes_score_again_and_stand_as_rows(runs):
+    before = [rows(folder) for folder in runs[:2]]
+    assert run("eval", *runs[:2], "evaluation.num=150").code == 0
+    assert [rows(folder) for folder in runs[:2]] == [count + 1 for count in before]
+    assert run("eval", *runs[:2], "evaluation.num=150").code == 0
+    assert [rows(folder) for folder in runs[:2]] == [count + 1 for count in before]
+
+
+@pytest.mark.long
+def test_one_run_is_scored_as_ever(runs):
+    before = rows(runs[3])
+    assert run("eval", runs[3]).code == 0
+    assert rows(runs[3]) == before + 1
+
+
+def test_mistakes_are_exit_two_in_one_line(runs):
+    twice = run("eval", runs[0], runs[0])
+    assert (twice.code, "two runs of this setting have seed=0" in twice.err) == (2, True)
+    gone = run("eval", runs[0], "nowhere")
+    assert (gone.code, len(gone.lines)) == (2, 1)
+    assert "there is no such run folder" in gone.err
+    assert run("eval", *runs[:2], "steps=3").code == 2
+
+
+@pytest.mark.long
+def test_damaged_rows_are_scored_anew(runs):
+    scores = runs[2] / "scores.jsonl"
+    kept = scores.read_text()
+    try:
+        scores.write_text('{"step": 2, "scores": {"modes": 3}}\n')
+        assert run("eval", runs[2], runs[3]).code == 0
+        assert rows(runs[2]) == 2
+    finally:
+        scores.write_text(kept)

@@ -1,0 +1,135 @@
+"""Features of the real data on disk: found again by what they follow from, and only whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ganrun.engine import scoring
+from ganrun.ground.registry import build
+from ganrun.metrics import reference, weights
+
+EVALUATION = {
+    "num": None,
+    "reference": "train",
+    "extractor": "random_conv",
+    "weights": None,
+    "weights_sha256": None,
+    "average": True,
+    "baselines": False,
+    "batch_size": 250,
+    "seed": 7,
+}
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path, monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.setenv("GANRUN_CACHE", str(tmp_path / "cache"))
+
+
+def digits():
+    return build("dataset", {"name": "digits", "size": None})
+
+
+def score(said: list[str], dataset=None, **changes):
+    dataset = digits() if dataset is None else dataset
+    x = dataset.held_out().batch(torch.arange(100)).x
+    return scoring.score(
+        {"fid": build("metric", {"name": "fid"})}, x, dataset, evaluation={**EVALUATION, **changes}, say=said.append
+    )["fid"].values
+
+
+def kept() -> list:
+    return sorted(weights.cache_folder().glob("reference-*.pt"))
+
+
+def test_the_second_score_reads_what_the_first_has_kept_and_is_the_same_to_the_bit(monkeypatch):
+    said: list[str] = []
+    first = score(said)
+    assert "not kept yet" in said[0]
+    sizes = []
+    plain = scoring.in_chunks
+    monkeypatch.setattr(scoring, "in_chunks", lambda m, p, s, d: (sizes.append(len(p)), plain(m, p, s, d))[1])
+    assert score(said) == first
+    assert "read from" in said[1]
+    assert sum(sizes) == 100  # the generated ones alone
+    assert len(kept()) == 1
+
+
+@pytest.mark.parametrize("changes", [{"extractor": "classifier"}, {"reference": "held_out"}, {"batch_size": 200}])
+def test_anything_else_that_counts_has_a_file_of_its_own(changes):
+    said: list[str] = []
+    score(said)
+    score(said, **changes)
+    assert len(kept()) == 2
+    assert all("not kept yet" in line for line in said)
+
+
+def test_other_data_have_files_of_their_own():
+    said: list[str] = []
+    score(said)
+    other = digits()
+    other.pixels = 16 - other.pixels
+    score(said, other)
+    assert len(kept()) == 2
+
+
+def test_other_weights_and_other_code_have_other_names(monkeypatch, tmp_path):
+    extractor, device = build("extractor", {"name": "random_conv"}), torch.device("cpu")
+    rows = torch.arange(5)
+    name = reference.name_of(extractor, "f", rows, 250, device)
+    assert name == reference.name_of(build("extractor", {"name": "random_conv"}), "f", rows, 250, device)
+    extractor.digest = "0" * 64
+    assert reference.name_of(extractor, "f", rows, 250, device) != name
+    extractor = build("extractor", {"name": "random_conv"})
+    changed = tmp_path / "images.py"
+    changed.write_text("other code")
+    monkeypatch.setattr(reference.images, "__file__", str(changed))
+    assert reference.name_of(extractor, "f", rows, 250, device) != name
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: b"", lambda data: data[:60] + b"?" + data[61:]])
+def test_a_damaged_file_is_said_and_made_again(damage):
+    said: list[str] = []
+    first = score(said)
+    (path,) = kept()
+    path.write_bytes(damage(path.read_bytes()))
+    assert score(said) == first
+    assert "damaged, not used" in said[1]
+    assert "not kept yet" in said[2]
+    assert score(said) == first
+    assert "read from" in said[3]
+
+
+def test_a_file_of_another_length_is_not_used():
+    said: list[str] = []
+    features = (torch.zeros(5, 2), None)
+    reference.keep("reference-x", features, said.append)
+    assert reference.load("reference-x", 6, said.append) is None
+    assert "holds 5 samples, not 6" in said[0]
+    found = reference.load("reference-x", 5, said.append)
+    assert found is not None
+    assert torch.equal(found[0], features[0])
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
+    said: list[str] = []
+    first = score(said)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GANRUN_CACHE", str(tmp_path / "file"))
+    assert score(said) == first
+    assert "could not be kept" in said[-1]
+
+
+def test_the_samples_themselves_are_still_read_where_a_metric_wants_them(monkeypatch):
+    dataset = digits()
+    bench = scoring._bench({}, dataset, EVALUATION, torch.device("cpu"), [].append)
+    extractor = scoring.choose_extractor("random_conv", dataset, say=[].append)
+    for _ in range(2):
+        full = scoring.dataclasses.replace(bench, extractor=extractor, reads=frozenset({"x", "features"}))
+        sample = scoring._real(full, dataset)
+        assert sample.x.shape[0] == sample.features.shape[0] == 1437
+        assert torch.equal(sample.x, dataset.batch(torch.arange(1437)).x)
+        scoring._kept.clear()
+    assert len(kept()) == 1
