@@ -43,7 +43,7 @@ def test_the_unrolled_game_converges_where_the_plain_one_goes_round_and_round() 
     def radius(steps: int) -> tuple[float, float]:
         game = bilinear(2.0, 3.0, steps=steps, inner_lr=0.1)
         radii = []
-        for step in range(150):
+        for step in range(300):
             for phase, objective in (("discriminator", game.judge_fakes), ("generator", game.make_fakes)):
                 (found,) = gradient(objective(turn_of(game, phase, torch.zeros(1, 1), step=step))["loss"], game.players[phase])
                 with torch.no_grad():

@@ -290,3 +290,12 @@ def test_clipped_weights_and_a_slope_of_one_are_refused_together(name: str, refu
     assert [(typed, rule.override) for typed, rule in found] == (
         [("regularizer=weight_clip", "regularizer=gradient_penalty")] if refused else []
     )
+
+
+def test_r2_at_fakes_that_a_generator_makes_reaches_that_generator() -> None:
+    """As in unrolled play: the virtual discriminators' penalty moves with the fakes."""
+    shift = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    noise = draw(6, 2)
+    term = played(make("r2", weight=2.0), Duel(quadratic(1.0), (draw(6, 2, seed=3),), (noise + shift,)))
+    (slope,) = torch.autograd.grad(term, shift)  # of the mean of ||z + shift||^2
+    torch.testing.assert_close(slope, 2 * (noise + shift.detach()).sum(1).mean())

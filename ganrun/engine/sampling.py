@@ -255,5 +255,5 @@ def load_spec(folder: Path) -> Spec:
         if not legal or math.prod(spec.shape) > LARGEST or not 0 <= (spec.classes or 0) <= LARGEST:
             raise ValueError("no such data")
         return spec
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{folder / 'run.json'}: is missing or damaged: it holds the shape of the data") from error

@@ -79,7 +79,8 @@ class Duel:
                 for target in (self.real_target, self.fake_target)
             )
         for side in self._watched:
-            setattr(self, side, tuple(entry.detach().requires_grad_() for entry in self._inputs(side)))
+            kept = (entry if entry.grad_fn is not None else entry.detach().requires_grad_() for entry in self._inputs(side))
+            setattr(self, side, tuple(kept))  # what comes from a generator that learns stays its own
 
     def against(self, fake: Inputs, condition: Tensor | None) -> Duel:
         """The same real inputs, with the verdict on them, against other fakes, which are as this duel's settled ones."""
