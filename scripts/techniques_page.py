@@ -67,7 +67,7 @@ def page() -> str:
     for group, title in GROUPS.items():
         lines += ["", f"## {title}", "", *table(group, measured)]
         if group == "model":
-            lines += ["", "### Parts of networks, and training tools", *PARTS.splitlines()]
+            lines += ["", "### Parts of networks, and training tools", *PARTS.splitlines(), *seen_parts(measured)]
     lines += ["", "## Experiments", "", *experiments(), "", *rules(), "", *matrix()]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -94,6 +94,13 @@ def table(group: str, measured: dict[str, Any]) -> list[str]:
         cells = [f"[`{name}`](../{path})", sentence(group, name, component), source, tests(group, name, path.stem), seen]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return lines
+
+
+def seen_parts(measured: dict[str, Any]) -> list[str]:
+    found = {name: entry for name, entry in measured.get("seen", {}).items() if name.split("=")[0] not in GROUPS}
+    if not found:
+        return []
+    return ["", "| part | seen |", "|---|---|", *(f"| `{name}` | {entry['sentence']} |" for name, entry in found.items())]
 
 
 def component_names(group: str) -> list[str]:

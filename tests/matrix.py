@@ -397,6 +397,7 @@ def apply(config: dict[str, Any], override: str) -> dict[str, Any]:
     if not inner and first == "dataset":
         kinds = {entry["name"]: entry for entry in DATA.values()}
         stand_ins = {"ring8": DATA["points"], "digits": DATA["images"]}
+        stand_ins |= {"paired_digits": DATA["paired"], "unpaired_digits": DATA["unpaired"], "number_names": DATA["tokens"]}
         return {**config, "dataset": kinds.get(text) or stand_ins[text]}
     if not inner and first == "game":
         return {**config, "game": {**small_game(text), "condition": config["condition"], "pack": config["pack"]}}

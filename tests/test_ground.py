@@ -195,12 +195,12 @@ def test_the_slope_of_a_side_is_exact_watched_or_not(side: str) -> None:
     assert watched.slope(side).requires_grad
 
 
-def test_the_slope_of_a_map_of_patches_is_that_of_their_sum() -> None:
+def test_the_slope_of_a_map_of_patches_is_that_of_their_mean() -> None:
     x = torch.randn(3, 1, 4, 4).requires_grad_()
     weight = torch.randn(1, 1, 2, 2)
     score = nn.functional.conv2d(x, weight)
     wanted = torch.stack(
-        [torch.autograd.grad(score[index].sum(), x, retain_graph=True)[0][index].square().sum() for index in range(3)]
+        [torch.autograd.grad(score[index].mean(), x, retain_graph=True)[0][index].square().sum() for index in range(3)]
     )
     torch.testing.assert_close(squared_slope(nn.functional.conv2d(x, weight), (x,)), wanted)
 

@@ -186,8 +186,8 @@ def test_runs_that_differ_in_the_loss_see_the_same_batches_and_latents(toy: Any)
         found = []
         real, latent = Turn.real, Turn.latent
 
-        def noted_real(turn: Turn, *rest: Any) -> Any:
-            batch = real(turn, *rest)
+        def noted_real(turn: Turn, *rest: Any, **named: Any) -> Any:
+            batch = real(turn, *rest, **named)
             found.append(checkpoint.digest([batch.x, batch.y]))
             return batch
 

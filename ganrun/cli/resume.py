@@ -118,6 +118,8 @@ def _differences(composed: DictConfig, key: str, value: Any, path: str, links: b
     held = _resolved(composed, key)
     if isinstance(value, Mapping) and isinstance(held, DictConfig):
         for inner in [str(name) for name in held if name not in value] if exact and not links else []:
+            if OmegaConf.select(held, inner) is None:  # Hydra finds nothing to delete in a null
+                yield f"++{path}.{inner}=0"
             with open_dict(held):
                 held.pop(inner)
             yield f"~{path}.{inner}"
