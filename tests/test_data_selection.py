@@ -230,3 +230,23 @@ def test_one_class_of_the_digits_is_still_judged_by_their_network():
         features, logits = extractor(make("digits").pixels[:5].permute(0, 3, 1, 2))
     assert features.shape == (5, 64)
     assert logits.shape == (5, 1)
+
+
+@pytest.mark.parametrize("name", ["paired_digits", "unpaired_digits", "number_names"])
+def test_sets_of_pairs_and_of_tokens_are_filtered_too(name: str) -> None:
+    data = build("dataset", {"name": name, "classes": [7, 2], "fraction": 0.5})
+    whole = build("dataset", {"name": name})
+    batch, everything = data.batch(torch.arange(len(data))), whole.batch(torch.arange(len(whole)))
+    assert data.spec.classes == 2
+    assert set(batch.y.tolist()) == {0, 1}
+    for new, old in ((0, 7), (1, 2)):
+        kept, there = batch.x[batch.y == new], everything.x[everything.y == old]
+        assert len(kept) == pytest.approx(len(there) / 2, abs=1)
+        assert all((there == row).flatten(1).all(1).any() for row in kept[:5])
+    held_out = data.held_out()
+    assert set(held_out.batch(torch.arange(len(held_out))).y.tolist()) == {0, 1}
+    if name == "paired_digits":  # each with its own source
+        place = next(index for index, row in enumerate(everything.x) if torch.equal(row, batch.x[0]))
+        assert torch.equal(batch.source[0], everything.source[place])
+    if name == "unpaired_digits":
+        assert len(data.sources()) < len(whole.sources()) / 3

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ganrun.data.base import Dataset
+from ganrun.data.selection import select
 from ganrun.ground import rng
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
@@ -66,7 +67,7 @@ class Sequences(Dataset):
 
 
 @register("dataset", "number_names")
-def number_names(*, length: int = 32) -> Sequences:
+def number_names(*, length: int = 32, classes: list[int] | None = None, fraction: float = 1.0) -> Dataset:
     """Names of at most ``length`` characters; all 1000 fit into 32."""
     if not isinstance(length, int) or isinstance(length, bool) or not 5 <= length <= 256:
         raise BadInput(f"dataset.length={length}: must be a whole number of characters from 5 to 256")
@@ -81,4 +82,5 @@ def number_names(*, length: int = 32) -> Sequences:
     note = f"{len(fitting)} names of numbers, padded with blanks to {length} characters"
     spec = Spec("tokens", (length, len(alphabet)), int(labels.max()) + 1, alphabet=alphabet)
     held, kept = (rows.sort().values for rows in (order[:count], order[count:]))
-    return Sequences(codes[kept], labels[kept], spec, note, Sequences(codes[held], labels[held], spec, note))
+    whole = Sequences(codes[kept], labels[kept], spec, note, Sequences(codes[held], labels[held], spec, note))
+    return select(whole, classes, fraction)

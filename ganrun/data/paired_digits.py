@@ -6,14 +6,18 @@ blurred copy, the target the digit.
 
 from __future__ import annotations
 
+from ganrun.data.base import Dataset
 from ganrun.data.digit_tasks import sources_of
 from ganrun.data.digits import digits
+from ganrun.data.selection import select
 from ganrun.data.translation import Paired
 from ganrun.ground.registry import register
 
 
 @register("dataset", "paired_digits")
-def paired_digits(*, size: int | None = 16, task: str = "outline") -> Paired:
+def paired_digits(
+    *, size: int | None = 16, task: str = "outline", classes: list[int] | None = None, fraction: float = 1.0
+) -> Dataset:
     """1437 pairs of ``size`` x ``size`` pixels to train on, 360 held out; ``task``: outline | invert | blur."""
     targets = digits(size=size)
-    return Paired(targets, sources_of(targets, task))
+    return select(Paired(targets, sources_of(targets, task)), classes, fraction)

@@ -26,7 +26,7 @@ class Translation(Dataset):
             raise BadInput(f"sources of {sources.spec.shape[1:]} pixels do not become images of {targets.spec.shape[1:]}")
         self.targets, self._sources = targets, sources
         self.spec = replace(targets.spec, source=sources.spec.shape)
-        self.class_names = targets.class_names
+        self.class_names, self.labels = targets.class_names, targets.labels
         self.notes = (*targets.notes, *(f"sources: {note}" for note in sources.notes))
         held, held_sources = targets.held_out(), sources.held_out()
         self._held_out = None if held is None or held_sources is None else type(self)(held, held_sources)

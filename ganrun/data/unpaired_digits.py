@@ -10,16 +10,19 @@ import torch
 from ganrun.data.base import Images
 from ganrun.data.digit_tasks import sources_of
 from ganrun.data.digits import digits
+from ganrun.data.selection import select
 from ganrun.data.translation import Translation
 from ganrun.ground import rng
 from ganrun.ground.registry import register
 
 
 @register("dataset", "unpaired_digits")
-def unpaired_digits(*, size: int | None = 16, task: str = "outline") -> Translation:
+def unpaired_digits(
+    *, size: int | None = 16, task: str = "outline", classes: list[int] | None = None, fraction: float = 1.0
+) -> Translation:
     """719 targets and 718 sources of other digits to train on, 180 of each held out; ``task``: outline | invert | blur."""
     targets, others = halves(digits(size=size))
-    return Translation(targets, sources_of(others, task))
+    return Translation(select(targets, classes, fraction), select(sources_of(others, task), classes, fraction))
 
 
 def halves(images: Images) -> tuple[Images, Images]:
