@@ -223,6 +223,17 @@ def test_a_failed_run_has_no_values_and_a_stopped_one_no_row(tmp_path: Path, mon
     assert [(entry["seed"], entry["status"], entry["values"]) for entry in rows] == [(0, "why it ended", {})] * 2
 
 
+@pytest.mark.parametrize(("code", "again"), [(0, 0), (3, 0), (1, 2), (4, 2)])
+def test_what_failed_is_run_again_unless_it_diverged(
+    code: int, again: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = faked(monkeypatch, tmp_path, act=lambda seed: code)
+    run = Runner(tmp_path / "out", results=tmp_path / "results.jsonl", say=lambda line: None)
+    run.run(made(seeds=[0]))
+    run.run(made(seeds=[0]))
+    assert len(asked) == 2 + again
+
+
 def test_nothing_starts_after_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Runner(tmp_path / "out", results=tmp_path / "results.jsonl", parallel=1, say=lambda line: None)
     asked = faked(monkeypatch, tmp_path, act=lambda seed: run.stop() or 0)
@@ -280,7 +291,7 @@ def test_a_sheet_shows_every_arm_and_curves_every_evaluation(folder: Path, tmp_p
     drawings.sheet({"one": folder, "other": folder}, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as picture:
         colours = picture.convert("RGB")
-        assert colours.size == (2 * drawings.TILE, drawings.TILE + drawings.TITLE)
+        assert colours.size == (2 * drawings.TILE, drawings.TITLE + 4 + 40)
         assert [colours.getpixel((column * drawings.TILE + 20, drawings.TITLE + 20)) for column in (0, 1)] == [(0, 255, 0)] * 2
     drawings.curves({"one": folder}, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:

@@ -70,7 +70,11 @@ def signature(config: Mapping[str, Any]) -> str:
         parent = runs.read_config(Path(str(config["resume"])))
         held["parent"] = {"science": science(parent), "fork": bool(parent.get("fork"))}
     if config.get("init_from"):
-        held["init_from"] = science(runs.read_config(runs.locate(Path(str(config["init_from"])))[0]))
+        try:
+            origin = runs.read_config(runs.locate(Path(str(config["init_from"])))[0])
+        except BadInput as error:
+            raise BadInput(f"init_from={config['init_from']}: {error}") from error
+        held["init_from"] = science(origin)
     text = json.dumps(held, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

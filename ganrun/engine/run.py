@@ -21,6 +21,7 @@ import ganrun
 from ganrun.data.base import Dataset
 from ganrun.engine import assemble, checkpoint, inherit, pictures, sampling, sources
 from ganrun.engine import evaluate as scoring
+from ganrun.engine.loop import Trainer
 from ganrun.engine.progress import Display, scores_table, show_panel
 from ganrun.engine.words import check_numbers, commit, note_failure, program, shown
 from ganrun.ground import signals, storage
@@ -41,11 +42,13 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
     runtime = resolve(config["device"])
     dataset = assemble.load_data(config, parts.family)
     assemble.verify(parts, dataset)
+    trainer = assemble.trainer(parts, dataset, runtime)  # before the folder: what cannot be built leaves none
+    assemble.check_consulted(parts)
     if config["fresh"] and path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         display.say(f"fresh=true: the folder that was there is now {set_aside(path)}")
     folder.open()
     try:
-        return Run(config, folder, display, parts, runtime, dataset, sweep=sweep).go(overrides)
+        return Run(config, folder, display, parts, runtime, dataset, trainer, sweep=sweep).go(overrides)
     except GanrunError as error:
         note_failure(folder, error)
         raise
@@ -73,11 +76,12 @@ class Run:
         parts: assemble.Parts,
         runtime: Runtime,
         dataset: Dataset,
+        trainer: Trainer,
         *,
         sweep: bool,
     ) -> None:
         self.config, self.folder, self.display, self.sweep = config, folder, display, sweep
-        self.parts, self.runtime, self.dataset = parts, runtime, dataset
+        self.parts, self.runtime, self.dataset, self.trainer = parts, runtime, dataset, trainer
         self.steps, self.every = int(config["steps"]), {key: int(value) for key, value in config["every"].items()}
         self.metrics, self.scores = Rows(folder.metrics), Rows(folder.scores, holds="scores")
         self.started = time.monotonic()
@@ -85,8 +89,6 @@ class Run:
 
     def go(self, overrides: list[str]) -> float | None:
         self.introduce(overrides)
-        self.trainer = assemble.trainer(self.parts, self.dataset, self.runtime)
-        assemble.check_consulted(self.parts)
         self.describe()
         self.sources = sources.keep(self.folder.path, self.parts.game, self.dataset)
         self.take_up()
