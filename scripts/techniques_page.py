@@ -63,6 +63,10 @@ def main() -> None:
 
 def page() -> str:
     measured = yaml.safe_load(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
+    figures = yaml.safe_load((ROOT / "benchmarks" / "techniques.yaml").read_text(encoding="utf-8"))["figures"]
+    for name, figure in figures.items():
+        if name in measured.get("seen", {}):
+            measured["seen"][name]["sentence"] += f"; the picture: {figure}"
     lines = ["# Techniques", "", *intro(measured)]
     for group, title in GROUPS.items():
         lines += ["", f"## {title}", "", *table(group, measured)]
