@@ -63,8 +63,11 @@ def verdict(fault: dict[str, Any]) -> str:
 def main(words: list[str]) -> int:
     faults = yaml.safe_load(LIST.read_text(encoding="utf-8"))
     faults = [entry for entry in faults if not words or any(word in entry["name"] + entry["file"] for word in words)]
+    verdicts = []
     with ThreadPoolExecutor(PARALLEL) as pool:
-        verdicts = list(pool.map(verdict, faults))
+        for fault, found in zip(faults, pool.map(verdict, faults), strict=True):
+            print(f"{found.splitlines()[0]:9} {fault['name']}", flush=True)
+            verdicts.append(found)
     table = Table("fault", "file", "verdict")
     for fault, found in zip(faults, verdicts, strict=True):
         table.add_row(fault["name"], fault["file"], found)
