@@ -209,3 +209,22 @@ def test_a_sample_is_what_the_generator_makes_of_the_turns_latents(toy: Any) -> 
     with torch.no_grad():
         wanted = game.players["generator"](turn.latent(), condition=labels)
         assert torch.equal(game.sample(5, turn, labels), wanted)
+
+
+def test_hooks_see_single_samples_before_and_packs_after_the_verdict() -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    class Shapes(Regularizer):
+        def before(self, duel: Duel, turn: Turn) -> None:
+            shapes.append((*duel.real[0].shape, *duel.fake[0].shape))
+
+        def term(self, duel: Duel, players: Any, turn: Turn) -> Tensor:
+            shapes.append((*duel.real[0].shape, *duel.fake[0].shape))
+            return duel.real_verdict.score.mean() * 0
+
+    game = cast({"shapes": Shapes()}, pack=2)
+    x = torch.randn(6, 2)
+    stream = Stream(6, lambda rows: Batch(x[rows], rows % 3))
+    at = Turn(0, 0, "discriminator", 0, 6, game.latent_law, torch.device("cpu"), {"data": stream})
+    game.judge_fakes(at)
+    assert shapes == [(6, 2, 6, 2), (3, 4, 3, 4)]
