@@ -33,7 +33,7 @@ def probe(target: Path, config: Mapping[str, Any], *, labels: int = 1000, seed: 
     if not dataset.spec.classes or dataset.spec.classes < 2:
         raise BadInput("probe: needs a data set with at least two classes")
     trained = Trained(target, config, raw=True)
-    if trained.game.condition.uses_labels and config["game"]["condition"] != "acgan":
+    if trained.game.condition.uses_labels and trained.game.condition.judges_labels:
         raise BadInput(
             f"probe: a discriminator with condition={config['game']['condition']} is told the label that it should name"
         )

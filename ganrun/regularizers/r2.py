@@ -1,7 +1,9 @@
 """weight / 2 * E_q ||grad s(G(z))||^2 at fake samples.  Mescheder, Geiger and Nowozin 2018, "Which Training Methods ...".
 
 R1's twin: ``weight`` is the paper's gamma; the squared norm is summed over a sample's numbers, no root, of the raw score.
-Only the critic is trained by it: fakes are constants. R1, R2 and the loss rpgan together are the objective of Huang et al. 2024.
+The gradient trains the critic; where a generator that
+learns has just made the fakes, as in unrolled play, it goes on to that generator. R1, R2 and the loss rpgan together are the
+objective of Huang et al. 2024.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ class AuxiliaryClassifier(Condition):
     """Class logits beside the score, learned on real and fake samples."""
 
     uses_labels = True
+    judges_labels = False
     needs = LABELLED | FEATURES_NEEDED
     refuses = {"game.packed": NOT_PACKED}
 

@@ -33,6 +33,7 @@ class Condition:
     """
 
     uses_labels = False
+    judges_labels = True  # where labels are used: the discriminator is told them, and so cannot be asked for them
     traits: frozenset[str] = frozenset()
     needs: Mapping[str, Rule] = {}
     refuses: Mapping[str, Rule] = {}
