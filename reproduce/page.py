@@ -29,8 +29,9 @@ HEAD = """# Reproductions
 What papers claim, tried with presets of ganrun. This page is written by `python -m reproduce`; do not edit it.
 Each target states a claim and the runs and checks that decide it, in `reproduce/targets/NAME.yaml`.
 
-- **PASS**: every check holds for the whole 95 % t-interval of the mean over seeds. **FAIL**: a check is contradicted by a
-  whole interval. **INCONCLUSIVE**: intervals overlap, cross a bound, or runs are missing. **NOT RUN**: no run is there.
+- **PASS**: every check holds for a whole 95 % interval: Student's of the mean over seeds where a bound is asked for, Welch's of
+  the difference of two means where an order is. **FAIL**: one is contradicted by a whole interval. **INCONCLUSIVE**: an interval
+  crosses its bound, or runs are missing. **NOT RUN**: no run is there.
 - These are small networks and short runs: orders and bounds are tried, not the papers' figures, unless the check names one.
 - Scores are those of the generator's running average where `ema` is above 0. Seconds a run depend on what else the machine did.
 - Paper's figures are marked (V) where they were read in a paper's repository or a table of it, or "from memory".
@@ -83,14 +84,11 @@ def section(target: Target, results: Sequence[Mapping[str, Any]], verdict: str, 
     picture = pictures / f"{target.name}.png"
     if target.draw and rows and picture.exists():
         lines += [f"![{target.name}]({picture.parent.name}/{picture.name})", ""]
-    common = " ".join(map(_quoted, target.overrides(next(iter(target.arms)))))
-    lines += [
-        "```",
-        f"make reproduce-{target.name}",
-        f"ganrun train {common} seed={target.seeds[0]}    # {next(iter(target.arms))}",
-        "```",
-        "",
-    ]
+    lines += ["```", f"make reproduce-{target.name}"]
+    for arm in target.arms:
+        words = " ".join(map(_quoted, target.overrides(arm)))
+        lines += [f"ganrun train -m {words} seed={','.join(map(str, target.seeds))}    # {arm}"]
+    lines += ["```", ""]
     twice = [row for row in results if row["target"] == target.name and "twice" in row]
     if twice:
         word = "the same digest" if twice[-1]["twice"] else "DIFFERENT digests"

@@ -6,8 +6,8 @@ value alone has no interval, and decides nothing. A check is one of
     at_least: v             the interval lies at or above v: PASS; below it: FAIL; across it: INCONCLUSIVE
     at_most: v              the reverse
     near: v, tolerance: t   the interval lies within v +- t: PASS; outside: FAIL; else INCONCLUSIVE
-    below: ARM, above: ARM  the interval lies wholly below (above) the other arm's: PASS; the reverse: FAIL; where the two
-                            overlap: INCONCLUSIVE
+    below: ARM, above: ARM  Welch's 95 % interval of the difference of the two means (unequal variances) lies wholly on the
+                            claimed side of 0: PASS; on the other: FAIL; holds 0: INCONCLUSIVE
 
 ``arm`` names one arm, or several that must all hold, or with ``any: true`` one of which must. A target passes if all of its
 checks do, fails if one fails, and is otherwise inconclusive; without a single finished run it is NOT RUN.
@@ -38,6 +38,19 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     return Interval(mean, width, len(values))
 
 
+def difference(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Interval:
+    """mean(first) - mean(second) and its interval after Welch (1947): variances s^2/n add up, and so do, by Satterthwaite's rule,
+    their degrees of freedom. Infinitely wide where an arm has one value or one that is not finite."""
+    apart, count = fmean(first) - fmean(second), min(len(first), len(second))
+    if count < 2 or not all(map(math.isfinite, (*first, *second))):
+        return Interval(apart, math.inf, count)
+    parts = [stdev(values) ** 2 / len(values) for values in (first, second)]
+    if not any(parts):  # no spread at all, as where every run finds all modes
+        return Interval(apart, 0.0, count)
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (len(first) - 1) + parts[1] ** 2 / (len(second) - 1))
+    return Interval(apart, float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(sum(parts)), count)
+
+
 def side(low: float, high: float, bound: float) -> str:
     """PASS where [low, high] lies at or above ``bound``, FAIL where below it."""
     if low >= bound:
@@ -47,9 +60,10 @@ def side(low: float, high: float, bound: float) -> str:
 
 def decide(check: Mapping[str, Any], arm: str, table: Table) -> str:
     """The verdict of one check on one arm."""
-    found = _interval(table, arm, check["read"])
-    if found is None:
+    values = table.get(arm, {}).get(check["read"], ())
+    if not values:
         return NOT_RUN
+    found = interval(values)
     if "at_least" in check:
         return side(found.low, found.high, float(check["at_least"]))
     if "at_most" in check:
@@ -60,13 +74,13 @@ def decide(check: Mapping[str, Any], arm: str, table: Table) -> str:
             return PASS
         return FAIL if found.high < low or found.low > high else INCONCLUSIVE
     key = "below" if "below" in check else "above"
-    other = _interval(table, str(check[key]), check["read"])
-    if other is None:
+    others = table.get(str(check[key]), {}).get(check["read"], ())
+    if not others:
         return NOT_RUN
-    less, more = (found, other) if key == "below" else (other, found)
-    if less.high < more.low:
+    apart = difference(others, values) if key == "below" else difference(values, others)
+    if apart.low > 0:
         return PASS
-    return FAIL if less.low > more.high else INCONCLUSIVE
+    return FAIL if apart.high < 0 else INCONCLUSIVE
 
 
 def judge(check: Mapping[str, Any], table: Table) -> str:
@@ -106,11 +120,6 @@ def sentence(check: Mapping[str, Any]) -> str:
         return f"{text}within {check['tolerance']:g} of {check['near']:g}"
     key = "below" if "below" in check else "above"
     return f"{text}{key} that of {check[key]}"
-
-
-def _interval(table: Table, arm: str, read: str) -> Interval | None:
-    values = table.get(arm, {}).get(read, ())
-    return interval(values) if values else None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from reproduce import drawings, page, reads, runner, target, verdicts
 from reproduce.__main__ import main
 from reproduce.runner import Runner, key, table
 from reproduce.target import Target, merge
-from reproduce.verdicts import FAIL, INCONCLUSIVE, NOT_RUN, PASS, decide, interval, judge, verdict
+from reproduce.verdicts import FAIL, INCONCLUSIVE, NOT_RUN, PASS, decide, difference, interval, judge, verdict
 
 TARGETS = target.load()
 TINY = "dataset=ring8 dataset.num=64 model.generator.width=4 model.discriminator.width=4 batch_size=8 steps=2 evaluation.num=32"
@@ -96,14 +97,29 @@ def test_bounds_are_held_by_the_whole_interval(check: dict[str, float], values: 
     assert decide({"read": "r", "arm": "a", **check}, "a", {"a": {"r": values}}) == expected
 
 
-def test_an_order_needs_intervals_that_do_not_overlap() -> None:
-    numbers = {"low": {"r": [1.0, 1.1, 0.9]}, "high": {"r": [5.0, 5.1, 4.9]}, "wide": {"r": [1.0, 5.0, 3.0]}}
+def test_the_difference_of_two_means_has_welchs_interval() -> None:
+    first, second = [5.0, 6.0, 9.0, 7.5], [1.0, 1.5, 1.2]
+    expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    found = difference(first, second)
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    assert difference(second, first).mean == -found.mean
+    assert difference([8.0, 8.0], [3.0, 3.0]).low == 5.0  # without any spread there is no test, and no doubt
+    assert difference([8.0], [3.0, 3.0]).width == math.inf
+    assert difference([8.0, math.inf], [3.0, 3.0]).width == math.inf
+
+
+def test_an_order_needs_a_difference_that_is_sure() -> None:
+    values = {"low": [1.0, 1.1, 0.9], "high": [5.0, 5.1, 4.9], "wide": [1.0, 5.0, 3.0], "same": [2.0, 2.0]}
+    numbers = {arm: {"r": found} for arm, found in values.items()}
     assert decide({"read": "r", "arm": "low", "below": "high"}, "low", numbers) == PASS
     assert decide({"read": "r", "arm": "low", "above": "high"}, "low", numbers) == FAIL
     assert decide({"read": "r", "arm": "high", "above": "low"}, "high", numbers) == PASS
     assert decide({"read": "r", "arm": "high", "below": "low"}, "high", numbers) == FAIL
     assert decide({"read": "r", "arm": "low", "below": "wide"}, "low", numbers) == INCONCLUSIVE
     assert decide({"read": "r", "arm": "low", "below": "low"}, "low", numbers) == INCONCLUSIVE
+    assert decide({"read": "r", "arm": "same", "below": "same"}, "same", numbers) == INCONCLUSIVE
+    assert decide({"read": "r", "arm": "same", "above": "low"}, "same", numbers) == PASS
+    assert decide({"read": "r", "arm": "low", "below": "none"}, "low", numbers) == NOT_RUN
 
 
 def test_several_arms_must_all_hold_or_one_of_them() -> None:
@@ -280,6 +296,8 @@ def test_the_page_says_verdict_interval_seeds_commit_and_failures() -> None:
     assert "It shows this." in text
     assert "Tried: That." in text
     assert "commit abc" in text
+    for arm in entry.arms:
+        assert re.search(rf"^ganrun train -m .* seed=[0-9,]+    # {arm}$", text, re.MULTILINE)
     rows.append(row(entry, "other", 1, 9.1))
     assert "**PASS.** A holds." in page.write({"toy": entry}, rows)
 

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 import ganrun
-from ganrun.engine import checkpoint
+from ganrun.engine import checkpoint, words
 from ganrun.ground.record import Rows, RunFolder, set_aside
 
 NAME = "normed"
@@ -430,3 +431,30 @@ def test_a_fork_by_the_command_line_lies_in_a_folder_of_its_own(tmp_path: Path) 
     (child,) = [path for path in (tmp_path / "out" / "default").iterdir() if path != parent]
     assert driver.facts(child)["parent"]["digest"] == driver.facts(parent)["digest"]
     assert driver.facts(child)["step"] == 14
+
+
+def test_a_commit_is_marked_where_code_or_conf_differ_from_it_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results and pages cannot change a run, so a file of theirs that is not committed is no mark against its numbers."""
+    (tmp_path / "ganrun").mkdir()
+    (tmp_path / "ganrun" / "__init__.py").write_text("")
+    (tmp_path / "results.jsonl").write_text("")
+    monkeypatch.setattr(words.ganrun, "__file__", str(tmp_path / "ganrun" / "__init__.py"))
+    assert words.commit() is None
+
+    def git(*said: str) -> str:
+        line = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *said]
+        return subprocess.run(line, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    clean = git("rev-parse", "HEAD")[:12]
+    (tmp_path / "results.jsonl").write_text("a row")
+    assert words.commit() == clean
+    (tmp_path / "ganrun" / "new.py").write_text("x = 1")
+    assert words.commit() == f"{clean}-dirty"
+    (tmp_path / "ganrun" / "new.py").unlink()
+    (tmp_path / "ganrun" / "__init__.py").write_text("x = 1")
+    assert words.commit() == f"{clean}-dirty"

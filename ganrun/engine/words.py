@@ -47,18 +47,16 @@ def program() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that this code runs from, with a mark if it was changed; None for an installed package."""
+    """The commit of the checkout that this code runs from, with ``-dirty`` where ganrun/ or conf/ differ from it: other files
+    (results, pages) cannot change a run. None for an installed package."""
     here = Path(ganrun.__file__).resolve().parent.parent
     if not (here / ".git").exists():
         return None
     try:
-        asked = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
+        name, changed = (
+            subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+            for words in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--", "ganrun", "conf"))
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return asked.stdout.strip()
+    return f"{name}-dirty" if changed else name
