@@ -2,13 +2,13 @@
 
 - ``sheet``: the last picture of each arm's first seed, side by side;
 - ``spectra``: the singular values of the first seeds' discriminators, layer by layer, over the largest of each layer, and the
-  course of their mean and of FID;
+  course of their mean and of the other score that the target reads first;
 - ``curves``: a discriminator's loss beside FID, step by step, for each arm's first seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from reproduce import reads
@@ -17,7 +17,7 @@ Folders = Mapping[str, Path]  # {arm: run folder}
 TILE, TITLE, COLUMNS = 320, 24, 4
 
 
-def sheet(folders: Folders, path: Path) -> None:
+def sheet(folders: Folders, path: Path, scores: Sequence[str] = ()) -> None:
     """The arms' last pictures in rows of four, names above."""
     from PIL import Image, ImageDraw
 
@@ -36,8 +36,8 @@ def sheet(folders: Folders, path: Path) -> None:
     whole.quantize(64).save(path, optimize=True)
 
 
-def spectra(folders: Folders, path: Path) -> None:
-    """Singular values at the end above, their mean and FID over training below."""
+def spectra(folders: Folders, path: Path, scores: Sequence[str]) -> None:
+    """Singular values at the end above; below, over training, their mean and the first other of ``scores``."""
     import ganrun
     from ganrun.metrics.spectra import matrices
 
@@ -51,19 +51,16 @@ def spectra(folders: Folders, path: Path) -> None:
                 axes[0][column].plot(range(1, len(values) + 1), (values / values[0]).numpy(), marker=".", label=layer)
         axes[0][column].set(title=arm, xlabel="index", ylabel="singular value over the largest", ylim=(0, 1.05))
         axes[0][column].legend(fontsize=7)
-    for column, score in enumerate(("spectra", "fid")):
+    for column, score in enumerate(("spectra", next(score for score in scores if score != "spectra"))):
         for arm, folder in folders.items():
             steps, values = zip(*reads.series(folder, score), strict=True)
             axes[1][column].plot(steps, values, label=arm)
-        axes[1][column].set(
-            xlabel="step", ylabel={"spectra": "mean singular value over the largest"}.get(score, "FID, classifier")
-        )
+        axes[1][column].set(xlabel="step", ylabel={"spectra": "mean singular value over the largest"}.get(score, score))
         axes[1][column].legend(fontsize=8)
-    axes[1][1].set_yscale("log")
     _save(plt, figure, path)
 
 
-def curves(folders: Folders, path: Path) -> None:
+def curves(folders: Folders, path: Path, scores: Sequence[str] = ()) -> None:
     """Loss and FID on two axes, a panel an arm."""
     plt = _plotter()
     figure, axes = plt.subplots(1, len(folders), figsize=(5.5 * len(folders), 3.6), squeeze=False)
@@ -93,4 +90,4 @@ def _save(plt, figure, path: Path) -> None:  # type: ignore[no-untyped-def]
     plt.close(figure)
 
 
-DRAWINGS: dict[str, Callable[[Folders, Path], None]] = {"sheet": sheet, "spectra": spectra, "curves": curves}
+DRAWINGS: dict[str, Callable[[Folders, Path, Sequence[str]], None]] = {"sheet": sheet, "spectra": spectra, "curves": curves}

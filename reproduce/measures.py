@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ganrun
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def label_accuracy(folder: Path, *, each: int = 100) -> float:
@@ -43,6 +47,23 @@ def noise_effect(folder: Path, *, inputs: int = 64, draws: int = 8) -> float:
     return (made.std(0).mean() / made.std(1).mean()).item()
 
 
+def sharpness(folder: Path) -> float:
+    """Mean absolute difference of neighbouring pixels of the translations over that of the right answers; below 1: blurred."""
+    from ganrun.engine.sources import load as sources_of
+
+    trained = ganrun.load(folder, device="cpu")
+    pairs = sources_of(trained.folder, trained.spec)
+    if pairs.target is None:
+        raise ValueError(f"{folder}: sharpness is over that of the right answers, and the data set has no pairs")
+    made = trained.sample(len(pairs.source), seed=0, sources=pairs.source / 2 + 0.5) * 2 - 1
+    return _variation(made) / _variation(pairs.target)
+
+
+def _variation(images: Tensor) -> float:
+    """Mean over all pairs of neighbours of |difference|; images (n, channels, height, width)."""
+    return sum(images.double().diff(dim=axis).abs().mean().item() for axis in (2, 3)) / 2
+
+
 def distance_from_negative(folder: Path) -> float:
     """Mean |G(s) + s| over the run's sources s in [-1, 1]: 0 where negatives are undone, however unlike the images are."""
     trained = ganrun.load(folder, device="cpu")
@@ -70,6 +91,7 @@ def _probed(folder: Path, labels: int) -> dict[str, float]:
 MEASURES: dict[str, Callable[..., float]] = {
     "label_accuracy": label_accuracy,
     "noise_effect": noise_effect,
+    "sharpness": sharpness,
     "distance_from_negative": distance_from_negative,
     "probe": probe,
 }

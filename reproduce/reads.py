@@ -1,7 +1,7 @@
 """What is read from a finished run folder: one number.
 
 score: NAME              the last evaluation's value; ``at: first | lowest | highest`` takes another's
-share: NAME, of: first   the last evaluation's value over the first's, or over the ``lowest``
+share: NAME, of: first   the last evaluation's value over the first's, or over the ``lowest`` or ``highest``
 curve: NAME, last: n     mean of the last n rows of metrics.jsonl
 rank: NAME, with: SCORE  Spearman's correlation of a curve with a score, over the evaluations (``skip: n`` first ones left
                          out); the curve is averaged over the log rows since the evaluation before
@@ -40,7 +40,7 @@ def read(folder: Path, how: Mapping[str, Any]) -> float:
         return {"last": values[-1], "first": values[0], "lowest": min(values), "highest": max(values)}[at]
     if "share" in how:
         values = [value for _, value in series(folder, how["share"])]
-        return values[-1] / {"first": values[0], "lowest": min(values)}[how["of"]]
+        return values[-1] / {"first": values[0], "lowest": min(values), "highest": max(values)}[how["of"]]
     if "curve" in how:
         found = [row[how["curve"]] for row in rows(folder, "metrics.jsonl") if how["curve"] in row]
         if not found:

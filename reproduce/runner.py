@@ -230,7 +230,8 @@ class Runner:
             from reproduce.drawings import DRAWINGS
 
             folder.mkdir(parents=True, exist_ok=True)
-            DRAWINGS[target.draw](found, folder / f"{target.name}.png")
+            scores = [how["score"] for how in target.reads.values() if "score" in how]
+            DRAWINGS[target.draw](found, folder / f"{target.name}.png", scores)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """One line more, whole."""

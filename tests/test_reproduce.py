@@ -164,6 +164,7 @@ def test_scores_and_curves_are_read_where_told(folder: Path) -> None:
     assert reads.read(folder, {"score": "fid", "at": "lowest"}) == 4.0
     assert reads.read(folder, {"share": "fid", "of": "first"}) == pytest.approx(6 / 9)
     assert reads.read(folder, {"share": "fid", "of": "lowest"}) == pytest.approx(6 / 4)
+    assert reads.read(folder, {"share": "fid", "of": "highest"}) == pytest.approx(6 / 9)
     assert reads.read(folder, {"curve": "discriminator/loss", "last": 2}) == 0.5
     with pytest.raises(ValueError, match="no value of is"):
         reads.read(folder, {"score": "is"})
