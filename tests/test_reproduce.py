@@ -9,17 +9,24 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from conftest import compose_config
 from PIL import Image
 from scipy import stats
+from torch import Tensor
 
+from ganrun.data.digits import digits
 from ganrun.engine import assemble
+from ganrun.engine import sources as kept
+from ganrun.engine.sources import Sources
 from ganrun.ground.runtime import resolve
-from reproduce import drawings, page, reads, runner, target, verdicts
+from reproduce import drawings, measures, page, reads, runner, target, verdicts
 from reproduce.__main__ import main
 from reproduce.runner import Runner, key, table
 from reproduce.target import Target, merge
@@ -177,6 +184,64 @@ def test_the_rank_correlation_pairs_each_score_with_the_curve_before_it(folder: 
     assert reads.read(folder, {"rank": "discriminator/loss", "with": "fid"}) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="too few"):
         reads.read(folder, {"rank": "discriminator/loss", "with": "fid", "skip": 1})
+
+
+# measures, of generators whose answer is known
+
+
+@pytest.fixture
+def plays(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """``plays(make, sources)``: a run whose generator is ``make(seed, sources, labels)`` in pixels 0..1, on these sources."""
+
+    def plays(make: Callable[..., Tensor], given: Sources | None = None) -> Path:
+        def sample(num: int, *, seed: int, labels: list[int] | None = None, sources: Tensor | None = None) -> Tensor:
+            return make(seed, sources, labels)
+
+        found = SimpleNamespace(folder=Path("run"), spec=SimpleNamespace(classes=10), sample=sample)
+        monkeypatch.setattr(measures.ganrun, "load", lambda folder, **options: found)
+        monkeypatch.setattr(kept, "load", lambda folder, spec: given)
+        return found.folder
+
+    return plays
+
+
+def test_label_accuracy_is_that_of_the_samples_and_not_of_what_was_asked(plays: Callable[..., Path]) -> None:
+    data = digits(size=8)
+    by_class = [(data.labels == label).nonzero().flatten() for label in range(10)]
+
+    def real(seed: int, sources: Tensor | None, labels: list[int], shift: int = 0) -> Tensor:
+        rows = [int(by_class[(label + shift) % 10][place % 20]) for place, label in enumerate(labels)]
+        return data.batch(torch.tensor(rows)).x / 2 + 0.5
+
+    assert measures.label_accuracy(plays(real), each=20) > 0.98
+    assert measures.label_accuracy(plays(partial(real, shift=1)), each=20) < 0.02
+
+
+def test_the_effect_of_noise_is_a_share_of_that_of_the_input(plays: Callable[..., Path]) -> None:
+    given = Sources(torch.rand(16, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    spread = (given.source.double() / 2 + 0.5).std(0).mean().item()
+    assert measures.noise_effect(plays(lambda seed, sources, labels: sources, given)) == 0
+    moved = measures.noise_effect(plays(lambda seed, sources, labels: sources + 0.01 * seed, given))
+    assert moved == pytest.approx(0.01 * math.sqrt(6) / spread, rel=1e-4)  # the numbers 0..7 have variance 6
+
+
+def test_sharpness_is_one_for_the_right_answers_and_less_for_paler_and_smoother_ones(plays: Callable[..., Path]) -> None:
+    target = torch.rand(8, 1, 6, 6, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    given, right = Sources(torch.zeros_like(target), target), target / 2 + 0.5
+    assert measures.sharpness(plays(lambda seed, sources, labels: right, given)) == pytest.approx(1)
+    assert measures.sharpness(plays(lambda seed, sources, labels: right / 2, given)) == pytest.approx(0.5)
+    smooth = torch.nn.functional.avg_pool2d(right, 3, 1, 1)
+    assert measures.sharpness(plays(lambda seed, sources, labels: smooth, given)) < 0.5
+    with pytest.raises(ValueError, match="has no pairs"):
+        measures.sharpness(plays(lambda seed, sources, labels: right, Sources(target)))
+
+
+def test_the_distance_from_the_negative_is_none_where_it_is_undone(plays: Callable[..., Path]) -> None:
+    given = Sources(torch.rand(8, 1, 6, 6, generator=torch.Generator().manual_seed(2)) * 2 - 1)
+    undone = measures.distance_from_negative(plays(lambda seed, sources, labels: 1 - sources, given))
+    assert undone == pytest.approx(0, abs=1e-6)
+    same = measures.distance_from_negative(plays(lambda seed, sources, labels: sources, given))
+    assert same == pytest.approx(2 * given.source.abs().mean().item(), rel=1e-5)
 
 
 # runs and rows
