@@ -90,9 +90,7 @@ def sample(
         picture = pictures.beside(x, trained.spec, starts.source, starts.target)
     else:
         picture = pictures.picture_of(x, trained.spec, columns=columns)
-    pictures.save_picture(picture, path)
-    if trained.spec.kind == "tokens":
-        pictures.save_text(x, trained.spec, path.with_suffix(".txt"))
+    pictures.save_picture(picture, path, x, trained.spec)
     if separate:
         pictures.save_each(x, trained.spec, out / name, starts.names if starts is not None else ())
     return path

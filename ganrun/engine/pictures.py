@@ -131,13 +131,15 @@ def save_text(x: Tensor, spec: Spec, path: Path) -> None:
     storage.write(path, "".join(f"{line.rstrip()}\n" for line in lines(x, spec)))
 
 
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG in one step."""
+def save_picture(picture: Image.Image, path: Path, x: Tensor, spec: Spec) -> None:
+    """Write the picture of the samples ``x`` as a PNG in one step, and beside one of text the lines themselves."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     with storage.storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     storage.write(path, buffer.getvalue())
+    if spec.kind == "tokens":
+        save_text(x, spec, path.with_suffix(".txt"))
 
 
 def beside(x: Tensor, spec: Spec, source: Tensor, target: Tensor | None = None) -> Image.Image:

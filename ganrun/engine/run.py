@@ -244,9 +244,7 @@ class Run:
             made = pictures.picture_of(x, spec, real, columns)
         else:
             made = pictures.beside(x, spec, kept.source, real if spec.kind == "points" else kept.target)
-        pictures.save_picture(made, self.last_picture)
-        if spec.kind == "tokens":
-            pictures.save_text(x, spec, self.last_picture.with_suffix(".txt"))
+        pictures.save_picture(made, self.last_picture, x, spec)
 
     def evaluate(self) -> dict[str, Any]:
         scores, baselines = scoring.evaluate(

@@ -21,6 +21,7 @@ from ganrun.engine.sources import Sources, load, translates
 from ganrun.games.base import Game
 from ganrun.ground.errors import BadInput, NoCheckpoint
 from ganrun.ground.record import RunFolder
+from ganrun.ground.registry import lookup, names
 from ganrun.ground.runtime import Runtime, resolve
 from ganrun.ground.spec import Spec
 from ganrun.ground.turn import Turn
@@ -186,7 +187,7 @@ class Trained:
         chosen, latents, law = None, None, self.game.latent_law
         if class_grid:
             if not self.game.condition.uses_labels:
-                raise BadInput("class-grid: this run was trained without labels. Train with condition=concat")
+                raise BadInput(f"class-grid: {_unlabelled()}")
             if labels is not None or interpolate is not None:
                 raise BadInput("class-grid: takes every class and the same latents for each; neither labels nor interpolate")
             classes = int(self.spec.classes or 0)
@@ -204,7 +205,7 @@ class Trained:
             chosen = starts.labels
         if labels is not None:
             if not self.game.condition.uses_labels:
-                raise BadInput("labels: this run was trained without labels. Train with condition=concat")
+                raise BadInput(f"labels: {_unlabelled()}")
             chosen = torch.as_tensor(labels, dtype=torch.int64).flatten()
             if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < int(self.spec.classes or 0):
                 raise BadInput(f"labels={labels}: classes are 0 to {int(self.spec.classes or 0) - 1}")
@@ -257,3 +258,9 @@ def load_spec(folder: Path) -> Spec:
         return spec
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{folder / 'run.json'}: is missing or damaged: it holds the shape of the data") from error
+
+
+def _unlabelled() -> str:
+    """What to do about a run that has no labels to choose from."""
+    found = [name for name in names("condition") if getattr(lookup("condition", name), "uses_labels", False)]
+    return f"this run was trained without labels. Train with a condition that takes them: {', '.join(found)}"
