@@ -11,7 +11,7 @@ import torch
 
 from ganrun.engine.evaluate import rows_of
 from ganrun.engine.progress import scores_table, with_spread
-from ganrun.ground.registry import build
+from ganrun.ground.registry import build, names
 from ganrun.metrics.base import Result, Sample
 from ganrun.metrics.collected import standard_error
 from ganrun.metrics.fid import frechet_distance, moments, spread
@@ -102,6 +102,19 @@ def test_n_grams():
     check(*found, "ngrams_1", "ngrams_2")
 
 
+def test_paired_distances():
+    values, spreads = {}, {}
+    for seed in range(80):
+        metric = build("metric", {"name": "paired_distance"})
+        metric.targets = torch.zeros(150, 4)
+        scale = 0.5 + torch.rand(150, 1, generator=torch.Generator().manual_seed(seed))  # pairs differ as wholes
+        metric.update(Sample(x=scale * normal(150, 4, seed=seed)), real=False)
+        for key, value in metric.compute().items():
+            values.setdefault(key, []).append(value)
+            spreads.setdefault(key, []).append(metric.spreads[key])
+    check(values, spreads, "paired_l1", "paired_l2")
+
+
 def test_a_mean_has_the_deviation_of_a_mean():
     assert standard_error(torch.tensor([0.0, 0.0, 1.0, 1.0])) == pytest.approx(0.25)
     assert standard_error(torch.ones(1)) == 0
@@ -114,6 +127,6 @@ def test_deviations_stand_in_the_rows_and_in_the_table():
     assert next(iter(scores_table(rows, {"noise": rows}).columns[2].cells)) == "3.142 ±0.027"
 
 
-@pytest.mark.parametrize("name", ["is", "fid", "kid", "precision_recall", "density_coverage", "modes", "log_density", "ngrams"])
-def test_the_card_says_how_the_deviation_was_found(name):
+@pytest.mark.parametrize("name", names("metric"))
+def test_every_card_says_how_the_deviation_was_found(name):
     assert build("metric", {"name": name}).card()["std"]

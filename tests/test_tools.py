@@ -67,7 +67,7 @@ def test_what_cannot_be_is_refused_by_name(run: Path, tmp_path: Path) -> None:
         trained.sample(8, interpolate="linaer")
     with pytest.raises(BadInput, match="truncation=-1"):
         trained.sample(8, truncation=-1.0)
-    with pytest.raises(BadInput, match="class-grid: .* concat, .*projection"):
+    with pytest.raises(BadInput, match=r"class-grid: .* concat, .*projection"):
         ganrun.load(made(tmp_path / "plain", "model=mlp")).sample(8, class_grid=True)
 
 

@@ -19,6 +19,7 @@ from torchmetrics.utilities import dim_zero_cat
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import Sample, Score
+from ganrun.metrics.collected import standard_error
 
 LARGEST = 10_000  # pairs
 
@@ -58,7 +59,13 @@ class PairedDistance(Score):
         """``paired_l1`` and ``paired_l2``."""
         made = dim_zero_cat(self.generated).double()
         gap = made - self.targets[torch.arange(len(made)) % len(self.targets)].double()
-        return {"paired_l1": gap.abs().mean().item(), "paired_l2": gap.square().mean().sqrt().item()}
+        absolute, square = (entry.flatten(1).mean(1) for entry in (gap.abs(), gap.square()))
+        root = square.mean().sqrt()
+        self.spreads = {
+            "paired_l1": standard_error(absolute),
+            "paired_l2": standard_error(square) / (2 * max(root.item(), 1e-12)),  # a root changes by d / (2 root)
+        }
+        return {"paired_l1": absolute.mean().item(), "paired_l2": root.item()}
 
     def card(self) -> dict[str, Any]:
-        return {"pairs": self.split, "range": "the data's own"}
+        return {"pairs": self.split, "range": "the data's own", "std": "over pairs, divided by the root of their number"}

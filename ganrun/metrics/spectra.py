@@ -75,4 +75,7 @@ class Spectra(Score):
         return {"spectra": sum(entry["mean"] for entry in found.values()) / len(found), **each}
 
     def card(self) -> dict[str, Any]:
-        return {"weights": "as used, outputs x all else; of the present networks, not of an average"}
+        return {
+            "weights": "as used, outputs x all else; of the present networks, not of an average",
+            "std": "none: weights are no sample",
+        }
