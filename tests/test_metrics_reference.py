@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -133,3 +135,20 @@ def test_the_samples_themselves_are_still_read_where_a_metric_wants_them(monkeyp
         assert torch.equal(sample.x, dataset.batch(torch.arange(1437)).x)
         scoring._kept.clear()
     assert len(kept()) == 1
+
+
+def test_what_was_not_used_for_longest_makes_room(monkeypatch, tmp_path):
+    found, said = (torch.zeros(1000, 8), None), []
+    for age, name in enumerate(("reference-c", "reference-a", "reference-b"), 1):
+        reference.keep(name, found, said.append)
+        os.utime(next(weights.cache_folder().glob(f"{name}-*")), (age, age))
+    other = weights.cache_folder() / "weights-of-something.pt"
+    other.write_bytes(bytes(10**6))
+    assert reference.load("reference-c", 1000, said.append) is not None  # oldest by age, and used just now
+    monkeypatch.setattr(reference, "MOST", 3.5 * kept()[0].stat().st_size)
+    reference.keep("reference-d", found, said.append)
+    assert [path.name[:11] for path in kept()] == ["reference-b", "reference-c", "reference-d"]
+    monkeypatch.setattr(reference, "MOST", 1)
+    reference.keep("reference-e", found, said.append)
+    assert [path.name[:11] for path in kept()] == ["reference-e"]
+    assert other.exists()

@@ -2,13 +2,16 @@
 
 The name of a file holds a hash of what its content follows from: the fingerprint of the preprocessed data, the rows used,
 the extractor's card, which holds the hash of its weights, and the code that turns images into features, with the version of
-torch and the kind of device. It also holds the SHA-256 of the content, so a damaged file is noticed, said, and not used.
+torch and the kind of device. It also holds the SHA-256 of the content, so a damaged file is noticed, said, and not used. Files
+that were not used for longest are deleted when all together would take more than ``MOST`` bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +23,8 @@ from ganrun.ground import storage
 from ganrun.ground.errors import BadInput, StorageFailed
 from ganrun.metrics import base, images, weights
 from ganrun.metrics.base import Extractor
+
+MOST = 4 * 2**30  # bytes; 50000 images take 400 MB with Inception
 
 Found = tuple[Tensor, Tensor | None]
 
@@ -54,6 +59,8 @@ def load(name: str, count: int, say: Callable[[str], None]) -> Found | None:
         except (BadInput, TypeError, ValueError) as error:
             say(f"{path}: damaged, not used ({error})")
             continue
+        with contextlib.suppress(OSError):
+            os.utime(path)  # used now: the last to make room for others
         say(f"features of {count} real samples: read from {path}")
         return features, logits
     say(f"features of {count} real samples: not kept yet, extracted now")
@@ -67,5 +74,17 @@ def keep(name: str, found: Found, say: Callable[[str], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         storage.write(path, data)
+        _make_room(path)
     except (StorageFailed, OSError) as error:
         say(f"the features could not be kept for the next time: {error}")
+
+
+def _make_room(newest: Path) -> None:
+    """Delete the files that were not used for longest, never ``newest``, until all take at most ``MOST`` bytes."""
+    facts = {path: path.stat() for path in newest.parent.glob("reference-*.pt")}
+    total = sum(entry.st_size for entry in facts.values())
+    for path in sorted(facts.keys() - {newest}, key=lambda path: facts[path].st_mtime_ns):
+        if total <= MOST:
+            return
+        path.unlink(missing_ok=True)
+        total -= facts[path].st_size
