@@ -20,7 +20,7 @@ def trained_to_convergence(figure: Figure) -> Rows:
     100 %, its loss to 0. The minimax gradient carries the factor D(fake) and vanishes with it; the non-saturating one carries
     1 - D, near 1, and grows with D's slopes. Its spread over batches grows as well, here by about the same factor: large and
     scattered steps, not steps that are noisier for their size. The heavy tails of Arjovsky and Bottou (2017) come from a
-    model of D's own error, which this does not test. "Vanishing" is a statement about this order, D first: it does not say
+    model of D's own error: see ``noisy_gradients``. "Vanishing" is a statement about this order, D first: it does not say
     that training in turn must fail.
 
     Formula:
@@ -67,6 +67,60 @@ def trained_to_convergence(figure: Figure) -> Rows:
         Row("its spread over batches, last / first", 2.0, series["noise"][-1] / series["noise"][0], relation="above"),
         Row("that spread for its size, last / first", 1.0, relative[1] / relative[0], 0.5),
     ]
+
+
+@experiment("noisy_gradients")
+def noisy_gradients(figure: Figure) -> Rows:
+    """Where D errs at random, the non-saturating gradient has no mean, and batches do not help.
+
+    Arjovsky and Bottou (2017, theorem 2.6): on generated points the best D is 0, and what is left of a D near it is its error,
+    D = r. If r is a centred Gaussian process, smooth and stationary, then at any one point r and its slope r' are independent
+    normal numbers, and the gradient of -log D is their ratio, whose law is Cauchy's: no mean, no variance, and the mean of a
+    batch spreads as widely as one sample. The minimax gradient, of log(1 - D), is r' alone for small r and averages out. Here r
+    is a random sum of 64 waves, the gradients are autograd's, of -log|r|, as an error has either sign. It is a model of the
+    error: a trained network's need not be Gaussian, and the experiment ``trained_to_convergence`` shows no such tails.
+
+    Formula:
+        d/dx [-log r] = -r' / r,  median |r' / r| = sd(r') / sd(r) = k,  P(|r' / r| > 10 k) = 1 - (2 / pi) atan 10 = 0.0635
+    """
+    size, batch, epsilon = 100_000, 200, 1e-3
+    source = generator(8)
+    waves = torch.randn(64, dtype=torch.float64, generator=source)
+    scale = waves.square().mean().sqrt().item()  # sd(r') / sd(r): the waves carry equal parts of the variance
+    parts = []
+    for _ in range(10):
+        x = torch.rand(size // 10, 1, dtype=torch.float64, generator=source).requires_grad_()
+        heights = torch.randn(2, len(x), len(waves), dtype=torch.float64, generator=source) / len(waves) ** 0.5
+        error = epsilon * (heights[0] * (x * waves).cos() + heights[1] * (x * waves).sin()).sum(1)
+        costs = (-error.abs().log(), (1 - error).log() / epsilon)
+        parts.append([torch.autograd.grad(cost.sum(), x, retain_graph=True)[0].flatten() / scale for cost in costs])
+    heavy, light = (torch.cat(column) for column in zip(*parts, strict=True))
+    order = heavy.sort().values
+    gap = (0.5 + order.atan() / torch.pi - (torch.arange(size) + 0.5) / size).abs().max().item()
+    means = {name: values.view(-1, batch).mean(1) for name, values in (("heavy", heavy), ("light", light))}
+    left, right = figure.subplots(1, 2)
+    left.hist(heavy.clamp(-20, 20).numpy(), 200, density=True, label="-log D")
+    at = torch.linspace(-20, 20, 400, dtype=torch.float64)
+    left.plot(at, 1 / (torch.pi * (1 + at.square())), label="Cauchy")
+    left.set(yscale="log", xlabel="gradient / k, gathered at 20")
+    for values, label in ((heavy, "non-saturating"), (light, "minimax")):
+        right.plot((values.cumsum(0) / torch.arange(1, size + 1))[::50], label=label)
+    right.set(xlabel="samples / 50", title="mean of the gradients so far")
+    for axes in (left, right):
+        axes.legend(fontsize="small")
+    return [
+        Row("non-saturating: median size / k", 1.0, heavy.abs().median().item(), 0.02),
+        Row("non-saturating: share beyond 10 k", 0.0635, (heavy.abs() > 10).double().mean().item(), 0.003),
+        Row("greatest gap to Cauchy's distribution function", 0.01, gap, relation="below"),
+        Row(f"quartile range of means of {batch} / of one", 1.0, middle_half(means["heavy"]) / middle_half(heavy), 0.25),
+        Row(f"minimax: the same, 1 / sqrt({batch})", batch**-0.5, middle_half(means["light"]) / middle_half(light), 0.015),
+    ]
+
+
+def middle_half(values: Tensor) -> float:
+    """Distance of the quartiles, which every law has."""
+    low, high = values.quantile(torch.tensor([0.25, 0.75], dtype=values.dtype)).tolist()
+    return float(high - low)
 
 
 def ring(count: int, source: torch.Generator) -> Tensor:
