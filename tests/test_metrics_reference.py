@@ -152,3 +152,11 @@ def test_what_was_not_used_for_longest_makes_room(monkeypatch, tmp_path):
     reference.keep("reference-e", found, said.append)
     assert [path.name[:11] for path in kept()] == ["reference-e"]
     assert other.exists()
+
+
+def test_a_file_that_another_process_deletes_meanwhile_is_no_failure():
+    said: list[str] = []
+    weights.cache_folder().mkdir(parents=True, exist_ok=True)
+    (weights.cache_folder() / "reference-gone.pt").symlink_to("nowhere")  # listed, and not there when it is looked at
+    reference.keep("reference-here", (torch.zeros(10, 8), None), said.append)
+    assert said == []

@@ -81,7 +81,10 @@ def keep(name: str, found: Found, say: Callable[[str], None]) -> None:
 
 def _make_room(newest: Path) -> None:
     """Delete the files that were not used for longest, never ``newest``, until all take at most ``MOST`` bytes."""
-    facts = {path: path.stat() for path in newest.parent.glob("reference-*.pt")}
+    facts = {}
+    for path in newest.parent.glob("reference-*.pt"):
+        with contextlib.suppress(FileNotFoundError):  # another process makes room too
+            facts[path] = path.stat()
     total = sum(entry.st_size for entry in facts.values())
     for path in sorted(facts.keys() - {newest}, key=lambda path: facts[path].st_mtime_ns):
         if total <= MOST:
