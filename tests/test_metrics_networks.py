@@ -81,6 +81,15 @@ def test_the_value_is_minus_the_loss_without_penalties(toy):
     assert values.mean().item() == pytest.approx(3 * (made.dataset.x.mean(0)[0].item() - 1), abs=0.5)
 
 
+def test_penalties_of_further_duels_are_left_out_too(toy):
+    found = []
+    for weight in (1.0, 1e6):
+        stack = ("game=cyclegan", "game.identity=0", "regularizer=r1", f"regularizer.r1.weight={weight}")
+        made = toy("mlp", "toy_unpaired", *stack)
+        found.append(rehearsal_of(made).values(batches=2, batch_size=4))
+    assert torch.equal(*found)
+
+
 def test_players_that_nothing_can_better_have_no_gap(toy):
     made = toy("mlp", "toy_points", "loss=wasserstein", "regularizer=weight_clip", "regularizer.weight_clip.clip=1e-6")
     made.parts.game.players = {"generator": Point([0.0, 0.0]), "discriminator": Plane([0.0, 0.0])}

@@ -73,6 +73,12 @@ def test_a_run_folder_holds_what_the_readme_says(reference: Path) -> None:
     assert sorted(path.name for path in (reference / "samples").iterdir()) == ["step_00000000.png", "step_00000012.png"]
 
 
+def test_a_controller_is_logged_step_by_step(tmp_path: Path) -> None:
+    stack = ("n_critic=1", "accumulate=1", "regularizer=ada", "regularizer.ada.images=80", "regularizer.ada.interval=1")
+    driver.finished(driver.config(NAME, *stack, "regularizer.ada.target=-0.999"), tmp_path / "run")
+    assert [row["ada/p"] for row in driver.rows(tmp_path / "run")][:3] == pytest.approx([0.1, 0.2, 0.3])
+
+
 def test_nothing_inside_names_where_the_folder_lies(reference: Path) -> None:
     for name, content in driver.contents(reference, "train.log").items():
         assert str(reference).encode() not in content, name

@@ -219,9 +219,11 @@ class Run:
         """A row of losses; the moment at which NaN and Inf are noticed."""
         trainer = self.trainer
         trainer.check()
-        names = list(trainer.terms)
-        values = torch.stack([trainer.terms[name].float() for name in names]).tolist()
-        row = {"step": trainer.step, "images": trainer.images, **dict(zip(names, values, strict=True))}
+        found = dict(trainer.terms)
+        for name, regularizer in sorted(self.parts.regularizers.items()):
+            found |= {f"{name}/{reading}": value for reading, value in regularizer.readings().items()}
+        values = torch.stack([value.float() for value in found.values()]).tolist()
+        row = {"step": trainer.step, "images": trainer.images, **dict(zip(found, values, strict=True))}
         self.metrics.append({**row, "time": {"at": now(), "seconds": round(self.seconds(), 3)}})
         self.display.log(row)
 

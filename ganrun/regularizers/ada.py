@@ -72,6 +72,9 @@ class AdaptiveAugment(Regularizer):
     def allocate(self, ports: tuple[Port, ...]) -> None:
         check_fits(self.policy, ports)
 
+    def readings(self) -> Mapping[str, Tensor]:
+        return {"p": self.p}
+
     def before(self, duel: Duel, turn: Turn) -> None:
         duel.real = augment(duel.real, duel.kinds, self.policy, turn, "ada/real", self.p)
         duel.fake = augment(duel.fake, duel.kinds, self.policy, turn, "ada/fake", self.p)

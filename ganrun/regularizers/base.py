@@ -62,6 +62,10 @@ class Regularizer(nn.Module):
     def after_step(self, players: Players, duel: Duel, turn: Turn) -> None:
         """Act on the players, or on its own buffers, after a real update. ``duel``: the main one of the last micro-batch."""
 
+    def readings(self) -> Mapping[str, Tensor]:
+        """Scalars of its own state that tell how it fares, by name, for the log."""
+        return {}
+
     def due(self, turn: Turn) -> bool:
         """Whether its term appears in this update."""
         return turn.update % self.every == 0
