@@ -1,7 +1,8 @@
 """Plants the faults of tests/mutations.yaml one by one and shows that a test fails for each: ``make mutate``.
 
 An entry names a file, a piece of it that occurs once, what it becomes, and the tests that must notice. Every fault is planted
-in a copy of its own, so the checkout is never touched. Exit code 1 if a fault goes unnoticed or does not apply any more.
+in a copy of its own, so the checkout is never touched. Exit code 1 if a fault goes unnoticed or does not apply any more, 2 if no
+entry is meant.
 
     python scripts/mutate.py [WORD ...]      only the entries whose name or file holds one of the words
 """
@@ -63,6 +64,9 @@ def verdict(fault: dict[str, Any]) -> str:
 def main(words: list[str]) -> int:
     faults = yaml.safe_load(LIST.read_text(encoding="utf-8"))
     faults = [entry for entry in faults if not words or any(word in entry["name"] + entry["file"] for word in words)]
+    if not faults:
+        print(f"no planted fault whose name or file holds {' or '.join(words)}", file=sys.stderr)
+        return 2
     verdicts = []
     with ThreadPoolExecutor(PARALLEL) as pool:
         for fault, found in zip(faults, pool.map(verdict, faults), strict=True):

@@ -61,7 +61,7 @@ def veegan(a: float, b: float, *, judge: nn.Module | None = None, generator: nn.
         "reconstructor": Linear(b),
         "discriminator": judge or Judge(quadratic, torch.zeros(6)),
     }
-    return staged("veegan", players, **options)
+    return staged("veegan", players, **{"deviation": "fixed", **options})
 
 
 def test_the_discriminators_optimum_is_the_log_ratio_of_two_gaussians_of_pairs(float64: None) -> None:
@@ -153,7 +153,58 @@ def test_the_discriminator_is_made_for_pairs(toy: Any) -> None:
     made = toy("dcgan", "toy_images", "game=veegan", "pack=2")
     players = made.trainer.game.players
     assert players["discriminator"].layers[0].in_channels == 2 * (1 + 3)  # packs of an image and a code of three
-    assert players["reconstructor"](torch.zeros(4, 1, 8, 8)).shape == (4, 3)
+    assert players["reconstructor"](torch.zeros(4, 1, 8, 8)).shape == (4, 6)  # a mean and a deviation each
+    fixed = toy("dcgan", "toy_images", "game=veegan", "game.deviation=fixed").trainer.game.players
+    assert fixed["reconstructor"](torch.zeros(4, 1, 8, 8)).shape == (4, 3)
+
+
+class Gaussian(nn.Module):
+    """x -> b x as the mean and, in softplus's terms, ``raw`` as the deviation of a code."""
+
+    def __init__(self, b: float, raw: float) -> None:
+        super().__init__()
+        self.b, self.raw = nn.Parameter(torch.tensor(b)), nn.Parameter(torch.tensor(raw))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((self.b * x, self.raw.expand_as(x)), 1)
+
+
+def learned(b: float, raw: float, **options: Any) -> Any:
+    players = {"reconstructor": Gaussian(b, raw), "discriminator": Judge(flat, torch.zeros(1))}
+    game = veegan(1.5, b, deviation="learned", **options)
+    game.players |= players
+    return game
+
+
+def test_a_learned_reconstruction_is_the_likelihood_of_the_code(float64: None) -> None:
+    game = learned(0.4, 0.3, weight=3.0, noise=0.05, latent=2)
+    turn = turn_of(game, "generator", torch.zeros(5, 2))
+    found, z = game.make_fakes(turn)["reconstruction"], turn.latent(5)
+    law = torch.distributions.Normal(0.4 * 1.5 * z, 0.05 + math.log1p(math.exp(0.3)))
+    constant = math.log(2 * math.pi)  # of two numbers
+    assert found.item() == pytest.approx(-3.0 * float(law.log_prob(z).sum(1).mean() + constant))
+    slopes = gradient(found, game.players["generator"], game.players["reconstructor"])
+    assert all(float(slope) != 0 for slope in slopes)
+
+
+def test_the_best_reconstructor_is_the_generators_own_posterior(float64: None) -> None:
+    a, spread = 1.5, 0.8
+    game = learned(0.1, 0.0, noise=0.0)
+    game.players["generator"] = Noisy(a, spread)
+    turn = turn_of(game, "generator", torch.zeros(200_000, 1))
+    best = game.players["reconstructor"]
+    fit(lambda: {"reconstruction": game.make_fakes(turn)["reconstruction"]}, best)
+    total = a * a + spread**2  # of the generated samples
+    assert best.b.item() == pytest.approx(a / total, abs=0.005)
+    assert nn.functional.softplus(best.raw).item() == pytest.approx(spread / math.sqrt(total), abs=0.005)
+
+
+def test_codes_of_real_samples_have_the_learned_deviation() -> None:
+    game = learned(0.5, -0.4, noise=0.1)
+    x = torch.randn(50_000, 1, generator=torch.Generator().manual_seed(1))
+    duel = game.duel(turn_of(game, "generator", x))
+    assert float((duel.real[1] - 0.5 * x).std()) == pytest.approx(0.1 + math.log1p(math.exp(-0.4)), rel=0.02)
+    assert gradient(game.judge_fakes(turn_of(game, "discriminator", x))["loss"], game.players["reconstructor"]) == [0.0, 0.0]
 
 
 # Reg-GAN
@@ -303,6 +354,7 @@ def test_regularizers_act_on_both_discriminators_and_each_phase_trains_its_own(t
     [
         ({"name": "veegan", "weight": -1.0}, "weight=-1"),
         ({"name": "veegan", "noise": -0.1}, "noise=-0.1"),
+        ({"name": "veegan", "deviation": "learnt"}, "learned"),
         ({"name": "mrgan", "encoded": -1.0}, "encoded=-1"),
         ({"name": "mrgan", "encoded": 0.0, "reconstruction": 0.0}, "nothing to learn"),
         ({"name": "mdgan", "adversarial": -1.0}, "adversarial=-1"),

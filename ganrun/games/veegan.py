@@ -1,26 +1,38 @@
 """The discriminator judges pairs of sample and code.  Srivastava et al. 2017, "VEEGAN: Reducing Mode Collapse in GANs ...".
 
-A reconstructor F maps samples to codes. Real pairs are (x, F(x) + noise * e), e ~ N(0, I), generated ones (G(z), z), and s = -D
-of the paper, whose D is large on generated pairs:
+A reconstructor maps samples to codes: p(z | x) = N(F(x), S(x)^2), number by number. Real pairs are (x, F(x) + S(x) e) with
+e ~ N(0, I), generated ones (G(z), z), and s = -D of the paper, whose D is large on generated pairs:
 
     D: the loss on pairs; with the logistic one E sp(-s(x, F(x))) + E sp(s(G(z), z)), 2 log 2 if G and F are perfect;
-    G: -E s(G(z), z) + weight * E ||z - F(G(z))||^2;      F: weight * E ||z - F(G(z))||^2.
+    G: -E s(G(z), z) + weight * E d(z, G(z));      F and S: weight * E d(z, G(z)).
 
-G's first term is the paper's D itself, without a logarithm and without bounds; ``raw=false`` takes the loss's own. F gets nothing
-from the duel, as in algorithm 1, and G's gradient runs through F(G(z)). Squares are summed over the code. With noise the
-reconstructor is the Gaussian p(z | x) about F(x): without it real codes fill a set of as few dimensions as the data have, and
-are told from z at a glance.
+G's first term is the paper's D itself, without a logarithm and without bounds; ``raw=false`` takes the loss's own. F and S get
+nothing from the duel, as in algorithm 1, and G's gradient runs through them. Sums run over the numbers of a code:
+
+    deviation=learned: S(x) = noise + softplus, made by the reconstructor beside F(x), and d is the negative logarithm of
+        p(z | x), sum (z - F)^2 / (2 S^2) + log S, without its constant: how the authors' notebook does it;
+    deviation=fixed: S = noise, and d = ||z - F||^2, as the paper writes it.
+
+Where S is small beside what x tells of z, and codes have more dimensions than data have, real codes fill a thin set and are told
+from z at a glance.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
+from torch import Tensor
+from torch.nn.functional import softplus
 
 from ganrun.games.base import Phase, Ports, Terms
 from ganrun.games.encoding import Encoding, check_weights, squared_error
 from ganrun.ground.duel import Duel
+from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
+
+DEVIATIONS = ("learned", "fixed")
 
 
 @register("game", "veegan")
@@ -36,6 +48,7 @@ class VEEGAN(Encoding):
         condition: str = "none",
         pack: int = 1,
         weight: float = 1.0,
+        deviation: str = "learned",
         noise: float = 0.1,
         raw: bool = True,
     ) -> None:
@@ -43,12 +56,30 @@ class VEEGAN(Encoding):
         check_weights(weight=weight)
         if noise < 0:
             raise ValueError(f"noise={noise} must not be negative: it is a standard deviation")
-        self.weight, self.noise, self.raw = weight, noise, raw
+        if deviation not in DEVIATIONS:
+            raise BadInput(f"deviation={deviation}: {suggestion(deviation, DEVIATIONS)}")
+        self.weight, self.noise, self.raw, self.learned = weight, noise, raw, deviation == "learned"
 
     def roles(self) -> dict[str, tuple[Ports, Ports]]:
         found = super().roles()
-        data, code = found[self.code_role]
-        return {**found, "discriminator": ((*data, *code), found["discriminator"][1])}
+        data, (code,) = found[self.code_role]
+        made = replace(code, shape=(2 * code.shape[0],)) if self.learned else code
+        return {**found, self.code_role: (data, (made,)), "discriminator": ((*data, code), found["discriminator"][1])}
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean F(x) and standard deviation S(x) of each sample's code: both (n, latent size)."""
+        made = self.encode(x)
+        if not self.learned:
+            return made, torch.full_like(made, self.noise)
+        mean, raw = made.chunk(2, 1)
+        return mean, self.noise + softplus(raw)
+
+    def distance(self, latent: Tensor, made: Tensor) -> Tensor:
+        """d(z, G(z)) of each sample: (n,)."""
+        mean, deviation = self.posterior(made)
+        if not self.learned:
+            return squared_error(mean, latent)
+        return squared_error(mean / deviation, latent / deviation) / 2 + deviation.log().sum(1)
 
     def phases(self) -> list[Phase]:
         return [
@@ -61,9 +92,8 @@ class VEEGAN(Encoding):
         labels = self.labels(real)
         latent = turn.latent(len(real.x) * turn.share[1])
         with torch.no_grad():
-            code = self.encode(real.x)
-            if self.noise:
-                code = code + self.noise * turn.noise(self.code_role, code)
+            mean, deviation = self.posterior(real.x)
+            code = mean + deviation * turn.noise(self.code_role, mean)
         return self.against((real.x, code), (self.generate(latent, labels), latent), labels, kinds=("data", "code"))
 
     def make_fakes(self, turn: Turn) -> Terms:
@@ -72,5 +102,5 @@ class VEEGAN(Encoding):
         terms = self.play(duel, turn, "generator")
         if self.raw:
             terms["loss"] = -duel.fake_weight * duel.fake_verdict.score.mean()
-        terms["reconstruction"] = self.weight * squared_error(self.encode(made), latent).mean()
+        terms["reconstruction"] = self.weight * self.distance(latent, made).mean()
         return terms
