@@ -375,3 +375,17 @@ def test_the_nearest_names_come_first_and_all_names_where_none_is_near() -> None
 def test_ports_of_three_numbers_are_images() -> None:
     assert Port("data", (1, 8, 8)).is_image
     assert not Port("data", (2,)).is_image
+
+
+@pytest.mark.parametrize(
+    ("group", "config", "said"),
+    [
+        ("model", {"name": "mlp", "generator": {"activation": "relux"}}, "model.generator.activation=relux: "),
+        ("game", {"name": "madgan", "variant": "simila"}, "game.variant=simila: "),
+        ("regularizer", {"name": "ada", "around": "zeros"}, "regularizer.ada.around=zeros: "),
+    ],
+)
+def test_a_refused_option_is_named_by_its_place(group: str, config: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        registry.build(group, config)
+    assert str(caught.value).startswith(said)

@@ -130,7 +130,8 @@ def build(group: str, config: Mapping[str, Any], *arguments: Any) -> Any:
     """Call the component ``config["name"]`` of ``group`` with the other entries of ``config`` as its options.
 
     ``arguments`` go first, by position. Unknown options are refused with the nearest valid names; a ``ValueError``
-    or ``TypeError`` from the constructor becomes ``BadInput`` naming the component.
+    or ``TypeError`` from the constructor becomes ``BadInput`` naming the component, and a ``BadInput`` that begins with
+    an option gets the place of that option in the config.
     """
     name = str(config["name"])
     component = lookup(group, name)
@@ -139,6 +140,8 @@ def build(group: str, config: Mapping[str, Any], *arguments: Any) -> Any:
     chosen = _convert(component, given, where)
     try:
         return component(*arguments, **chosen)
+    except BadInput as error:
+        raise _placed(error, where, chosen) from error
     except (ValueError, TypeError) as error:
         raise BadInput(f"{group}={name}: {error}") from error
 
@@ -161,10 +164,17 @@ def _convert(component: Callable[..., Any], given: Mapping[str, Any], where: str
                     )
             try:
                 value = hint(**{str(inner): entry for inner, entry in value.items()})
+            except BadInput as error:
+                raise _placed(error, f"{where}.{key}", fields) from error
             except (ValueError, TypeError) as error:
                 raise BadInput(f"{where}.{key}: {error}") from error
         chosen[key] = value
     return chosen
+
+
+def _placed(error: BadInput, where: str, keys: Iterable[str]) -> BadInput:
+    """The same, with ``where`` in front if it is about one of ``keys``: "model.generator.activation=relux: ..."."""
+    return BadInput(f"{where}.{error}") if str(error).partition("=")[0] in keys else error
 
 
 def _import_module(package: str, name: str) -> None:
