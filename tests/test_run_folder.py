@@ -73,6 +73,24 @@ def test_a_run_folder_holds_what_the_readme_says(reference: Path) -> None:
     assert sorted(path.name for path in (reference / "samples").iterdir()) == ["step_00000000.png", "step_00000012.png"]
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "evaluation.extractor=clasifier",
+            "evaluation.extractor=clasifier: there is no such extractor. Did you mean 'classifier'?",
+        ),
+        ("evaluation.weights=/nowhere.pt", "evaluation.weights=/nowhere.pt: there is no such file"),
+        ("metric=[modes]", "metric=modes: the data set has no known mode centres"),
+    ],
+)
+def test_what_scoring_would_lack_is_known_before_anything_is_trained_or_written(tmp_path: Path, override: str, said: str) -> None:
+    outcome = driver.train(driver.config(NAME, "metric=[fid]", override), tmp_path / "run")
+    assert outcome.code == 2
+    assert said in outcome.said
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_controller_is_logged_step_by_step(tmp_path: Path) -> None:
     stack = ("n_critic=1", "accumulate=1", "regularizer=ada", "regularizer.ada.images=80", "regularizer.ada.interval=1")
     driver.finished(driver.config(NAME, *stack, "regularizer.ada.target=-0.999"), tmp_path / "run")

@@ -53,6 +53,21 @@ def evaluate(
     return scores, baselines
 
 
+def ready(
+    *,
+    metrics: Mapping[str, Any],
+    dataset: Dataset,
+    runtime: Runtime,
+    evaluation: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> None:
+    """Raise ``BadInput`` now for what ``evaluate`` would lack after hours of training: an extractor, weights, a split."""
+    if metrics:
+        from ganrun.engine import scoring
+
+        scoring.ready(metrics, dataset, evaluation=evaluation, device=runtime.device, say=say)
+
+
 def labels_like(dataset: Dataset, game: Game, count: int, seed: int) -> Tensor | None:
     """For a conditional game, labels with the data's own frequencies: drawn from the training labels."""
     if not game.condition.uses_labels:

@@ -102,6 +102,14 @@ def score(
     return {name: _result(name, metric, bench, real, fake, common) for name, metric in metrics.items()}
 
 
+def ready(
+    metrics: Mapping[str, Score], dataset: Dataset, *, evaluation: Mapping[str, Any], device: torch.device | str, say: Say
+) -> None:
+    """Prepare the extractor that ``score`` will use, so that what it lacks is known before training and not after."""
+    _bench(metrics, dataset, evaluation, torch.device(device), say)
+    _split(dataset, evaluation["reference"])
+
+
 def cards(
     metrics: Mapping[str, Score],
     dataset: Dataset,

@@ -42,8 +42,12 @@ def choose_extractor(
         raise BadInput("evaluation.weights_sha256: names the hash of a local file; give evaluation.weights=FILE too")
     name = resolve(name, dataset, weights)
     options: dict[str, Any] = {"name": name}
+    try:
+        component = registry.lookup("extractor", name)
+    except BadInput as error:
+        raise BadInput(f"evaluation.{error}") from error
     if weights is not None:
-        if "weights" not in registry.options(registry.lookup("extractor", name)):
+        if "weights" not in registry.options(component):
             raise BadInput(f"evaluation.weights={weights}: evaluation.extractor={name} reads no weights; inception does")
         options |= {"weights": weights, "weights_sha256": weights_sha256}
     extractor: Extractor = registry.build("extractor", options)
