@@ -44,8 +44,7 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
     assemble.verify(parts, dataset)
     trainer = assemble.trainer(parts, dataset, runtime)  # before the folder: what cannot be built leaves none
     assemble.check_consulted(parts)
-    facts = folder.facts()
-    if config["fresh"] or facts.get("status") != "done" or facts.get("step") != int(config["steps"]):
+    if config["fresh"] or not _is_done(folder, int(config["steps"])):
         scoring.ready(metrics=parts.metrics, dataset=dataset, runtime=runtime, evaluation=config["evaluation"], say=display.say)
     if config["fresh"] and path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         display.say(f"fresh=true: the folder that was there is now {set_aside(path)}")
@@ -66,6 +65,11 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
     finally:
         display.stop()
         folder.close()
+
+
+def _is_done(folder: RunFolder, steps: int) -> bool:
+    facts = folder.facts() if folder.path.is_dir() else {}
+    return facts.get("status") == "done" and facts.get("step") == steps
 
 
 class Run:
