@@ -141,7 +141,7 @@ def build(group: str, config: Mapping[str, Any], *arguments: Any) -> Any:
     try:
         return component(*arguments, **chosen)
     except BadInput as error:
-        raise _placed(error, where, chosen) from error
+        raise _placed(error, where, chosen) from None
     except (ValueError, TypeError) as error:
         raise BadInput(f"{group}={name}: {error}") from error
 
@@ -165,7 +165,7 @@ def _convert(component: Callable[..., Any], given: Mapping[str, Any], where: str
             try:
                 value = hint(**{str(inner): entry for inner, entry in value.items()})
             except BadInput as error:
-                raise _placed(error, f"{where}.{key}", fields) from error
+                raise _placed(error, f"{where}.{key}", fields) from None
             except (ValueError, TypeError) as error:
                 raise BadInput(f"{where}.{key}: {error}") from error
         chosen[key] = value
