@@ -81,7 +81,6 @@ def test_a_run_folder_holds_what_the_readme_says(reference: Path) -> None:
             "evaluation.extractor=clasifier: there is no such extractor. Did you mean 'classifier'?",
         ),
         ("evaluation.weights=/nowhere.pt", "evaluation.weights=/nowhere.pt: there is no such file"),
-        ("metric=[modes]", "metric=modes: the data set has no known mode centres"),
     ],
 )
 def test_what_scoring_would_lack_is_known_before_anything_is_trained_or_written(tmp_path: Path, override: str, said: str) -> None:

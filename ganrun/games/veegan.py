@@ -10,7 +10,7 @@ G's first term is the paper's D itself, without a logarithm and without bounds; 
 nothing from the duel, as in algorithm 1, and G's gradient runs through them. Sums run over the numbers of a code:
 
     deviation=learned: S(x) = noise + softplus, made by the reconstructor beside F(x), and d is the negative logarithm of
-        p(z | x), sum (z - F)^2 / (2 S^2) + log S, without its constant: how the authors' notebook does it;
+        p(z | x), sum (z - F)^2 / (2 S^2) + log S, without its constant: how a public port of the authors' notebook does it;
     deviation=fixed: S = noise, and d = ||z - F||^2, as the paper writes it.
 
 Where S is small beside what x tells of z, and codes have more dimensions than data have, real codes fill a thin set and are told
