@@ -4,12 +4,13 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-all lint format bench mutate docs theory clean reproduce reproduce-mnist reproduce-long reproduce-gpu
+.PHONY: help demo test test-matrix test-all lint format bench mutate docs theory clean reproduce reproduce-mnist reproduce-long reproduce-gpu
 
 help:
 	@echo "make demo      train, score and sample the default experiment on real images"
 	@echo "make test      all fast tests"
-	@echo "make test-all  the long ones too"
+	@echo "make test-matrix  every pair of losses, regularizers, games, families ... trained and resumed"
+	@echo "make test-all  all of them, and the long ones too"
 	@echo "make lint      ruff and types"
 	@echo "make bench     ganrun's loop against a plain one"
 	@echo "make mutate    plant known faults; each must make a test fail"
@@ -32,6 +33,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(PYTEST) -n 2
+
+test-matrix: $(STAMP)
+	$(PYTEST) -n 2 -m matrix
 
 test-all: $(STAMP)
 	$(PYTEST) -n 2 -m "long or not long"

@@ -12,6 +12,7 @@ import functools
 import itertools
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -341,6 +342,21 @@ def covering() -> list[Cell]:
         rows.append(best)
         wanted -= pairs_of(best)
     return rows
+
+
+@functools.cache
+def smoke() -> list[Cell]:
+    """About fifty rows of the covering array in which every choice of every factor occurs twice, where two rows hold it."""
+    left = list(covering())
+    counts = Counter(choice for row in left for choice in row.items())
+    wanted = {choice: min(2, count) for choice, count in counts.items()}
+    chosen: list[Cell] = []
+    while any(wanted.values()):
+        best = max(left, key=lambda row: sum(wanted[choice] > 0 for choice in row.items()))
+        chosen.append(best)
+        left.remove(best)
+        wanted |= {choice: wanted[choice] - 1 for choice in best.items() if wanted[choice]}
+    return chosen
 
 
 def legal_cells(fixed: Mapping[str, str], chance: random.Random, tries: int = 200_000) -> Iterator[Cell]:

@@ -29,6 +29,7 @@ from matrix import (
     pairs_of,
     product,
     regularizers,
+    smoke,
     values,
 )
 
@@ -37,6 +38,7 @@ from ganrun.ground import registry
 from ganrun.ground.traits import Rule
 
 CHUNKS = 16  # of the covering array, so that several processes share it
+SMOKE_CHUNKS = 4
 MOST_RULES = 20
 
 
@@ -170,6 +172,12 @@ def test_every_game_is_legal_with_at_least_three_losses_and_three_regularizers()
             assert len(partners) >= 3 + (factor == "one"), (game, factor, partners)
 
 
+@pytest.mark.parametrize("chunk", range(SMOKE_CHUNKS))
+def test_every_choice_trains_and_resumes_bit_for_bit_in_some_cell(chunk: int) -> None:
+    train_all(smoke()[chunk::SMOKE_CHUNKS])
+
+
+@pytest.mark.matrix
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_a_pairwise_covering_array_trains_and_resumes_bit_for_bit(chunk: int) -> None:
     train_all(covering()[chunk::CHUNKS])
