@@ -1,10 +1,11 @@
 """Plants the faults of tests/mutations.yaml one by one and shows that a test fails for each: ``make mutate``.
 
-An entry names a file, a piece of it that occurs once, what it becomes, and the tests that must notice. Every fault is planted
-in a copy of its own, so the checkout is never touched. Exit code 1 if a fault goes unnoticed or does not apply any more, 2 if no
-entry is meant.
+An entry names a symbol, a piece of it, what it becomes, and the tests that must notice (scripts/planted.py). Every fault is
+planted in a copy of its own, so the checkout is never touched. Exit code 1 if a fault goes unnoticed or does not apply any
+more, 2 if no entry is meant.
 
     python scripts/mutate.py [WORD ...]      only the entries whose name or file holds one of the words
+    python scripts/mutate.py --pin           rewrite entries with `file:` and pieces of its text, the easy way to add one
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from planted import NotPlanted, pin, plant
 from rich.console import Console
 from rich.table import Table
 
@@ -37,12 +39,23 @@ def planted(fault: dict[str, Any], folder: Path) -> str:
             shutil.copytree(source, folder / name, ignore=ignore)
         else:
             shutil.copy(source, folder / name)
-    path = folder / fault["file"]
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if text.count(fault["old"]) != 1:
-        return f"the old text occurs {text.count(fault['old'])} times"
-    path.write_text(text.replace(fault["old"], fault["new"]), encoding="utf-8")
+    try:
+        path, text = plant(pin(fault, folder) if "file" in fault else fault, folder)
+    except NotPlanted as error:
+        return str(error)
+    (folder / path).write_text(text, encoding="utf-8")
     return ""
+
+
+def place(fault: dict[str, Any]) -> str:
+    return str(fault.get("symbol") or fault["file"])
+
+
+def rewrite() -> None:
+    """Give every entry a symbol in place of a file."""
+    head = "".join(line for line in LIST.read_text(encoding="utf-8").splitlines(keepends=True) if line.startswith("#"))
+    faults = [pin(fault) if "file" in fault else fault for fault in yaml.safe_load(LIST.read_text(encoding="utf-8"))]
+    LIST.write_text(head + yaml.safe_dump(faults, sort_keys=False, width=130, allow_unicode=True), encoding="utf-8")
 
 
 def verdict(fault: dict[str, Any]) -> str:
@@ -62,8 +75,11 @@ def verdict(fault: dict[str, Any]) -> str:
 
 
 def main(words: list[str]) -> int:
+    if words == ["--pin"]:
+        rewrite()
+        return 0
     faults = yaml.safe_load(LIST.read_text(encoding="utf-8"))
-    faults = [entry for entry in faults if not words or any(word in entry["name"] + entry["file"] for word in words)]
+    faults = [entry for entry in faults if not words or any(word in entry["name"] + place(entry) for word in words)]
     if not faults:
         print(f"no planted fault whose name or file holds {' or '.join(words)}", file=sys.stderr)
         return 2
@@ -72,9 +88,9 @@ def main(words: list[str]) -> int:
         for fault, found in zip(faults, pool.map(verdict, faults), strict=True):
             print(f"{found.splitlines()[0]:9} {fault['name']}", flush=True)
             verdicts.append(found)
-    table = Table("fault", "file", "verdict")
+    table = Table("fault", "place", "verdict")
     for fault, found in zip(faults, verdicts, strict=True):
-        table.add_row(fault["name"], fault["file"], found)
+        table.add_row(fault["name"], place(fault), found)
     caught = verdicts.count("caught")
     console = Console(width=150)
     console.print(table)

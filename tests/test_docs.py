@@ -62,10 +62,68 @@ def test_every_link_of_the_docs_leads_somewhere() -> None:
                 assert (page.parent / Path(target)).exists(), f"{page.name}: {target}"
 
 
-def test_every_planted_fault_still_applies() -> None:
+@pytest.fixture(scope="module")
+def planted() -> Any:
+    spec = importlib.util.spec_from_file_location("planted", ROOT / "scripts" / "planted.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["planted"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_planted_fault_still_applies(planted: Any) -> None:
     faults = yaml.safe_load((ROOT / "tests" / "mutations.yaml").read_text(encoding="utf-8"))
     assert len(faults) >= 30
     for fault in faults:
-        assert (ROOT / fault["file"]).read_text(encoding="utf-8").count(fault["old"]) == 1, fault["name"]
+        entry = planted.pin(fault) if "file" in fault else fault
+        planted.plant(entry)
         for test in [fault["tests"]] if isinstance(fault["tests"], str) else fault["tests"]:
             assert (ROOT / test.split("::")[0]).exists(), fault["name"]
+
+
+BEFORE = """
+class Loss:
+    def d(self, duel):
+        # a remark
+        return relu(1 - duel.real_verdict.score).mean() + relu(1 + duel.fake_verdict.score).mean()
+"""
+
+
+@pytest.mark.parametrize(
+    "present",
+    [
+        BEFORE,
+        BEFORE.replace("real_verdict", "real_output").replace("duel", "match"),  # names changed
+        BEFORE.replace("class Loss", "class Margin").replace("def d(", "def discriminator_loss("),  # the symbol itself
+        BEFORE.replace("+ relu(1", "+ (\n            relu(1").replace(").mean()\n", ").mean())\n"),  # the layout
+    ],
+)
+def test_a_planted_fault_survives_renaming_and_layout(planted: Any, tmp_path: Path, present: str) -> None:
+    file = tmp_path / "ganrun" / "losses" / "hinge.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(BEFORE, encoding="utf-8")
+    old = "relu(1 - duel.real_verdict.score)"
+    text = {"name": "n", "file": "ganrun/losses/hinge.py", "old": old, "new": old.replace("1 - ", "-"), "tests": "tests/x.py"}
+    entry = planted.pin(text, tmp_path)
+    assert entry["symbol"] == "ganrun/losses/hinge.py::Loss.d"
+    moved = tmp_path / "ganrun" / "losses" / "margin.py" if "Margin" in present else file
+    file.unlink()
+    moved.write_text(present, encoding="utf-8")
+    path, made = planted.plant(entry, tmp_path)
+    assert path == moved.relative_to(tmp_path)
+    assert "1 - " not in made
+    assert made.count("1 + ") == 1
+    assert made.replace("relu(-", "relu(1 - ") == planted.ast.unparse(planted.ast.parse(present)) + "\n"
+
+
+def test_a_planted_fault_that_fits_nowhere_is_said(planted: Any, tmp_path: Path) -> None:
+    file = tmp_path / "ganrun" / "a.py"
+    file.parent.mkdir()
+    file.write_text("x = 1 + y\nz = 1 + w\n", encoding="utf-8")
+    entry = {"name": "n", "symbol": "ganrun/a.py", "old": "2 + y", "new": "y", "tests": []}
+    with pytest.raises(planted.NotPlanted, match="nothing"):
+        planted.plant(entry, tmp_path)
+    with pytest.raises(planted.NotPlanted, match="2 places"):
+        planted.plant(entry | {"old": "1 + gone"}, tmp_path)
