@@ -12,7 +12,8 @@ from cli_driver import CONF, write
 from omegaconf import OmegaConf
 
 from ganrun.cli import catalog, signature
-from ganrun.cli.compose import composer, quote
+from ganrun.cli.compose import composer
+from ganrun.ground.spell import quoted as quote
 
 FOLDERS = [CONF]
 STACKS = signature.STACKS

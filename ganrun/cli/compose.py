@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import hydra
 import yaml
@@ -14,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -110,18 +109,3 @@ def _cause(error: BaseException) -> GanrunError | None:
             return held
         held = held.__cause__ or held.__context__
     return None
-
-
-def quote(value: Any) -> str:
-    """``value`` as Hydra's override grammar writes it, so that parsing gives it back."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return f"[{','.join(quote(entry) for entry in value)}]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{quote(entry)}" for key, entry in value.items()) + "}"
-    if isinstance(value, str):
-        return QuotedString(text=value, quote=Quote.single).with_quotes()
-    return repr(value)

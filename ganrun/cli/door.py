@@ -17,9 +17,11 @@ from pathlib import Path
 import hydra
 
 from ganrun.cli import catalog, check, job, resume, signature
-from ganrun.cli.compose import Composer, composer, errors_for_people, hydra_base, one_line, quote, searching
+from ganrun.cli.compose import Composer, composer, errors_for_people, hydra_base, one_line, searching
 from ganrun.cli.overrides import Typed, readable, value_of
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
+from ganrun.ground.spell import quoted as quote
+from ganrun.ground.spell import value
 
 AGAIN = "the same command goes on with what is missing"
 
@@ -110,7 +112,7 @@ def _flags_fit(command: Command) -> None:
 def _start(run: Path, typed: Sequence[Typed], command: Command, found: Composer) -> resume.Origin:
     if any(entry.key == "experiment" for entry in typed):
         raise BadInput("experiment: resume=RUN takes its keys from RUN; type the keys that shall differ instead")
-    return resume.origin(run, typed, found, f"ganrun train resume={run}", exact=not command.multirun)
+    return resume.origin(run, typed, found, ("train", f"resume={value(str(run))}"), exact=not command.multirun)
 
 
 def _goes_on_in_place(start: resume.Origin, final: list[str], command: Command, found: Composer) -> None:

@@ -15,8 +15,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ganrun.cli import catalog, schema
-from ganrun.cli.compose import Composer, quote
+from ganrun.cli.compose import Composer
 from ganrun.cli.signature import STACKS
+from ganrun.ground.spell import pasted
+from ganrun.ground.spell import quoted as quote
 
 ONLY_TYPED = ("plugins", "resume", "fork", "fresh")  # what is imported and which folder is touched, a person says each time
 
@@ -82,8 +84,8 @@ def mistakes(layers: Layers, removed: set[str]) -> Iterator[str]:
             continue
         author, group = layers.author(mistake.path), path[0]
         if mistake.unknown and group in layers.typed_groups:
-            choice = f"{group}={layers.chosen.get(group)}"
-            yield f"{author}: writes {mistake.path}, which {choice} does not have. You chose {choice}: add ~{mistake.path}"
+            choice, remedy = f"{group}={layers.chosen.get(group)}", pasted(f"~{mistake.path}")
+            yield f"{author}: writes {mistake.path}, which {choice} does not have. You chose {choice}: add {remedy}"
         elif mistake.unknown:
             yield f"{author}: writes {mistake.path}={mistake.value}, there is no such key. {schema.advice(layers.base, path)}"
         else:

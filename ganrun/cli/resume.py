@@ -16,10 +16,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ganrun.cli import runs, signature
-from ganrun.cli.compose import Composer, quote
+from ganrun.cli.compose import Composer
 from ganrun.cli.overrides import Typed, value_of
 from ganrun.cli.signature import STACKS
 from ganrun.ground.errors import BadInput, suggestion
+from ganrun.ground.spell import command as spelt
+from ganrun.ground.spell import names
+from ganrun.ground.spell import quoted as quote
 
 OWN = ("resume", "fresh", "fork", "plugins")  # never taken from the run: each command says them itself
 READ_AGAIN = "${content:"
@@ -34,9 +37,12 @@ class Origin:
     overrides: list[str]
 
 
-def origin(folder: Path, typed: Sequence[Typed], composer: Composer, command: str, *, exact: bool = True) -> Origin:
+def origin(
+    folder: Path, typed: Sequence[Typed], composer: Composer, command: Sequence[str | Path], *, exact: bool = True
+) -> Origin:
     """Read the run in ``folder``; ``typed`` are a person's overrides, which come after.
 
+    ``command``: the words after ``ganrun`` that name the run.
     ``exact`` removes keys that the run does not have (an older run, a newer ganrun).
     Raises ``BadInput`` where its config is unusable or its plugins are not typed.
     """
@@ -78,7 +84,7 @@ def _is_plain(entry: Typed, composer: Composer) -> bool:
     return all(str(name) in composer.options(entry.key) for name in (value if isinstance(value, list) else [value]))
 
 
-def _ask_for_plugins(config: Mapping[str, Any], typed: Sequence[Typed], who: str, command: str) -> None:
+def _ask_for_plugins(config: Mapping[str, Any], typed: Sequence[Typed], who: str, command: Sequence[str | Path]) -> None:
     """A run folder never imports anything: its plugins must be typed again by a person."""
     wanted = config.get("plugins") or []
     if not isinstance(wanted, list):
@@ -86,8 +92,9 @@ def _ask_for_plugins(config: Mapping[str, Any], typed: Sequence[Typed], who: str
     value = value_of("plugins", typed)
     given = [str(module) for module in value] if isinstance(value, list) else []
     if not {str(module) for module in wanted} <= set(given):
-        text = f"plugins=[{','.join(str(module) for module in wanted)}]"
-        raise BadInput(f"{who} {text}; a run folder imports nothing by itself, so type it again: {command} '{text}'")
+        text = f"plugins={names(map(str, wanted))}"
+        again = spelt(*command, plugins=map(str, wanted))
+        raise BadInput(f"{who} {text}; a run folder imports nothing by itself, so type it again: {again}")
 
 
 def _choice(group: str, held: Any, folder: Path, composer: Composer) -> Iterator[str]:

@@ -36,7 +36,7 @@ def evaluate(target: Path, words: Sequence[str], config_dir: Path | None) -> Non
     overrides = [word for word in words if "=" in word or word.startswith(("~", "+"))]
     if len(overrides) < len(words):
         return compare([target, *(Path(word) for word in words if word not in overrides)], overrides, config_dir)
-    target, config = prepare(target, overrides, config_dir, ALLOWED["eval"], "ganrun eval")
+    target, config = prepare(target, overrides, config_dir, ALLOWED["eval"], "eval")
     from ganrun.engine import commands
 
     commands.evaluate(target, config)
@@ -44,7 +44,7 @@ def evaluate(target: Path, words: Sequence[str], config_dir: Path | None) -> Non
 
 def compare(targets: Sequence[Path], overrides: Sequence[str], config_dir: Path | None) -> None:
     """Scores of several runs: mean and interval over seeds for each setting, and differences on shared seeds."""
-    prepared = [prepare(target, overrides, config_dir, ALLOWED["eval"], "ganrun eval") for target in targets]
+    prepared = [prepare(target, overrides, config_dir, ALLOWED["eval"], "eval") for target in targets]
     settings: list[dict[str, Any]] = []
     groups = []
     for _, config in prepared:
@@ -60,7 +60,7 @@ def compare(targets: Sequence[Path], overrides: Sequence[str], config_dir: Path 
 
 def sample(target: Path, overrides: Sequence[str], config_dir: Path | None, options: Sampling) -> Path:
     """Generate from a run folder, or one checkpoint of it; where the samples are."""
-    target, config = prepare(target, overrides, config_dir, ALLOWED["sample"], "ganrun sample")
+    target, config = prepare(target, overrides, config_dir, ALLOWED["sample"], "sample")
     from ganrun.engine import commands
 
     made: Path = commands.sample(target, config=config, **vars(options))
@@ -69,7 +69,7 @@ def sample(target: Path, overrides: Sequence[str], config_dir: Path | None, opti
 
 def export(target: Path, overrides: Sequence[str], config_dir: Path | None, out: Path | None, raw: bool) -> Path:
     """Write the generator as safetensors; where it is."""
-    target, config = prepare(target, overrides, config_dir, ALLOWED["sample"], "ganrun export")
+    target, config = prepare(target, overrides, config_dir, ALLOWED["sample"], "export")
     from ganrun.engine.export import export as write
 
     made: Path = write(target, out, config, raw=raw)
@@ -78,7 +78,7 @@ def export(target: Path, overrides: Sequence[str], config_dir: Path | None, out:
 
 def probe(target: Path, overrides: Sequence[str], config_dir: Path | None, labels: int, seed: int) -> None:
     """Fit a linear probe on the discriminator's features and its controls; show a table."""
-    target, config = prepare(target, overrides, config_dir, ALLOWED["probe"], "ganrun probe")
+    target, config = prepare(target, overrides, config_dir, ALLOWED["probe"], "probe")
     from rich.table import Table
 
     from ganrun.engine.probe import probe as fit
@@ -98,10 +98,10 @@ def prepare(
     folder, target = runs.locate(target)
     folders = catalog.places(config_dir)
     with errors_for_people(), composer(config_dir) as found:
-        refused = [f"{text}: {command} takes {', '.join(allowed)}" for text in overrides if not is_allowed(text, allowed)]
+        refused = [f"{text}: ganrun {command} takes {', '.join(allowed)}" for text in overrides if not is_allowed(text, allowed)]
         if refused:
             raise BadInput("\n".join(refused))
-        start = resume.origin(folder, readable(overrides, found), found, f"{command} {target}")
+        start = resume.origin(folder, readable(overrides, found), found, (command, target))
         report = check.verify(overrides, found, folders, multirun=False, given=start.overrides, origin=str(folder))
         if report.mistakes:
             raise BadInput("\n".join(report.mistakes))

@@ -9,9 +9,9 @@ from typing import Any
 from ganrun.engine import assemble, latents, pictures, sampling, sources
 from ganrun.engine import evaluate as scoring
 from ganrun.engine.progress import console, scores_table, show_panel
-from ganrun.engine.words import shown
 from ganrun.ground.errors import BadInput
 from ganrun.ground.record import RunFolder
+from ganrun.ground.spell import shown
 
 
 def evaluate(target: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def evaluate(target: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     path = scoring.target_folder(target)
     parts = assemble.build(config)
     if not parts.metrics:
-        raise BadInput("metric=none: there is nothing to score. Try metric=[is,fid]")
+        raise BadInput("metric=none: there is nothing to score. Try 'metric=[is,fid]'")
     dataset = assemble.load_data(config, parts.family)
     assemble.verify(parts, dataset)
     trained = sampling.Trained(target, config)

@@ -92,7 +92,7 @@ def wanted(entry: Entry, folder: RunFolder) -> dict[str, dict[str, Any]]:
     """The card of each metric that the config asks for, as far as it is known before scoring."""
     parts = assemble.build(entry.config)
     if not parts.metrics:
-        raise BadInput("metric=none: there is nothing to score. Try metric=[is,fid]")
+        raise BadInput("metric=none: there is nothing to score. Try 'metric=[is,fid]'")
     dataset = assemble.load_data(entry.config, parts.family)
     assemble.verify(parts, dataset)
     evaluation = {**entry.config["evaluation"]}

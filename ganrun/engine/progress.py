@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 if not console.is_terminal:
@@ -85,12 +86,17 @@ def scores_table(scores: Mapping[str, Mapping[str, Any]], baselines: Mapping[str
     return table
 
 
-def show_panel(title: str, facts: Mapping[str, object], table: Table | None = None) -> None:
-    """The closing panel: labelled lines, then a table."""
+def show_panel(title: str, facts: Mapping[str, object], table: Table | None = None, command: str | None = None) -> None:
+    """The closing panel: labelled lines, then a table. The ``command`` to type next is a line of its own below where the panel
+    is too narrow for it: what is cut into two lines cannot be pasted."""
+    fits = command is None or len(command) + max(map(len, facts)) + 6 <= console.width
+    facts = {**facts, "next": command} if command and fits else facts
     lines = Table.grid(padding=(0, 2))
     lines.add_column(no_wrap=True)
     lines.add_column(overflow="fold")
     for label, fact in facts.items():
-        lines.add_row(label, str(fact))
+        lines.add_row(label, Text(str(fact)))  # a path may hold what looks like markup
     body = Group(lines, "", table) if table else Group(lines)
     console.print(Panel(body, title=title, expand=False))
+    if not fits:
+        console.print(f"next: {command}", markup=False)

@@ -23,11 +23,12 @@ from ganrun.engine import assemble, checkpoint, inherit, pictures, sampling, sou
 from ganrun.engine import evaluate as scoring
 from ganrun.engine.loop import Trainer
 from ganrun.engine.progress import Display, scores_table, show_panel
-from ganrun.engine.words import check_numbers, commit, note_failure, program, shown
+from ganrun.engine.words import check_numbers, commit, note_failure
 from ganrun.ground import signals, storage
 from ganrun.ground.errors import BadInput, Diverged, GanrunError, NoCheckpoint, Stopped
 from ganrun.ground.record import Rows, RunFolder, now, set_aside
 from ganrun.ground.runtime import Runtime, environment, peak_memory_mib, resolve
+from ganrun.ground.spell import command, shown
 
 
 def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep: bool = False) -> float | None:
@@ -320,9 +321,9 @@ class Run:
                 "samples": path / "samples" / f"{step}.png",
                 "checkpoint": path / "checkpoints" / f"{step}.pt",
                 **({"scores": path / "scores.jsonl"} if row else {}),
-                "next": f"{program()} sample {path}",
             },
             scores_table(row["scores"], row.get("baselines", {})) if row else None,
+            command("sample", path, plugins=self.config.get("plugins") or []),
         )
 
 

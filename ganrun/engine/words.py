@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,19 +29,6 @@ def note_failure(folder: RunFolder, error: GanrunError) -> None:
     with contextlib.suppress(GanrunError):  # a full disk takes no note of itself
         folder.write(str(error) if isinstance(error, Stopped) else f"stopped: {error}")
         folder.note(status=type(error).__name__.lower(), ended=now())
-
-
-def shown(path: Path) -> Path:
-    """``path`` as a person in the current folder would type it."""
-    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
-
-
-def program() -> str:
-    """How ganrun is called here: by its name where that is on the PATH, else by its place beside this Python."""
-    beside = Path(sys.executable).with_name("ganrun")
-    if shutil.which("ganrun") or not beside.exists():
-        return "ganrun" if shutil.which("ganrun") else "python -m ganrun"
-    return str(shown(beside))
 
 
 def commit() -> str | None:

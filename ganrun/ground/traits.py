@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ganrun.ground.errors import BadInput
+from ganrun.ground.spell import pasted
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ def verify(components: Mapping[str, object]) -> list[str]:
     """Raise ``BadInput`` naming every conflict with its remedy; return the warnings."""
     refused = conflicts(components)
     if refused:
-        raise BadInput("\n".join(f"{typed}: {rule.why}. Try {rule.override}" for typed, rule in refused))
+        raise BadInput("\n".join(f"{typed}: {rule.why}. Try {pasted(rule.override)}" for typed, rule in refused))
     traits = gather(components)
     return [
-        f"{typed}: {rule.why}. Try {rule.override}"
+        f"{typed}: {rule.why}. Try {pasted(rule.override)}"
         for typed, component in components.items()
         for trait, rule in getattr(component, "advises", {}).items()
         if trait not in traits
