@@ -14,6 +14,8 @@ from PIL import Image
 from ganrun.data import decode, streamed
 from ganrun.data.base import Images, to_pixels
 from ganrun.data.decode import Rule, Unreadable
+from ganrun.data.folder_names import _draw as draw_of
+from ganrun.data.folder_names import usual_share
 from ganrun.data.streamed import StreamedImages
 from ganrun.ground import content
 from ganrun.ground.errors import BadInput
@@ -341,6 +343,8 @@ def test_an_empty_folder_and_a_single_image_are_refused_with_the_numbers(tmp_pat
         ({"on_error": "ignore"}, r"dataset\.on_error=ignore"),
         ({"channels": 4}, r"dataset\.channels=4"),
         ({"held_out": 1.0}, r"dataset\.held_out=1\.0"),
+        ({"held_out": "some"}, r"dataset\.held_out=some: a share from 0 up to"),
+        ({"held_out": True}, r"dataset\.held_out=True"),
         ({"size": 0}, r"dataset\.size=0"),
         ({"memory_gib": -1.0}, r"dataset\.memory_gib=-1\.0"),
     ],
@@ -415,6 +419,39 @@ def test_a_held_out_share_that_leaves_too_few_images_is_refused(tmp_path):
         make(tmp_path, size=8, held_out=0.001)
     with pytest.raises(BadInput, match="to train on, at least 2 are needed"):
         make(tmp_path, size=8, held_out=0.999)
+
+
+@pytest.mark.parametrize(
+    ("count", "share"), [(0, 0), (249, 0), (250, 0.2), (2500, 0.2), (4000, 0.125), (5000, 0.1), (10**6, 0.1)]
+)
+def test_the_usual_share_is_none_of_a_few_images_and_a_tenth_of_many(count, share):
+    assert usual_share(count) == share
+
+
+def test_by_default_a_fifth_of_a_small_folder_is_held_out_and_the_log_says_so(tmp_path):
+    fill(tmp_path, 250, size=2)
+    usual, fifth, none = (make(tmp_path, size=2, **options) for options in ({}, {"held_out": 0.2}, {"held_out": 0.0}))
+    assert 30 <= len(usual.held_out()) <= 70
+    assert usual.fingerprint() == fifth.fingerprint()
+    assert not rows(usual) & rows(usual.held_out())
+    assert rows(usual) | rows(usual.held_out()) == rows(none)
+    assert none.held_out() is None
+    assert any(f"held out for scoring: {len(usual.held_out())} of 250 images" in note for note in usual.notes)
+    (tmp_path / "0.png").unlink()
+    few = make(tmp_path, size=2)
+    assert few.held_out() is None
+    assert any("nothing is held out (by default only of 250 images or more" in note for note in few.notes)
+    assert not any("held out" in note for note in none.notes)
+
+
+def test_the_usual_share_leaves_every_class_an_image_to_train_on(tmp_path):
+    fill(tmp_path, 250, ("many",), size=2)
+    lone = next(number for number in range(1000) if draw_of(f"one/{number}.png") < 0.1)
+    save(tmp_path / "one" / f"{lone}.png", picture(1, 2, 2))
+    data = make(tmp_path, size=2)
+    assert int((data.labels == 1).sum()) == 1
+    with pytest.raises(BadInput, match="no images to train on in one"):
+        make(tmp_path, size=2, held_out=0.2)
 
 
 # Content

@@ -235,6 +235,17 @@ def test_what_is_held_out_is_held_out_on_both_sides(tmp_path: Path) -> None:
     assert away == [colour[1] for colour in colours(whole(found.held_out()).x)]
 
 
+def test_both_sides_of_large_folders_hold_some_out_by_default(tmp_path: Path) -> None:
+    for index in range(250):
+        for side in ("trainA", "trainB"):
+            picture(tmp_path / side / f"{index}.png", (index, 0, 0))
+    for name, options in (("unpaired_folder", {}), ("paired_folder", {"source": "trainA", "target": "trainB"})):
+        found = build("dataset", {"name": name, "root": str(tmp_path), "size": 1, **options})
+        assert len(found) + len(found.held_out()) == 250
+        assert 30 <= len(found.held_out()) <= 70
+        assert any(f"held out for scoring: {len(found.held_out())} of 250" in note for note in found.notes)
+
+
 def test_two_folders_without_pairs_keep_their_own_lengths(tmp_path: Path) -> None:
     for index in range(3):
         picture(tmp_path / "trainA" / f"{index}.png", RED)

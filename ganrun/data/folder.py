@@ -2,7 +2,7 @@
 
 Every file is decoded once at the start: unreadable ones are named before anything is trained, and the fingerprint is of
 the pixels. Sets of up to ``memory_gib`` stay in memory as bytes; larger ones are decoded again batch by batch. An image is
-held out by a hash of its name, so that adding a file moves no other.
+held out by a hash of its name, so that adding a file moves no other, and for all seeds alike, so that their scores compare.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 
 from ganrun.data.base import Dataset, Images, check_size
 from ganrun.data.decode import Rule
-from ganrun.data.folder_names import Part, classes_of, counted, first_words, images_of, split, troubles_of
+from ganrun.data.folder_names import Part, classes_of, counted, first_words, images_of, said_of, split, troubles_of
 from ganrun.data.folder_reading import (
     Pass,
     assemble,
@@ -40,7 +40,7 @@ def folder(
     resize: str = "crop",
     channels: int = 3,
     labels: str = "auto",
-    held_out: float = 0.0,
+    held_out: float | None = None,
     on_error: str = "fail",
     memory_gib: float = 4.0,
     classes: list[int] | None = None,
@@ -75,6 +75,7 @@ def folder(
     check_troubles(root, first.troubles, on_error)
     _check_enough(parts, class_names, place)
 
+    notes += said_of(parts, held_out)
     notes += [f"{resize} to {size}x{size}, Lanczos"]
     notes += [f"{counted(count)} {remark}" for remark, count in sorted(first.remarks.items())]
     notes += [f"left out: {named(first.troubles)}"] if first.troubles else []

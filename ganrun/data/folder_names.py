@@ -16,6 +16,7 @@ from ganrun.ground.errors import BadInput
 SUFFIXES = ("png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp")
 REFUSED = ("gif", "tif", "tiff", "avif", "heic", "heif", "jp2", "ppm", "pgm", "pbm", "pnm", "tga", "psd", "svg", "ico")
 SHOWN = 20
+LEAST = 250  # images of a folder from which some are held out unasked
 
 
 @dataclass
@@ -65,11 +66,30 @@ def classes_of(found: Listing, names: list[str], labels: str, place: str) -> tup
     return tuple(found.folders), [numbers[name.split("/", 1)[0]] for name in names], ""
 
 
-def split(names: list[str], numbers: list[int] | None, held_out: float) -> list[Part]:
-    """The part that trains, and the part that is held out where that share is positive."""
-    away = [held_out > 0 and _draw(name) < held_out for name in names]
+def usual_share(count: int) -> float:
+    """The share of ``count`` images that is held out where none is asked for: a fifth up to 2500, then 500, at least a tenth.
+
+    0 below ``LEAST`` images: there a score of so few says little, and each image is needed to train on.
+    """
+    return 0.0 if count < LEAST else min(0.2, max(0.1, 500 / count))
+
+
+def split(names: list[str], numbers: list[int] | None, held_out: float | None) -> list[Part]:
+    """The part that trains, and the part that is held out where that share is positive; None: the usual share.
+
+    The usual share leaves each class an image to train on, and is nothing where it would be less than two images.
+    """
+    share = usual_share(len(names)) if held_out is None else held_out
+    draws = [_draw(name) for name in names]
+    away = [draw < share for draw in draws]
+    if held_out is None and numbers is not None:
+        last = {number: index for draw, number, index in sorted(zip(draws, numbers, range(len(names)), strict=True))}
+        for index in last.values():
+            away[index] = False
+    if held_out is None and sum(away) < 2:
+        away = [False] * len(away)
     parts = []
-    for side in (False, True)[: 2 if held_out > 0 else 1]:
+    for side in (False, True)[: 2 if any(away) or held_out else 1]:
         chosen = [index for index, out in enumerate(away) if out == side]
         parts.append(Part([names[index] for index in chosen], None if numbers is None else [numbers[index] for index in chosen]))
     return parts
@@ -78,6 +98,17 @@ def split(names: list[str], numbers: list[int] | None, held_out: float) -> list[
 def _draw(name: str) -> float:
     """A number in [0, 1) that follows from the name alone."""
     return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big") / 2**64
+
+
+def said_of(parts: list[Part], held_out: float | None, what: str = "images") -> list[str]:
+    """For the log: how many ``what`` are held out for scoring, and why none where the person has not said so."""
+    counts = [len(part.names) for part in parts]
+    if len(counts) > 1:
+        return [f"held out for scoring: {counts[1]} of {sum(counts)} {what}, by a hash of their names; dataset.held_out=0 for none"]
+    if held_out is None:
+        usual = f"by default only of {LEAST} {what} or more, and never the last of a class"
+        return [f"nothing is held out ({usual}), so scores have no baseline; dataset.held_out=0.2 holds some out"]
+    return []
 
 
 def first_words(words: Iterable[str]) -> str:

@@ -56,12 +56,13 @@ def check_troubles(root: object, troubles: dict[str, str], on_error: str) -> Non
         raise BadInput(f"dataset.root={root}: {named(troubles)}. Remove them, or leave them out with dataset.on_error=skip")
 
 
-def check_options(channels: int, held_out: float, memory_gib: float) -> None:
+def check_options(channels: int, held_out: float | None, memory_gib: float) -> None:
     """Raise ``BadInput`` for numbers that cannot be."""
     if channels not in (1, 3):
         raise BadInput(f"dataset.channels={channels}: 1 (grey) or 3 (RGB)")
-    if not 0 <= held_out < 1:
-        raise BadInput(f"dataset.held_out={held_out}: a share from 0 up to, but not including, 1")
+    number = isinstance(held_out, int | float) and not isinstance(held_out, bool)
+    if held_out is not None and not (number and 0 <= held_out < 1):
+        raise BadInput(f"dataset.held_out={held_out}: a share from 0 up to, but not including, 1, or null for the usual one")
     if not memory_gib >= 0:
         raise BadInput(f"dataset.memory_gib={memory_gib}: must not be negative")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ganrun.data.base import Images, check_size
 from ganrun.data.decode import Rule
-from ganrun.data.folder_names import Part, counted, first_words, images_of, split, troubles_of
+from ganrun.data.folder_names import Part, counted, first_words, images_of, said_of, split, troubles_of
 from ganrun.data.folder_reading import (
     Pass,
     assemble,
@@ -54,7 +54,7 @@ def paired_folder(
     resize: str = "crop",
     channels: int = 3,
     source_channels: int | None = None,
-    held_out: float = 0.1,
+    held_out: float | None = None,
     on_error: str = "fail",
     memory_gib: float = 4.0,
     content: str | None = None,
@@ -90,6 +90,7 @@ def paired_folder(
     for both, use in zip(read_parts, ("to train on", "held out; dataset.held_out=0 holds none out"), strict=False):
         if len(both[0].names) < 2:
             raise BadInput(f"dataset.root={root}: at least 2 pairs are needed, and there are {len(both[0].names)} {use}")
+    notes += said_of([both[0] for both in read_parts], held_out, "pairs")
     notes += [f"{counted(count)} {remark}" for remark, count in sorted(first.remarks.items())]
     notes += [f"left out: {named(first.troubles)}"] if first.troubles else []
     notes += ["streamed from disk"] if streams else []

@@ -25,7 +25,7 @@ def unpaired_folder(
     resize: str = "crop",
     channels: int = 3,
     source_channels: int | None = None,
-    held_out: float = 0.1,
+    held_out: float | None = None,
     on_error: str = "fail",
     memory_gib: float = 4.0,
     content: str | None = None,
