@@ -34,7 +34,7 @@ from ganrun.ground import signals
 from ganrun.ground.errors import BadInput, Stopped
 
 def train(config, folder, *, overrides, sweep):
-    os.write(2, ("TRAINS %d\n" % config["seed"]).encode())  # one write: lines of two jobs never mix
+    sys.stderr.write("TRAINS %d\n" % config["seed"])  # one write: lines of two jobs never mix
     if config["seed"] == 13:
         raise BadInput("seed=13: unlucky")
     while config["steps"] == 99:
@@ -45,7 +45,7 @@ def train(config, folder, *, overrides, sweep):
     while config["steps"] == 98:  # deaf to the first signal
         if signals.requested() and not heard:
             heard = True
-            os.write(2, b"HEARD\n")
+            sys.stderr.write("HEARD\n")
         time.sleep(0.01)
     Path(folder, "config.yaml").write_text("seed: %d" % config["seed"])
     return float(config["seed"])

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from ganrun.cli import complete
+from ganrun.ground import terminal
 from ganrun.ground.errors import GanrunError
 
 app = typer.Typer(
@@ -240,7 +241,7 @@ def _answering() -> Iterator[None]:
     """Errors meant for a person as their message, anything else as a traceback; the exit code that errors.py lists."""
     try:
         yield
-    except (typer.Exit, typer.Abort, BrokenPipeError):
+    except (typer.Exit, typer.Abort):
         raise
     except GanrunError as error:
         sys.stderr.write(f"{error}\n")
@@ -256,4 +257,5 @@ def _answering() -> Iterator[None]:
 
 def main() -> None:
     """The entry point ``ganrun``."""
+    terminal.install()
     app(prog_name="ganrun")

@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ganrun.cli import signature
-from ganrun.ground import signals
+from ganrun.ground import signals, terminal
 from ganrun.ground.errors import GanrunError, Stopped
 
 LEDGER = "GANRUN_SWEEP_LEDGER"  # environment variable with the path of the sweep's ledger, set by Hydra in each job
@@ -50,6 +50,8 @@ class State:
 
 def train_job(config: DictConfig) -> float | None:
     """Train what ``config`` says, in the folder that Hydra made; the last score, for sweepers that optimise."""
+    if not State.launching:
+        terminal.install()  # a launcher's worker process has not come in by the door
     hydra = HydraConfig.get()
     folder = Path(str(hydra.runtime.output_dir))
     sweep = hydra.mode == RunMode.MULTIRUN
