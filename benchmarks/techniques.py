@@ -15,6 +15,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -108,18 +109,22 @@ def main(words: list[str]) -> None:
             found = job.result()
             seen[name] = {**found, "sentence": sentence(found, chosen[name])}
             print(f"{name}: {seen[name]['sentence']}", flush=True)
-            write(seen)
+            write(seen, held.get("about", {}) if words else {})
     OUTPUT.mkdir(parents=True, exist_ok=True)
     pictures = {name: entry["picture"] for name, entry in seen.items() if "picture" in entry and Path(entry["picture"]).exists()}
     for start in range(0, len(pictures), 24):
         contact_sheet(dict(list(pictures.items())[start : start + 24]), OUTPUT / f"contact_{start // 24}.png")
 
 
-def write(seen: dict[str, Any]) -> None:
-    about = {
-        "what": "one run each, seed 0, one thread, the settings of benchmarks/techniques.yaml",
+def write(seen: dict[str, Any], about: Mapping[str, str]) -> None:
+    """``about``: what the file says of earlier runs, which stays true of them."""
+    now = {
         "machine": f"{platform.machine()}, 2 cores, torch {torch.__version__.split('+')[0]}",
         "date": datetime.date.today().isoformat(),
+    }
+    about = {
+        "what": "one run each, seed 0, one thread, the settings of benchmarks/techniques.yaml",
+        **{key: " or ".join(dict.fromkeys([*about.get(key, said).split(" or "), said])) for key, said in now.items()},
     }
     plain = {name: {key: value for key, value in entry.items() if key != "picture"} for name, entry in sorted(seen.items())}
     SEEN.write_text(yaml.safe_dump({"about": about, "seen": plain}, sort_keys=False, width=130), encoding="utf-8")

@@ -178,7 +178,7 @@ class Game(nn.Module):
         return fake.to(latent.dtype)
 
     def play(self, duel: Duel, turn: Turn, side: str, *, virtual: bool = False) -> Terms:
-        """Let a duel be fought: ``before`` hooks, packs, verdicts, loss, then the regularizers' terms, each by its name.
+        """Let a duel be fought: ``before`` hooks, packs, verdicts, choices among them, loss, then regularizers' terms by name.
 
         ``virtual``: an update that is only imagined; no ``after_step`` will hear of the duel.
         """
@@ -191,6 +191,8 @@ class Game(nn.Module):
         duel.settle()
         if side == "discriminator":
             duel.look()
+        for regularizer in joined.values():
+            regularizer.judged(duel, turn)
         terms = self.condition.objective(self.loss, duel, turn, side)
         players = self._trained(turn.phase) if duel.main else {}
         for name, regularizer in joined.items():

@@ -128,7 +128,7 @@ class MADGAN(Game):
         duel = self.duel(turn)
         terms = self.play(duel, turn, "generator")
         if not self.makers:
-            features = duel.fake_verdict.features
+            features = duel.whole_fake_verdict.features
             assert features is not None
             terms["similarity"] = self.weight * mean_cosine(features.unflatten(0, (self.generators, -1)))
         return terms

@@ -22,6 +22,7 @@ class Duel:
     ``pack`` samples are judged as one (Lin et al. 2018, PacGAN): n samples (n, c, ...) become n / pack inputs
     (n / pack, pack * c, ...), their labels (n / pack, pack), when the duel is settled, which is after all changes to
     single samples and before the first verdict. ``main`` is False for the further duels of a phase that has several.
+    ``choose`` leaves some of the judged samples and takes the others out.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Duel:
         self._settled = False
         self._verdicts: dict[str, Verdict] = {}
         self._watched: set[str] = set()
+        self._whole: Verdict | None = None
 
     def judge(self, inputs: Inputs, condition: Tensor | None) -> Verdict:
         """A further look at any inputs."""
@@ -64,6 +66,25 @@ class Duel:
     def fake_verdict(self) -> Verdict:
         """The discriminator's verdict on the fake inputs, computed once."""
         return self._verdict("fake")
+
+    @property
+    def whole_fake_verdict(self) -> Verdict:
+        """The verdict on all fakes that there were, whatever was chosen of them."""
+        return self._whole if self._whole is not None else self.fake_verdict
+
+    def choose(self, rows: Tensor) -> None:
+        """Leave the fakes ``rows`` (of packs: the packs) alone in the duel, and of as many real samples those they met."""
+        whole, fakes = self.fake_verdict, len(self.fake[0])
+        self._whole = self.whole_fake_verdict
+        paired = len(self.real[0]) == fakes
+        for side in ("fake", "real") if paired else ("fake",):
+            verdict = whole if side == "fake" else self._verdicts.get("real")
+            if verdict is not None:
+                self._verdicts[side] = verdict.rows(rows)
+            setattr(self, side, tuple(entry[rows] for entry in self._inputs(side)))
+            for name in (f"{side}_condition", f"{side}_target"):
+                held = getattr(self, name)
+                setattr(self, name, held[rows] if isinstance(held, Tensor) else held)
 
     def settle(self) -> None:
         """Make packs and the leaves that slopes are taken at. Inputs and targets do not change afterwards."""

@@ -52,6 +52,9 @@ class Regularizer(nn.Module):
     def before(self, duel: Duel, turn: Turn) -> None:
         """Change inputs or targets of a duel before it is judged."""
 
+    def judged(self, duel: Duel, turn: Turn) -> None:
+        """Choose, of what was judged, what the loss is to see."""
+
     def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor | None:
         """A scalar to add to the loss, without its weight; None for none.
 

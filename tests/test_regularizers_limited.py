@@ -1,0 +1,215 @@
+"""What the discriminator says of little data, and of bad fakes, against closed forms: LeCam and top-k."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from test_losses import P, Q, fit, of_table, scores
+from test_regularizers import make, turn
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ganrun.engine import checkpoint
+from ganrun.ground import registry
+from ganrun.ground.duel import Duel
+from ganrun.ground.spec import Batch, Latent, Verdict
+from ganrun.ground.turn import Stream, Turn
+
+# LeCam
+
+
+class Itself(nn.Module):
+    """A discriminator to which every input is its own score."""
+
+    def forward(self, x: Tensor) -> Verdict:
+        return Verdict(x)
+
+
+def anchored(real: float, fake: float, **options: Any) -> Any:
+    """The regularizer after an update with these mean scores, which it keeps, and its discriminator."""
+    regularizer: Any = make("lecam", decay=0.0, **options)
+    judge = Itself()
+    regularizer.prepare({"discriminator": judge})
+    update(regularizer, judge, torch.tensor([real]), torch.tensor([fake]))
+    return regularizer, judge
+
+
+def update(regularizer: Any, judge: nn.Module, real: Tensor, fake: Tensor) -> None:
+    duel = Duel(judge, (real,), (fake,))
+    regularizer.term(duel, {"discriminator": judge}, turn(len(real)))
+    regularizer.after_step({"discriminator": judge}, duel, turn(len(real)))
+
+
+def test_lecam_costs_the_squared_distance_of_each_side_from_the_others_mean(float64: None) -> None:
+    real, fake = scores(1.0, 3.0, -2.0), scores(0.5, 4.0)
+    for one_sided, above, below in ((False, [2.0, 4.0, -1.0], [1.5, -2.0]), (True, [2.0, 4.0, 0.0], [1.5, 0.0])):
+        regularizer, judge = anchored(2.0, -1.0, one_sided=one_sided)
+        term = regularizer.term(Duel(judge, (real,), (fake,)), {}, turn(3))
+        assert term.item() == pytest.approx(sum(x * x for x in above) / 3 + sum(x * x for x in below) / 2)
+        up, down = torch.autograd.grad(term, (real, fake))
+        torch.testing.assert_close(up, 2 * torch.tensor(above) / 3)  # the means are constants
+        torch.testing.assert_close(down, -2 * torch.tensor(below) / 2)
+
+
+def test_with_the_wasserstein_critic_it_leaves_the_generator_a_lecam_divergence(float64: None) -> None:
+    weight, a = 0.4, 0.25
+    regularizer, _ = anchored(a, -a, weight=weight)
+    loss: Any = registry.build("loss", {"name": "wasserstein"})
+
+    def objective(table: Tensor) -> Tensor:
+        duel = of_table(table)
+        regularizer._roles[id(duel.discriminator)] = "discriminator"
+        found: Tensor = loss.d(duel) + weight * regularizer.term(duel, {}, turn(10))
+        return found
+
+    best = fit(objective)
+    torch.testing.assert_close(best, (P - Q) * (1 - 2 * weight * a) / (2 * weight * (P + Q)))
+    divergence = float(((P - Q).square() / (P + Q)).sum())
+    assert -float(loss.d(of_table(best))) == pytest.approx((1 / (2 * weight) - a) * divergence)
+
+
+def test_running_means_are_those_of_the_scores_so_far_and_only_updates_move_them(float64: None) -> None:
+    regularizer: Any = make("lecam", decay=0.9)
+    judge = Itself()
+    regularizer.prepare({"discriminator": judge})
+    means = torch.tensor([[3.0, -1.0], [5.0, 0.0], [-2.0, 2.0]])
+    for t in range(1, 4):
+        update(regularizer, judge, means[t - 1, :1], means[t - 1, 1:])
+        shares = 0.9 ** torch.arange(t - 1, -1, -1.0)
+        wanted = (shares[:, None] * means[:t]).sum(0) / shares.sum()
+        torch.testing.assert_close(torch.stack(regularizer.anchors("discriminator")), wanted)
+    before = copy.deepcopy(regularizer.state_dict())
+    regularizer.term(of_scores_before(judge, 7.0, 7.0), {}, turn(1))
+    assert all(torch.equal(entry, before[name]) for name, entry in regularizer.state_dict().items())
+
+
+def of_scores_before(judge: nn.Module, real: float, fake: float) -> Duel:
+    return Duel(judge, (torch.tensor([real]),), (torch.tensor([fake]),))
+
+
+def test_nothing_is_asked_before_there_is_a_mean(float64: None) -> None:
+    regularizer: Any = make("lecam", start=2)
+    judge = Itself()
+    regularizer.prepare({"discriminator": judge})
+    for wanted in (0.0, 0.0, 4.0 + 4.0):
+        assert float(regularizer.term(of_scores_before(judge, 1.0, -1.0), {}, turn(1))) == pytest.approx(wanted)
+        update(regularizer, judge, torch.tensor([1.0]), torch.tensor([-1.0]))
+
+
+def test_every_discriminator_has_means_of_its_own_and_micro_batches_count_together(toy: Any, float64: None) -> None:
+    options = ("regularizer=lecam", "game=mdgan", "optimizer.lr=0.01")
+    found = []
+    for accumulate in (1, 2):
+        made = toy("mlp", "toy_points", *options, f"accumulate={accumulate}", "model.generator.norm=none")
+        for _ in range(3):
+            made.trainer.advance()
+        found.append(made.parts.regularizers["lecam"])
+    for name, entry in found[0].state_dict().items():
+        torch.testing.assert_close(entry, found[1].state_dict()[name])
+    assert int(found[0].diffusion_discriminator_count) == 3
+    assert not torch.equal(found[0].diffusion_discriminator_means, found[0].discriminator_means)
+
+
+def test_the_scores_of_an_imagined_update_are_not_taken_in(toy: Any) -> None:
+    made = toy("mlp", "toy_points", "regularizer=lecam", "regularizer.lecam.decay=0", "game=unrolled", "game.steps=2")
+    seen = []
+    original = made.parts.game.play
+
+    def play(duel: Duel, *where: Any, **said: Any) -> Any:
+        terms = original(duel, *where, **said)
+        if where[1] == "discriminator" and not said.get("virtual"):
+            seen.append(float(duel.real_verdict.score.detach().mean()))
+        return terms
+
+    made.parts.game.play = play
+    for _ in range(3):
+        made.trainer.advance()
+    assert float(made.parts.regularizers["lecam"].anchors("discriminator")[0]) == pytest.approx(seen[-1], rel=1e-5)
+
+
+# top-k
+
+
+def generators_turn(count: int, slot: int = 0, length: int = 100) -> Turn:
+    streams = {"data": Stream(length, Batch)}
+    return Turn(0, 0, "generator", 0, count, Latent(2), torch.device("cpu"), streams, slot=slot)
+
+
+def chosen(duel: Duel, share: float, turn: Turn) -> Duel:
+    regularizer = make("top_k", gamma=0.0, share=share)
+    duel.settle()
+    regularizer.judged(duel, turn)
+    return duel
+
+
+def test_only_the_best_fakes_lead_the_generator(float64: None) -> None:
+    loss: Any = registry.build("loss", {"name": "wasserstein"})
+    fake = scores(0.3, -2.0, 1.5, 0.1, -0.2)
+    duel = chosen(Duel(Verdict, (scores(9.0, 9.0, 9.0),), (fake,)), 0.4, generators_turn(5, slot=20))
+    value = loss.g(duel)
+    assert value.item() == pytest.approx(-(0.3 + 1.5) / 2)
+    torch.testing.assert_close(torch.autograd.grad(value, fake)[0], -torch.tensor([0.5, 0.0, 0.5, 0.0, 0.0]))
+    torch.testing.assert_close(duel.whole_fake_verdict.score, fake)
+    assert len(duel.real_verdict.score) == 3  # as they met no fake of their own, all stay
+
+
+def test_a_real_sample_keeps_the_fake_that_it_met_and_both_their_labels(float64: None) -> None:
+    loss: Any = registry.build("loss", {"name": "rpgan"})
+    real, fake, labels = scores(1.0, 2.0, 3.0, 4.0), scores(0.1, 0.9, -0.5, 0.3), torch.tensor([0, 1, 2, 3])
+    judge = lambda x, condition: Verdict(x + 0 * condition)  # noqa: E731
+    duel = Duel(judge, (real,), (fake,), real_condition=labels, fake_condition=labels)
+    chosen(duel, 0.5, generators_turn(4, slot=25))
+    assert loss.g(duel).item() == pytest.approx(
+        float((softplus(torch.tensor(2.0 - 0.9)) + softplus(torch.tensor(4.0 - 0.3))) / 2)
+    )
+    assert duel.real_condition is not None
+    assert duel.fake_condition is not None
+    assert duel.real_condition.tolist() == duel.fake_condition.tolist() == [1, 3]
+
+
+def test_packs_and_maps_of_patches_are_chosen_whole(float64: None) -> None:
+    maps = torch.tensor([[5.0, -9.0], [1.0, 1.0]])[:, None, None, :]
+    duel = chosen(Duel(Verdict, (maps,), (maps,)), 0.5, generators_turn(2, slot=50))
+    torch.testing.assert_close(duel.fake_verdict.score, maps[1:])
+    rows = torch.arange(8.0).view(4, 2)
+    packs = Duel(lambda x: Verdict(-x.sum(1)), (rows,), (rows,), pack=2)
+    chosen(packs, 0.5, generators_turn(4, slot=25))
+    torch.testing.assert_close(packs.fake_verdict.score, torch.tensor([-6.0]))
+
+
+def test_the_kept_part_falls_by_gamma_every_epoch_down_to_its_share() -> None:
+    regularizer: Any = make("top_k", gamma=0.8, share=0.5)
+    kept = [regularizer.kept(generators_turn(10, slot=slot, length=40)) for slot in (0, 3, 4, 8, 12, 16, 400)]
+    assert kept == pytest.approx([1.0, 1.0, 0.8, 0.64, 0.512, 0.5, 0.5])
+    duel = Duel(Verdict, (torch.zeros(5),), (torch.arange(5.0),))
+    regularizer.judged(duel, generators_turn(5, slot=8, length=40))
+    assert duel.fake_verdict.score.tolist() == [1.0, 2.0, 3.0, 4.0]  # 5 * 0.8
+
+
+def test_the_discriminator_learns_from_all_fakes_and_all_kept_is_no_top_k(toy: Any) -> None:
+    options = ("regularizer=top_k", "regularizer.top_k.gamma=0", "model.generator.norm=none")
+    plain, all_kept, half = (
+        toy("mlp", "toy_points", *more)
+        for more in ((options[2],), (*options, "regularizer.top_k.share=1"), (*options, "regularizer.top_k.share=0.5"))
+    )
+    losses = []
+    for made in (plain, all_kept, half):
+        made.trainer.step = 6  # the second epoch
+        made.trainer.advance()
+        losses.append(made.trainer.terms["discriminator/loss"])
+    assert torch.equal(losses[0], losses[2])
+    state = [checkpoint.digest({"players": made.trainer.state_dict()["players/generator"]}) for made in (plain, all_kept, half)]
+    assert state[0] == state[1] != state[2]
+
+
+def test_generators_that_are_kept_unlike_are_compared_whole(toy: Any) -> None:
+    found = []
+    for options in ((), ("regularizer=top_k", "regularizer.top_k.gamma=0", "regularizer.top_k.share=0.3")):
+        made = toy("mlp", "toy_points", "game=madgan", "game.variant=similarity", *options)
+        made.trainer.step = 100
+        made.trainer.advance()
+        found.append(made.trainer.terms["generator/similarity"])
+    assert torch.equal(*found)
