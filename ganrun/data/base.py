@@ -17,13 +17,15 @@ class Dataset:
     """A finite collection of samples.
 
     ``spec`` gives kind, shape and classes; ``class_names`` their names, if any; ``notes`` are sentences on what was done
-    to the data (padding, resizing), for the log and the cards; ``traits`` are matched against components' needs.
+    to the data (padding, resizing), for the log and the cards; ``remarks``, for the log alone, are on what lies beside it and
+    on choices that may be mistakes; ``traits`` are matched against components' needs.
     ``labels``, where all are at hand without reading the samples: int64 of shape (n,).
     """
 
     spec: Spec
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     labels: Tensor | None = None
 
     @property
@@ -85,7 +87,7 @@ class Subset(Dataset):
 
     def __init__(self, parent: Dataset, indices: Tensor) -> None:
         self.parent, self.indices = parent, indices
-        self.spec, self.class_names, self.notes = parent.spec, parent.class_names, parent.notes
+        self.spec, self.class_names, self.notes, self.remarks = parent.spec, parent.class_names, parent.notes, parent.remarks
         self.labels = None if parent.labels is None else parent.labels[indices]
 
     @property
@@ -192,13 +194,10 @@ class Images(Dataset):
         return self._fingerprint
 
     def _changed(self, pixels: Tensor, change: Callable[[Images], Images], note: str) -> Images:
-        return Images(
-            pixels,
-            self.labels,
-            class_names=self.class_names,
-            held_out=None if self._held_out is None else change(self._held_out),
-            notes=(*self.notes, note),
-        )
+        held_out = None if self._held_out is None else change(self._held_out)
+        made = Images(pixels, self.labels, class_names=self.class_names, held_out=held_out, notes=(*self.notes, note))
+        made.remarks = self.remarks
+        return made
 
 
 class ContentHash:

@@ -7,6 +7,7 @@ animation                 the first frame
 orientation               as EXIF says
 transparency              composited on black, the colour of padding
 palette, bilevel          as the colours that they stand for
+metadata                  text and profiles of any size are left unread; a PNG's orientation is that of its EXIF chunk then
 CMYK                      to RGB by Pillow's formula; colour profiles are not applied
 16-bit grey               round(v / 257); Pillow itself keeps the high byte of 16-bit colour
 32-bit, float, others     refused
@@ -20,10 +21,13 @@ first scaled down by its decoder, to no less than twice the size wanted.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -32,6 +36,8 @@ from ganrun.ground.content import why_not_regular
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_PIXELS = 64_000_000
+PNG = b"\x89PNG\r\n\x1a\n"
+WORDS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks that no pixel depends on
 FILTER = Image.Resampling.LANCZOS
 ORIENTATION = 0x0112
 TURNS = {
@@ -92,12 +98,47 @@ def decode_all(paths: Iterable[str], rule: Rule) -> Iterator[Decoded | Unreadabl
 
 def decode(path: str, rule: Rule) -> Decoded:
     """The image at ``path`` by ``rule``. Raises ``Unreadable``, whatever is wrong with the file."""
-    try:
+    with read_errors():
         why = why_not_regular(os.stat(path).st_mode)
         if why is not None:
             raise Unreadable(why)
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
-            return _prepare(image, rule)
+        with open(path, "rb") as file:
+            try:
+                with Image.open(file, formats=FORMATS) as image:
+                    return _prepare(image, rule)
+            except ValueError:  # Pillow reads text before pixels, and gives up where there is much of it
+                plain = without_text(file)
+                if plain is None:
+                    raise
+                with Image.open(plain, formats=FORMATS) as image:
+                    found = _prepare(image, rule)
+                return Decoded(found.pixels, (*found.remarks, "read without its text and colour profile, which are too large"))
+
+
+def without_text(file: BinaryIO) -> BinaryIO | None:
+    """The PNG in ``file`` without the chunks that hold text or a colour profile; None where it is no PNG or has none of them.
+
+    Nothing of those chunks is read or decompressed, so however large they claim to be, they cost nothing.
+    """
+    file.seek(0)
+    if file.read(len(PNG)) != PNG:
+        return None
+    kept, dropped = [PNG], False
+    while len(head := file.read(8)) == 8:
+        length = int.from_bytes(head[:4], "big")
+        if head[4:] in WORDS:
+            file.seek(length + 4, os.SEEK_CUR)
+            dropped = True
+        else:
+            kept += [head, file.read(length + 4)]
+    return io.BytesIO(b"".join(kept)) if dropped else None
+
+
+@contextmanager
+def read_errors() -> Iterator[None]:
+    """Whatever reading an image raises as ``Unreadable``, with why in a few words."""
+    try:
+        yield
     except Unreadable:
         raise
     except Image.DecompressionBombError:

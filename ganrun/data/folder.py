@@ -12,7 +12,7 @@ from collections import Counter
 
 from ganrun.data.base import Dataset, Images, check_size
 from ganrun.data.decode import Rule
-from ganrun.data.folder_names import Part, classes_of, counted, first_words, images_of, said_of, split, troubles_of
+from ganrun.data.folder_names import Part, classes_of, counted, first_words, images_of, said_of, split
 from ganrun.data.folder_reading import (
     Pass,
     assemble,
@@ -62,12 +62,12 @@ def folder(
     check_content(root, place, content)
 
     found = folder_content.listing(place)
-    names, notes = images_of(found, place)
-    class_names, numbers, remark = classes_of(found, names, labels, place)
-    notes += [remark] if remark else []
+    names, remarks = images_of(found, place)
+    class_names, numbers, doubts = classes_of(found, names, labels, place)
+    remarks += doubts
     parts = split(names, numbers, held_out)
     streams = len(names) * rule.size**2 * rule.channels > memory_gib * 2**30
-    first = Pass(troubles_of(found))
+    first = Pass(dict(found.troubles))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # what matters of a file is an error or a remark here
         for part in parts:
@@ -75,15 +75,16 @@ def folder(
     check_troubles(root, first.troubles, on_error)
     _check_enough(parts, class_names, place)
 
-    notes += said_of(parts, held_out)
+    notes = said_of(parts, held_out)
     notes += [f"{resize} to {size}x{size}, Lanczos"]
-    notes += [f"{counted(count)} {remark}" for remark, count in sorted(first.remarks.items())]
+    notes += [f"{counted(count)} {done}" for done, count in sorted(first.remarks.items())]
     notes += [f"left out: {named(first.troubles)}"] if first.troubles else []
     notes += ["streamed from disk"] if streams else []
     made: Images | StreamedImages | None = None
     for part in reversed(parts):
         made = assemble(part, place, rule, class_names, made, (class_counts(part, class_names), *notes))
     assert made is not None
+    made.remarks = tuple(remarks)
     return select(made, classes, fraction)
 
 

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from ganrun.ground.content import Listing
+from ganrun.ground.content import SUFFIXES, Listing, suffix, why_not_regular
 from ganrun.ground.errors import BadInput
+from ganrun.ground.spell import value
+from ganrun.ground.text import distinct, printable
 
-SUFFIXES = ("png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp")
-REFUSED = ("gif", "tif", "tiff", "avif", "heic", "heif", "jp2", "ppm", "pgm", "pbm", "pnm", "tga", "psd", "svg", "ico")
+EXAMPLES = 3
+PART_OF_A_SPLIT = re.compile(
+    r"(train|training|val|valid|validation|test|testing|dev|eval)([ _.-]?(set|data|images?|imgs?|split|a|b|\d+))?", re.IGNORECASE
+)
 SHOWN = 20
 LEAST = 250  # images of a folder from which some are held out unasked
+SNIFFED = 200  # files without an image's suffix that are opened to see whether they hold an image
+BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 
 
 @dataclass
@@ -30,40 +38,95 @@ class Part:
 
 
 def images_of(found: Listing, place: str) -> tuple[list[str], list[str]]:
-    """The names of the files that are images by their suffix, and a note on the others."""
-    names = [name for name, _ in found.files if _suffix(name) in SUFFIXES]
-    others = Counter(_suffix(name) or "no suffix" for name, _ in found.files if _suffix(name) not in SUFFIXES + REFUSED)
-    if not names and not troubles_of(found):
-        what = f"{len(found.files)} files of other kinds" if found.files else "no files at all"
+    """The names of the images, and remarks on everything else that lies there. ``BadInput`` where there are no images."""
+    names = [name for name, _ in found.files]
+    remarks = list(remarks_of(found, place))
+    if not names and not found.troubles:
+        what = "no files at all" if not remarks else "; ".join(remarks)
         raise BadInput(f"dataset.root={place}: no images, {what}. Images end in {', '.join(SUFFIXES)}")
-    kinds = ", ".join(f"{suffix} {count}" for suffix, count in sorted(others.items()))
-    return names, [f"{others.total()} files are not images by their suffix: {kinds}"] if others else []
+    return names, remarks
 
 
-def troubles_of(found: Listing) -> dict[str, str]:
-    """What cannot be read as the listing alone shows."""
-    refused = {name: f"{_suffix(name)} files are not accepted" for name, _ in found.files if _suffix(name) in REFUSED}
-    return {**found.others, **refused}
+def remarks_of(found: Listing, place: str) -> Iterator[str]:
+    """What was left out, one sentence a kind."""
+    if found.others:
+        kinds = Counter(suffix(name) or "no suffix" for name in found.others)
+        listed = first_words(f"{printable(kind)} {count}" for kind, count in sorted(kinds.items()))
+        yield f"left out: {_files(found.others)} that are not images by their suffix ({listed}), {_such(found.others)}"
+        shown = [name for name in found.others[:SNIFFED] if _holds_an_image(os.path.join(place, name))]
+        if shown:
+            yield f"warning: {_files(shown)} of these hold an image all the same, {_such(shown)}; rename them to have them read"
+    if found.hidden:
+        yield f"left out: {len(found.hidden)} hidden files and folders, {_such(found.hidden)}"
+    if found.system:
+        yield f"left out: folders of an operating system or a storage device, {_such(found.system)}"
+    if found.own:
+        yield f"left out: {len(found.own)} files and folders that ganrun wrote, {_such(found.own)}"
 
 
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1][1:].lower()
+def _files(names: list[str]) -> str:
+    return f"{len(names)} file" if len(names) == 1 else f"{len(names)} files"
 
 
-def classes_of(found: Listing, names: list[str], labels: str, place: str) -> tuple[tuple[str, ...] | None, list[int] | None, str]:
-    """Class names and each image's class, from the first-level sub-folders, or None; and a note on why there are none."""
+def _such(names: list[str]) -> str:
+    return f"such as {', '.join(map(printable, names[:EXAMPLES]))}"
+
+
+def _holds_an_image(path: str) -> bool:
+    """True for a regular file that begins as pictures do."""
+    try:
+        if why_not_regular(os.stat(path).st_mode) is not None:
+            return False
+        with open(path, "rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return head.startswith(BEGINNINGS) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+
+
+def classes_of(
+    found: Listing, names: list[str], labels: str, place: str
+) -> tuple[tuple[str, ...] | None, list[int] | None, list[str]]:
+    """Class names and each image's class, from the first-level sub-folders, or None; and remarks on them.
+
+    Class names are as ``distinct`` shows those of the folders. A folder that holds no images and yet is not empty is no class.
+    """
     if labels == "none":
-        return None, None, ""
+        return None, None, []
+    folders = sorted({*found.folders, *found.empty})
     loose = sum("/" not in name for name in names)
-    if loose or len(found.folders) < 2:
+    remarks = list(_doubts(folders, names, place)) if labels == "auto" else []
+    if loose or len(folders) < 2:
         if labels == "folders":
             raise BadInput(
                 f"dataset.labels=folders: all images must lie in at least two sub-folders of {place}, but {counted(loose)} "
-                f"of {len(names)} lie outside, and there are {len(found.folders)} sub-folders"
+                f"of {len(names)} lie outside, and there are {len(folders)} sub-folders"
             )
-        return None, None, "no labels: the images do not all lie in at least two sub-folders"
-    numbers = {name: number for number, name in enumerate(found.folders)}
-    return tuple(found.folders), [numbers[name.split("/", 1)[0]] for name in names], ""
+        return None, None, ["no labels: the images do not all lie in at least two sub-folders", *remarks]
+    numbers = {name: number for number, name in enumerate(folders)}
+    shown = distinct(folders)
+    alike = [name for name, folder in zip(shown, folders, strict=True) if name != printable(folder)]
+    if alike:
+        remarks.append(f"warning: class folders with names that look the same, told apart by a number: {first_words(alike)}")
+    return shown, [numbers[name.split("/", 1)[0]] for name in names], remarks
+
+
+def _doubts(folders: list[str], names: list[str], place: str) -> Iterator[str]:
+    """What a person is asked about first-level folders that hardly are classes."""
+    if len(folders) > 1 and all(PART_OF_A_SPLIT.fullmatch(name) for name in folders):
+        one = next((name for name in folders if name.lower().startswith("train")), folders[0])
+        yield (
+            f"warning: {first_words(map(printable, folders))} look like the parts of a split, not like classes: "
+            f"{_rooted(place, one)} takes one of them with the classes inside, "
+            "dataset.labels=folders takes them as classes all the same, dataset.labels=none takes all without classes"
+        )
+    elif len(folders) == 1 and all(name.count("/") > 1 for name in names):
+        yield f"note: all images lie in sub-folders of {printable(folders[0])}: {_rooted(place, folders[0])} takes these as classes"
+
+
+def _rooted(place: str, folder: str) -> str:
+    """The override that takes ``folder`` below ``place`` as the root, as it is typed."""
+    return printable(shlex.quote(f"dataset.root={value(os.path.join(place, folder))}"))
 
 
 def usual_share(count: int) -> float:
@@ -112,8 +175,8 @@ def said_of(parts: list[Part], held_out: float | None, what: str = "images") -> 
 
 
 def first_words(words: Iterable[str]) -> str:
-    """The first 20 of ``words``, and how many more there are."""
-    words = list(words)
+    """The first 20 of ``words``, as they can be shown, and how many more there are."""
+    words = [printable(word) for word in words]
     more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
     return ", ".join(words[:SHOWN]) + more
 

@@ -31,16 +31,15 @@ def check_root(root: object, name: str = "folder") -> str:
         raise BadInput(f"dataset.root is not given: dataset={name} needs dataset.root=DIR, a folder of images")
     place = folder_content.expand(str(root))
     if not os.path.isdir(place):
-        what = "it is a file, not a folder" if os.path.exists(place) else "there is no such folder"
-        raise BadInput(f"dataset.root={root}: {what} (looked for {os.path.abspath(place)})")
+        raise BadInput(f"dataset.root={root}: {folder_content.why_not_there(place)}")
     return place
 
 
 def check_content(root: object, place: str, content: str | None) -> None:
-    """Raise ``BadInput`` if names or sizes below ``place`` are no longer those of ``content``, which a run began with."""
-    if content is not None and content != folder_content.digest(place):
+    """Raise ``BadInput`` if names or sizes of the images below ``place`` are not those of ``content``, which a run began with."""
+    if content is not None and content not in (folder_content.digest(place), folder_content.earlier_digest(place)):
         raise BadInput(
-            f"dataset.root={root}: its files changed since this run began (names or sizes): put them back, or start a new run"
+            f"dataset.root={root}: its images changed since this run began (names or sizes): put them back, or start a new run"
         )
 
 

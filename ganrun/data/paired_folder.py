@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ganrun.data.base import Images, check_size
 from ganrun.data.decode import Rule
-from ganrun.data.folder_names import Part, counted, first_words, images_of, said_of, split, troubles_of
+from ganrun.data.folder_names import Part, counted, first_words, images_of, said_of, split
 from ganrun.data.folder_reading import (
     Pass,
     assemble,
@@ -75,9 +75,10 @@ def paired_folder(
             f"dataset.source={source}, dataset.target={target}: must be left and right, the halves of each file, "
             "or two folders below dataset.root"
         )
-    first, notes = Pass(), [f"{resize} to {size}x{size}, Lanczos"]
+    first, remarks = Pass(), list[str]()
+    notes = [f"{resize} to {size}x{size}, Lanczos"]
     sides = [
-        _side(place, key, name, Rule(check_size(size), resize, number), first, notes)
+        _side(place, key, name, Rule(check_size(size), resize, number), first, remarks)
         for key, name, number in (("source", source, from_channels), ("target", target, channels))
     ]
     names = _partners(sides, root)
@@ -91,7 +92,7 @@ def paired_folder(
         if len(both[0].names) < 2:
             raise BadInput(f"dataset.root={root}: at least 2 pairs are needed, and there are {len(both[0].names)} {use}")
     notes += said_of([both[0] for both in read_parts], held_out, "pairs")
-    notes += [f"{counted(count)} {remark}" for remark, count in sorted(first.remarks.items())]
+    notes += [f"{counted(count)} {done}" for done, count in sorted(first.remarks.items())]
     notes += [f"left out: {named(first.troubles)}"] if first.troubles else []
     notes += ["streamed from disk"] if streams else []
     made: list[Images | StreamedImages | None] = [None, None]
@@ -104,17 +105,18 @@ def paired_folder(
     sources, targets = made
     assert sources is not None
     assert targets is not None
+    targets.remarks = tuple(remarks)
     return Paired(targets, sources)
 
 
-def _side(place: str, key: str, name: str, rule: Rule, first: Pass, notes: list[str]) -> Side:
+def _side(place: str, key: str, name: str, rule: Rule, first: Pass, remarks: list[str]) -> Side:
     half = name in HALVES
     where = place if half else below(place, key, name)
     found = listing(where)
-    files, remarks = images_of(found, where)
+    files, left_out = images_of(found, where)
     prefix = "" if half else f"{name}/"
-    first.troubles |= {prefix + file: why for file, why in troubles_of(found).items()}
-    notes += [remark for remark in remarks if remark not in notes]
+    first.troubles |= {prefix + file: why for file, why in found.troubles.items()}
+    remarks += [remark for remark in left_out if remark not in remarks]
     if half:
         return Side(where, Rule(rule.size, rule.resize, rule.channels, name), {file: file for file in files})
     pairs: dict[str, str] = {}

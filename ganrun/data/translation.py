@@ -28,6 +28,7 @@ class Translation(Dataset):
         self.spec = replace(targets.spec, source=sources.spec.shape)
         self.class_names, self.labels = targets.class_names, targets.labels
         self.notes = (*targets.notes, *(f"sources: {note}" for note in sources.notes))
+        self.remarks = (*targets.remarks, *(f"sources: {remark}" for remark in sources.remarks))
         held, held_sources = targets.held_out(), sources.held_out()
         self._held_out = None if held is None or held_sources is None else type(self)(held, held_sources)
 

@@ -11,8 +11,10 @@ from typing import Any
 from ganrun.data.folder import folder
 from ganrun.data.folder_reading import check_content, check_root
 from ganrun.data.translation import Translation
+from ganrun.ground.content import listing
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
+from ganrun.ground.text import printable
 
 
 @register("dataset", "unpaired_folder")
@@ -59,7 +61,7 @@ def below(place: str, key: str, name: str) -> str:
     if os.path.relpath(inside, place).split(os.sep)[0] in (os.pardir, os.curdir):
         raise BadInput(f"dataset.{key}={name}: must name a folder below dataset.root")
     if not os.path.isdir(inside):
-        there = sorted(entry.name for entry in os.scandir(place) if entry.is_dir() and not entry.name.startswith("."))
+        there = [printable(name) for name in listing(place).folders]
         hint = suggestion(str(name), there) if there else "It has no sub-folders"
         raise BadInput(f"dataset.{key}={name}: there is no such folder below {place}. {hint}")
     return inside

@@ -9,6 +9,7 @@ from typing import Any
 from ganrun.engine import assemble, latents, pictures, sampling, sources
 from ganrun.engine import evaluate as scoring
 from ganrun.engine.progress import console, scores_table, show_panel
+from ganrun.ground.content import SAMPLED
 from ganrun.ground.errors import BadInput
 from ganrun.ground.record import RunFolder
 from ganrun.ground.spell import shown
@@ -79,7 +80,7 @@ def sample(
     words = [f"{key}_{value}" for key, value in chosen.items() if value is not None]
     if source is not None:
         words.append(f"input_{source.resolve().name}")
-    name = "_".join([f"sample_step_{trained.step:08d}_seed_{seed}_num_{num}", *words])
+    name = "_".join([f"{SAMPLED}{trained.step:08d}_seed_{seed}_num_{num}", *words])
     path = out / f"{name}.png"
     columns = int(trained.spec.classes or 8) if trained.game.condition.uses_labels and labels is None else None
     if class_grid:

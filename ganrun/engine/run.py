@@ -127,7 +127,7 @@ class Run:
         }
         if facts.get("data", data).get("fingerprint") != data["fingerprint"]:
             raise BadInput(f"{folder.path}: the data set has changed since this run began; use fork=true or fresh=true")
-        for sentence in [*self.dataset.notes, *(f"warning: {entry}" for entry in self.parts.warnings)]:
+        for sentence in [*self.dataset.notes, *self.dataset.remarks, *(f"warning: {entry}" for entry in self.parts.warnings)]:
             folder.log(sentence)
         if changed:
             folder.log("warning: this run began elsewhere, so its bits may differ: " + "; ".join(changed))

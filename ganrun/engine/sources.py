@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ganrun.data.base import Dataset, padding, to_pixels, to_range
 from ganrun.data.decode import Rule, Unreadable, decode_all
-from ganrun.data.folder_names import images_of, troubles_of
+from ganrun.data.folder_names import images_of
 from ganrun.data.folder_reading import named
 from ganrun.games.base import Game
 from ganrun.ground import storage
@@ -138,7 +138,7 @@ def read_folder(place: str | Path, spec: Spec, options: Mapping[str, Any]) -> So
     own = options.get("size")
     inner = own if isinstance(own, int) and own <= size else size
     rule = Rule(inner, str(options.get("resize", "crop")), channels)
-    troubles, rows = dict(troubles_of(found)), []
+    troubles, rows = dict(found.troubles), []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
         for name, result in zip(files, decode_all([os.path.join(where, file) for file in files], rule), strict=True):

@@ -78,7 +78,7 @@ class RunFolder:
 
     def write(self, line: str) -> None:
         """Append ``line``, with the time, to train.log."""
-        with storage.storage_errors(self.journal), open(self.journal, "a", encoding="utf-8") as file:
+        with storage.storage_errors(self.journal), open(self.journal, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write("".join(f"{now()} {part}\n" for part in line.splitlines()))
 
     def facts(self) -> dict[str, Any]:

@@ -56,9 +56,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def encoded(text: str) -> bytes:
+    """UTF-8, whatever bytes of file names ``text`` holds: those that are not UTF-8 are escaped."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def write(path: Path, data: bytes | str) -> None:
     """Replace ``path`` by ``data`` in one step."""
-    temporary = write_temporary(path, data.encode() if isinstance(data, str) else data)
+    temporary = write_temporary(path, encoded(data) if isinstance(data, str) else data)
     try:
         with storage_errors(path):
             os.replace(temporary, path)

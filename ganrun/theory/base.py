@@ -18,6 +18,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ganrun.ground.content import MARK
 from ganrun.ground.errors import BadInput, suggestion
 
 SIGNS = {"equal": "=", "below": "<", "above": ">"}
@@ -84,7 +85,10 @@ class Experiment:
         finally:
             torch.set_num_threads(threads)
         if folder is not None:
+            is_new = not folder.exists()
             save(figure, folder / f"{self.name}.png")
+            if is_new:
+                (folder / MARK).touch()  # so that no data set takes the figures for images
         return rows
 
 
