@@ -1,6 +1,7 @@
 """A folder of images: rules of decoding, hostile files, labels, splits, content digests, and streaming that equals memory."""
 
 import os
+import shlex
 import struct
 import threading
 import zlib
@@ -295,16 +296,192 @@ def test_the_first_twenty_unreadable_files_are_named_and_the_rest_counted(tmp_pa
     assert "bad20" not in str(caught.value)
 
 
-def test_files_that_are_no_images_are_counted_and_hidden_ones_are_not_seen(tmp_path):
+JUNK = {
+    "list.csv": "by their suffix no images",
+    "README": "by their suffix no images",
+    "Thumbs.db": "by their suffix no images",
+    "a/0.txt": "by their suffix no images",
+    "captions/0.json": "by their suffix no images",
+    "logo.psd": "by their suffix no images",
+    ".DS_Store": "hidden",
+    ".hidden/a.png": "hidden",
+    "a/._0.png": "hidden",
+    "__MACOSX/a/0.png": "operating system",
+    "b/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg": "operating system",
+    "$RECYCLE.BIN/1.jpg": "operating system",
+    "s/sample_step_00000002_seed_0_num_64.png": "ganrun wrote",
+    "s/sample_step_00000002_seed_0_num_64/00000.png": "ganrun wrote",
+    "figures/.ganrun": "ganrun wrote",
+}
+
+
+@pytest.mark.parametrize("name", JUNK)
+def test_what_is_no_image_of_the_set_changes_nothing_and_is_named(tmp_path, name):
+    fill(tmp_path, 3, ("a", "b"))
+    before, plain = content.digest(tmp_path), make(tmp_path, size=8)
+    assert not any("left out" in remark for remark in plain.remarks)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"x")
+    if name.startswith("figures"):
+        save(tmp_path / "figures" / "means.png")
+    data = make(tmp_path, size=8)
+    assert content.digest(tmp_path) == before
+    assert data.fingerprint() == plain.fingerprint()
+    assert data.class_names == ("a", "b")
+    assert data.notes == plain.notes
+    assert any(remark.startswith("left out:") and JUNK[name] in remark for remark in data.remarks)
+
+
+def test_what_is_left_out_is_counted_by_kind_with_examples_and_survives_every_wrapping(tmp_path):
     fill(tmp_path)
-    (tmp_path / "list.csv").write_text("x")
-    (tmp_path / "README").write_text("x")
-    (tmp_path / ".DS_Store").write_text("x")
-    (tmp_path / ".hidden").mkdir()
-    (tmp_path / ".hidden" / "a.png").write_text("x")
+    for name in ("list.csv", "README", "x.txt", "y.txt", "z.txt"):
+        (tmp_path / name).write_text("x")
+    said = ("left out: 5 files, by their suffix no images (csv 1, no suffix 1, txt 3), such as README, list.csv, x.txt",)
+    data = make(tmp_path, size=8)
+    assert tuple(remark for remark in data.remarks if "left out" in remark) == said
+    streamed_data = make(tmp_path, size=8, memory_gib=0.0)
+    for other in (make(tmp_path, size=8, fraction=0.5), data.fitted(16), streamed_data, streamed_data.fitted(16)):
+        assert said[0] in other.remarks
+
+
+def test_an_image_under_another_suffix_is_left_out_with_a_warning(tmp_path):
+    fill(tmp_path)
+    os.rename(tmp_path / "0.png", tmp_path / "0")
+    save(tmp_path / "1.jpg").rename(tmp_path / "1.jpg_large")
+    (tmp_path / "notes.txt").write_text("x")
+    (warning,) = [remark for remark in make(tmp_path, size=8).remarks if remark.startswith("warning")]
+    assert "2 files of these hold an image all the same, such as 0, 1.jpg_large" in warning
+
+
+RUN = ("config.yaml", "overrides.txt", "run.json", "metrics.jsonl", "train.log", "samples/step_00000000.png", "checkpoints/x.pt")
+
+
+@pytest.mark.parametrize("missing", [(), ("config.yaml",), ("run.json", "metrics.jsonl"), ("checkpoints/x.pt", "train.log")])
+@pytest.mark.parametrize("place", ["outputs/default/run", "run", "a/run", ""])
+def test_a_run_folder_below_the_root_or_the_root_itself_is_no_data(tmp_path, place, missing):
+    fill(tmp_path, 3, ("a", "b"))
+    before = content.digest(tmp_path)
+    for name in RUN:
+        if name not in missing:
+            (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
+            save(tmp_path / place / name) if name.endswith("png") else (tmp_path / place / name).write_text("x")
+    assert content.digest(tmp_path) == before
     data = make(tmp_path, size=8)
     assert len(data) == 6
-    assert "2 files are not images by their suffix: csv 1, no suffix 1" in data.notes
+    assert data.class_names == ("a", "b")
+    assert any("ganrun wrote" in remark for remark in data.remarks)
+
+
+def test_folders_of_a_run_that_was_only_begun_are_no_class(tmp_path):
+    fill(tmp_path, 3, ("a", "b"))
+    (tmp_path / "outputs" / "default" / "dcgan-folder-seed0-0123456789").mkdir(parents=True)
+    assert make(tmp_path, size=8).class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (("train/cat", "val/cat"), "warning: train, val look like the parts of a split"),
+        (("Train", "TEST"), "warning: TEST, Train look like"),
+        (("train2017", "val2017", "test2017"), "dataset.root={root}/train2017 takes one"),
+        (("trainA", "trainB"), "look like the parts"),
+        (("training_set", "test_set"), "look like the parts"),
+        (("images/cat", "images/dog"), "note: all images lie in sub-folders of images: dataset.root={root}/images takes"),
+        (("train", "plane"), None),
+        (("latest", "testimony"), None),
+        (("train",), None),
+    ],
+)
+def test_parts_of_a_split_are_asked_about(tmp_path, folders, said):
+    fill(tmp_path, 2, folders)
+    remarks = make(tmp_path, size=8).remarks
+    doubts = [remark for remark in remarks if remark.startswith(("warning", "note"))]
+    if said is None:
+        assert not doubts
+    else:
+        assert said.format(root=tmp_path) in doubts[0]
+    for labels in ("folders", "none") if len(folders) > 1 and said and "images" not in said else ("none",):
+        assert not any(remark.startswith(("warning", "note")) for remark in make(tmp_path, size=8, labels=labels).remarks)
+
+
+def test_the_override_that_takes_a_part_can_be_pasted(tmp_path):
+    root = tmp_path / "my photos (1), a=b"
+    fill(root, 2, ("train/cat", "train/dog", "val/cat", "val/dog"))
+    (warning,) = [remark for remark in make(root, size=8).remarks if remark.startswith("warning")]
+    (word,) = shlex.split(warning.partition("classes: ")[2].partition(" takes one")[0])
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    override = OverridesParser.create().parse_override(word)
+    assert make(override.value(), size=8).class_names == ("cat", "dog")
+
+
+ODD_NAMES = [
+    b"cl\xe9",
+    "漢字".encode(),
+    "😀".encode(),
+    "קט".encode(),
+    b"a\nb",
+    b"'#\"",
+    b"tab\t",
+    "\u202eevil".encode(),
+    b"\\xe9",
+]
+
+
+def test_class_names_of_any_bytes_are_shown_in_valid_text_on_one_line(tmp_path):
+    for number, name in enumerate(ODD_NAMES):
+        folder = os.path.join(os.fsencode(tmp_path), name)
+        os.mkdir(folder)
+        for index in range(2):
+            with open(os.path.join(folder, b"%d.png" % index), "wb") as file:
+                Image.fromarray(picture(10 * number + index)).save(file, "PNG")
+    data = make(tmp_path, size=8)
+    assert len(set(data.class_names)) == len(ODD_NAMES)
+    assert {"cl\\xe9", "漢字", "😀", "קט", "a\\x0ab", "\\u202eevil"} <= set(data.class_names)
+    for text in (*data.class_names, *data.notes, *data.remarks):
+        assert "\n" not in text.encode().decode()
+
+
+def test_names_that_look_the_same_stay_two_classes_and_are_said(tmp_path):
+    fill(tmp_path, 2, ("caf\u00e9", "cafe\u0301"))
+    data = make(tmp_path, size=8)
+    assert data.class_names == ("caf\u00e9", "caf\u00e9 (2)")
+    assert any("look the same" in remark and "caf\u00e9 (2)" in remark for remark in data.remarks)
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+LARGE = zlib.compress(b"A" * 3_000_000)
+METADATA = {
+    "text": chunk(b"zTXt", b"Comment\0\0" + LARGE),
+    "plain": chunk(b"tEXt", b"Comment\0" + b"A" * 3_000_000),
+    "xmp": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + LARGE),
+    "icc": chunk(b"iCCP", b"profile\0\0" + LARGE),
+    "many": 70 * chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"A" * 1_000_000)),
+}
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("kind", METADATA)
+def test_a_png_with_more_text_than_pillow_reads_is_read(tmp_path, kind, after):
+    plain = save(tmp_path / "a.png").read_bytes()
+    place = plain.index(b"IEND") - 4 if after else 33  # the header takes 33 bytes
+    (tmp_path / "b.png").write_bytes(plain[:place] + METADATA[kind] + plain[place:])
+    assert np.array_equal(decoded(tmp_path / "b.png").pixels, picture())
+
+
+def test_a_png_with_large_text_is_still_refused_where_it_is_broken_or_a_bomb(tmp_path):
+    plain = save(tmp_path / "a.png").read_bytes()
+    whole = plain[:33] + METADATA["text"] + plain[33:]
+    (tmp_path / "cut.png").write_bytes(whole[:-40])
+    with pytest.raises(Unreadable):
+        decoded(tmp_path / "cut.png")
+    head = png_header(20_000, 20_000)
+    (tmp_path / "bomb.png").write_bytes(head[:33] + METADATA["text"] + head[33:])
+    with pytest.raises(Unreadable, match="megapixels"):
+        decoded(tmp_path / "bomb.png")
 
 
 def test_links_to_files_are_followed_and_links_to_folders_are_named(tmp_path):
@@ -322,7 +499,7 @@ def test_an_empty_folder_and_a_single_image_are_refused_with_the_numbers(tmp_pat
     with pytest.raises(BadInput, match="no images, no files at all"):
         make(tmp_path)
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(BadInput, match="no images, 1 files of other kinds"):
+    with pytest.raises(BadInput, match="no images, left out: 1 file, by their suffix no images .txt 1., such as notes.txt"):
         make(tmp_path)
     save(tmp_path / "only.png")
     with pytest.raises(BadInput, match="1 image to train on, at least 2 are needed"):
@@ -374,7 +551,7 @@ def test_without_two_folders_that_hold_all_images_there_are_no_labels(tmp_path, 
     fill(tmp_path, 2, folders)
     data = make(tmp_path, size=8)
     assert data.labels is None
-    assert any(note.startswith("no labels") for note in data.notes)
+    assert any(remark.startswith("no labels") for remark in data.remarks)
     with pytest.raises(BadInput, match=r"dataset\.labels=folders"):
         make(tmp_path, size=8, labels="folders")
 
@@ -499,12 +676,8 @@ def test_the_content_digest_follows_names_and_sizes_and_nothing_else(tmp_path):
     assert content.digest(one / "a.png") == "missing"
 
 
-def test_neighbouring_names_and_sizes_cannot_be_confused(tmp_path):
-    for place, files in (("one", {"a": 12, "b": 3}), ("two", {"a1": 2, "b": 3})):
-        (tmp_path / place).mkdir()
-        for name, size in files.items():
-            (tmp_path / place / name).write_bytes(b"x" * size)
-    assert content.digest(tmp_path / "one") != content.digest(tmp_path / "two")
+def test_neighbouring_names_and_sizes_cannot_be_confused():
+    assert content._hash([("a", 12), ("b", 3)]) != content._hash([("a1", 2), ("b", 3)])
 
 
 def test_files_that_changed_since_the_run_began_are_refused(tmp_path):
@@ -512,7 +685,7 @@ def test_files_that_changed_since_the_run_began_are_refused(tmp_path):
     digest = content.digest(tmp_path)
     assert len(make(tmp_path, size=8, content=digest)) == 6
     save(tmp_path / "new.png")
-    with pytest.raises(BadInput, match="files changed since"):
+    with pytest.raises(BadInput, match="images changed since"):
         make(tmp_path, size=8, content=digest)
     assert len(make(tmp_path, size=8, content=content.digest(tmp_path))) == 7
 

@@ -274,7 +274,7 @@ def test_two_folders_without_pairs_keep_their_own_lengths(tmp_path: Path) -> Non
         ("paired_folder", {"source": "trainA", "target": "trainB"}, "without a partner.*only"),
         ("paired_folder", {}, "11x10 does not divide"),
         ("paired_folder", {"source_channels": 2}, "channels=2"),
-        ("paired_folder", {"content": "0"}, "files changed"),
+        ("paired_folder", {"content": "0"}, "images changed"),
     ],
 )
 def test_folders_that_cannot_be_are_refused_in_words(tmp_path: Path, name: str, options: dict[str, Any], match: str) -> None:

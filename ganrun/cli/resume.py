@@ -19,6 +19,7 @@ from ganrun.cli import runs, signature
 from ganrun.cli.compose import Composer
 from ganrun.cli.overrides import Typed, value_of
 from ganrun.cli.signature import STACKS
+from ganrun.ground import content
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.spell import command as spelt
 from ganrun.ground.spell import names
@@ -69,6 +70,13 @@ def origin(
 def refused_in_place(start: Origin, config: Mapping[str, Any]) -> str | None:
     """Why ``config`` cannot go on in the run's own folder, or None."""
     changed = signature.differing(signature.science(config), signature.science(start.config))
+    if "dataset.content" in changed and config["dataset"].get("root") is not None:
+        root = str(config["dataset"]["root"])
+        gone = content.why_not_there(root)
+        if gone is not None:
+            return f"resume={start.folder}: dataset.root={root}: {gone}. Put it back, or say where it is: dataset.root=DIR"
+        if content.earlier_digest(root) == start.config["dataset"].get("content"):
+            changed.remove("dataset.content")
     if not changed:
         return None
     files = " (the files of the data set are not those of the run)" if changed == ["dataset.content"] else ""

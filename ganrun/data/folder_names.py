@@ -52,7 +52,7 @@ def remarks_of(found: Listing, place: str) -> Iterator[str]:
     if found.others:
         kinds = Counter(suffix(name) or "no suffix" for name in found.others)
         listed = first_words(f"{printable(kind)} {count}" for kind, count in sorted(kinds.items()))
-        yield f"left out: {_files(found.others)} that are not images by their suffix ({listed}), {_such(found.others)}"
+        yield f"left out: {_files(found.others)}, by their suffix no images ({listed}), {_such(found.others)}"
         shown = [name for name in found.others[:SNIFFED] if _holds_an_image(os.path.join(place, name))]
         if shown:
             yield f"warning: {_files(shown)} of these hold an image all the same, {_such(shown)}; rename them to have them read"
@@ -167,7 +167,9 @@ def said_of(parts: list[Part], held_out: float | None, what: str = "images") -> 
     """For the log: how many ``what`` are held out for scoring, and why none where the person has not said so."""
     counts = [len(part.names) for part in parts]
     if len(counts) > 1:
-        return [f"held out for scoring: {counts[1]} of {sum(counts)} {what}, by a hash of their names; dataset.held_out=0 for none"]
+        return [
+            f"held out for scoring: {counts[1]} of {sum(counts)} {what}, by a hash of their names; dataset.held_out=0 for none"
+        ]
     if held_out is None:
         usual = f"by default only of {LEAST} {what} or more, and never the last of a class"
         return [f"nothing is held out ({usual}), so scores have no baseline; dataset.held_out=0.2 holds some out"]
