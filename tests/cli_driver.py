@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import ganrun.engine
 from ganrun.cli.app import app
 from ganrun.ground import signals
+from ganrun.ground.objective import Objective, Outcome
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONF = REPOSITORY / "conf"
@@ -32,6 +33,7 @@ import os, sys, time
 from pathlib import Path
 from ganrun.ground import signals
 from ganrun.ground.errors import BadInput, Stopped
+from ganrun.ground.objective import Objective, Outcome
 
 def train(config, folder, *, overrides, sweep):
     sys.stderr.write("TRAINS %d\n" % config["seed"])  # one write: lines of two jobs never mix
@@ -48,7 +50,7 @@ def train(config, folder, *, overrides, sweep):
             sys.stderr.write("HEARD\n")
         time.sleep(0.01)
     Path(folder, "config.yaml").write_text("seed: %d" % config["seed"])
-    return float(config["seed"])
+    return Outcome(Objective("fid", "fid", False), float(config["seed"]), 1)
 """
 
 class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -85,15 +87,16 @@ class Engine:
 
     calls: list[dict[str, Any]] = field(default_factory=list)
     act: Callable[[Mapping[str, Any], Path], float | None] = lambda config, folder: None
+    objective = Objective("fid", "fid", False)
 
-    def train(self, config: Mapping[str, Any], folder: Path, *, overrides: list[str], sweep: bool) -> float | None:
+    def train(self, config: Mapping[str, Any], folder: Path, *, overrides: list[str], sweep: bool) -> Outcome | None:
         self.calls.append({"config": config, "folder": folder, "overrides": overrides, "sweep": sweep})
         score = self.act(config, folder)
         if not (folder / "config.yaml").exists():
             (folder / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
         (folder / "checkpoints").mkdir(exist_ok=True)
         (folder / "checkpoints" / "step_00000001.pt").touch()
-        return score
+        return None if score is None else Outcome(self.objective, score, 1)
 
     def evaluate(self, target: Path, config: Mapping[str, Any]) -> None:
         self.calls.append({"target": target, "config": config})

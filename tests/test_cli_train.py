@@ -98,7 +98,7 @@ def test_a_sweep_puts_ordinary_run_folders_under_one_name(inside: Path, engine: 
     assert {call["folder"].parent for call in engine.calls} == {inside / "outputs" / "study"}
     assert all(call["sweep"] for call in engine.calls)
     first = engine.calls[0]
-    assert answer.lines[0] == f"[0] outputs/study/{first['folder'].name}: done: objective 0.5"
+    assert answer.lines[0] == f"[0] outputs/study/{first['folder'].name}: done: objective fid 0.5 at step 1, lower is better"
     assert answer.lines[-1] == "sweep: 4 done"
     assert len(answer.lines) == 5
     visible = {path for path in files(inside) if not path.startswith("outputs/study/")}

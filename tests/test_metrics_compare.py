@@ -13,7 +13,7 @@ import torch
 from cli_driver import run
 
 from ganrun.cli import signature
-from ganrun.engine import compare
+from ganrun.engine import answers, compare
 from ganrun.engine.compare import Entry, Estimate, differing, estimate, summarise
 
 CARD = {"metric": "fid", "samples": 100, "seed": 0, "extractor": {"name": "classifier", "weights_sha256": "aa"}}
@@ -57,10 +57,14 @@ def test_differences_are_paired_by_seed_and_only_shared_seeds_count():
 @pytest.mark.parametrize("damage", [3, {"value": 1}, {"value": "x", "card": {"metric": "fid"}}, {"value": 1, "card": {}}])
 def test_a_row_that_is_not_one_serves_nothing(damage):
     good = {"fid": {"value": 1.0, "card": CARD}}
-    assert compare.serves(good, {"fid": CARD})
-    assert not compare.serves(good, {"fid": {**CARD, "samples": 7}})
-    assert not compare.serves(good, {"fid": CARD, "kid": CARD})
-    assert not compare.serves({**good, "modes": damage}, {"fid": CARD})
+    assert missing(good, {"fid": CARD}) == []
+    assert missing(good, {"fid": {**CARD, "samples": 7}}) == ["fid"]
+    assert missing(good, {"fid": CARD, "kid": CARD}) == ["kid"]
+    assert missing({**good, "modes": damage}, {"fid": CARD, "modes": CARD}) == ["modes"]
+
+
+def missing(scores, cards) -> list[str]:
+    return answers.find([{"step": 2, "scores": scores}], 2, answers.Question(cards)).missing
 
 
 def test_missing_values_are_left_out():

@@ -25,6 +25,7 @@ from omegaconf import DictConfig
 from ganrun.cli import signature
 from ganrun.ground import signals, terminal
 from ganrun.ground.errors import GanrunError, Stopped
+from ganrun.ground.objective import Outcome
 
 LEDGER = "GANRUN_SWEEP_LEDGER"  # environment variable with the path of the sweep's ledger, set by Hydra in each job
 STOP = ".stop"  # appended to the ledger's path: the file that asks all jobs to stop
@@ -49,7 +50,7 @@ class State:
 
 
 def train_job(config: DictConfig) -> float | None:
-    """Train what ``config`` says, in the folder that Hydra made; the last score, for sweepers that optimise."""
+    """Train what ``config`` says, in the folder that Hydra made; what its objective reached, for sweepers, which minimise."""
     if not State.launching:
         terminal.install()  # a launcher's worker process has not come in by the door
     hydra = HydraConfig.get()
@@ -57,7 +58,7 @@ def train_job(config: DictConfig) -> float | None:
     sweep = hydra.mode == RunMode.MULTIRUN
     try:
         with _stopping(sweep):
-            score = _train(config, folder, [str(text) for text in hydra.overrides.task], sweep)
+            outcome = _train(config, folder, [str(text) for text in hydra.overrides.task], sweep)
     except Exception as error:
         empty = _leave_no_empty_folder(folder, Path(str(config.output)), sweep)
         if not sweep:
@@ -70,8 +71,8 @@ def train_job(config: DictConfig) -> float | None:
             raise  # an optimising sweeper must hear of it; the basic one would give up the batches to come
         return None
     if sweep:
-        _report(hydra.job.num, folder, "done", score)
-    return score
+        _report(hydra.job.num, folder, "done", outcome)
+    return None if outcome is None else outcome.to_minimise
 
 
 def read_ledger(path: Path) -> list[Row]:
@@ -91,13 +92,13 @@ def passing_on(ledger: Path | None) -> Iterator[None]:
         yield
 
 
-def _train(config: DictConfig, folder: Path, overrides: list[str], sweep: bool) -> float | None:
+def _train(config: DictConfig, folder: Path, overrides: list[str], sweep: bool) -> Outcome | None:
     if State.stopped or signals.requested() or _stop_file_exists():
         raise Stopped("not started: a signal asked to stop; the same command goes on")
     from ganrun.engine import run  # imports torch, which takes seconds
 
-    score: float | None = run.train(signature.plain(config), folder, overrides=overrides, sweep=sweep)
-    return score
+    outcome: Outcome | None = run.train(signature.plain(config), folder, overrides=overrides, sweep=sweep)
+    return outcome
 
 
 @contextmanager
@@ -164,11 +165,11 @@ def _keep_traceback(error: Exception, folder: Path, empty: bool) -> None:
         log.write(text)
 
 
-def _report(number: int, folder: Path, status: str, outcome: Exception | float | None) -> None:
+def _report(number: int, folder: Path, status: str, outcome: Exception | Outcome | None) -> None:
     """One line for the person, one for the ledger (appended in a single write, so that jobs never mix)."""
     code, words = 0, ""
-    if isinstance(outcome, float):
-        words = f": objective {outcome + 0.0:.6g}"  # what a sweeper minimises; + 0.0 turns -0 into 0
+    if isinstance(outcome, Outcome):
+        words = f": {outcome}"
     if isinstance(outcome, Exception):
         code = getattr(outcome, "exit_code", 1)
         said = str(outcome) if isinstance(outcome, GanrunError) else f"{type(outcome).__name__}: {outcome}"

@@ -70,6 +70,7 @@ BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 OPTIONAL: dict[str, Any] = {
     "resume": "",
     "init_from": "",
+    "objective": "",
     "evaluation.num": 0,
     "evaluation.weights": "",
     "evaluation.weights_sha256": "",

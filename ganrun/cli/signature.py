@@ -35,6 +35,7 @@ NEUTRAL = (
     "output",
     "evaluation",
     "metric",
+    "objective",
     "n_critic",  # daily keys: what counts is the game's own, which follow them
     "condition",
     "pack",

@@ -52,7 +52,7 @@ def build(config: Mapping[str, Any], *, with_metrics: bool = True) -> Parts:
     stack = {name: options for name, options in config["regularizer"].items() if "name" in options}
     regularizers = {name: registry.build("regularizer", options) for name, options in sorted(stack.items())}
     chosen = config["metric"].items() if with_metrics else ()
-    metrics = {name: registry.build("metric", options) for name, options in sorted(chosen) if "name" in options}
+    metrics = {name: registry.build("metric", options) for name, options in chosen if "name" in options}
     return Parts(config, family, game, loss, regularizers, metrics, plugins)
 
 

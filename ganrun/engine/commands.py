@@ -36,8 +36,9 @@ def evaluate(target: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         evaluation=config["evaluation"],
         say=folder.log,
     )
-    scoring.write_scores(folder, trained.step, scores, baselines)
-    show_panel(f"scores at step {trained.step}", {"cards": shown(folder.scores)}, scores_table(scores, baselines))
+    scoring.write_scores(folder, trained.step, scores, baselines, say=folder.write)
+    table = scores_table(scores, baselines)
+    show_panel(f"scores at step {trained.step}", {"cards": shown(folder.scores)}, table, notes=scoring.remarks_of(scores))
     return scores
 
 

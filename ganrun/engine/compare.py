@@ -8,7 +8,6 @@ no difference.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +16,9 @@ from typing import Any
 
 from rich.table import Table
 
-from ganrun.engine import assemble, commands, sampling, scoring
+from ganrun.engine import answers, assemble, commands, sampling
 from ganrun.engine import evaluate as evaluating
+from ganrun.engine.answers import plain
 from ganrun.engine.progress import console
 from ganrun.ground.errors import BadInput
 from ganrun.ground.record import Rows, RunFolder
@@ -36,6 +36,7 @@ class Entry:
     config: Mapping[str, Any]
     seed: int
     scores: dict[str, Any] = field(default_factory=dict)
+    step: int | None = None
 
 
 @dataclass
@@ -71,62 +72,55 @@ def compare(entries: Sequence[Entry], names: Sequence[str], groups: Sequence[int
     settings = [[entry for entry, group in zip(entries, groups, strict=True) if group == place] for place in range(len(names))]
     table, found = summarise(settings, names)
     console.print(table)
+    steps = sorted({entry.step for entry in entries if entry.step is not None})
+    found["notes"][:0] = [f"all scores are of step {steps[0]}"] if len(steps) == 1 else [f"the scores are of steps {steps}"]
+    found["notes"] += remarks_of(entries)
     for sentence in found["notes"]:
         console.print(f"note: {sentence}", markup=False)
     return found
 
 
+def remarks_of(entries: Sequence[Entry]) -> list[str]:
+    """What must be known of the scores, with the score that it is about: each sentence once, whoever has it."""
+    found = (
+        (name, sentence)
+        for entry in entries
+        for name in entry.scores
+        for sentence in evaluating.remarks_of({name: entry.scores[name]})
+    )
+    return list(dict.fromkeys(f"{name}: {sentence}" for name, sentence in found))
+
+
 def scores_of(entry: Entry) -> dict[str, Any]:
-    """The newest row of scores.jsonl for this checkpoint under the cards that are asked for; scored now where there is none."""
+    """The scores of this checkpoint under the cards that are asked for, from scores.jsonl; what is missing is scored now."""
     path = evaluating.target_folder(entry.target)
-    step = int(sampling.load_state(entry.target)[1]["step"])
-    rows = [row for row in Rows(path / "scores.jsonl", holds="scores").read() if row["step"] == step]
+    entry.step = int(sampling.load_state(entry.target)[1]["step"])
     folder = RunFolder(path, lambda line: console.print(line, markup=False))
-    if rows and not entry.config["evaluation"]["baselines"] and serves(rows[-1]["scores"], wanted(entry, folder)):
-        folder.say(f"{path}: scored already at step {step}")
-        return dict(rows[-1]["scores"])
-    return commands.evaluate(entry.target, entry.config)
+    question = asked(entry, folder)
+    answer = answers.find(Rows(folder.scores, holds="scores").read(), entry.step, question, strict=True)
+    if not answer.missing:
+        folder.say(f"{path}: scored already at step {entry.step}")
+        return answer.scores
+    chosen = {name: entry.config["metric"][name] for name in answer.missing}
+    scores = commands.evaluate(entry.target, {**entry.config, "metric": chosen})
+    return answer.with_row({"scores": scores}, question).scores
 
 
-def wanted(entry: Entry, folder: RunFolder) -> dict[str, dict[str, Any]]:
-    """The card of each metric that the config asks for, as far as it is known before scoring."""
+def asked(entry: Entry, folder: RunFolder) -> answers.Question:
+    """What the config asks of a run, as cards, before anything is scored."""
     parts = assemble.build(entry.config)
     if not parts.metrics:
         raise BadInput("metric=none: there is nothing to score. Try 'metric=[is,fid]'")
     dataset = assemble.load_data(entry.config, parts.family)
     assemble.verify(parts, dataset)
-    evaluation = {**entry.config["evaluation"]}
-    evaluation["average"] = bool(evaluation["average"] and float(entry.config["ema"]) and parts.game.averaged)
-    num = scoring.default_num(evaluation, dataset)
-    device = resolve(entry.config["device"]).device
-    return scoring.cards(parts.metrics, dataset, num=num, evaluation=evaluation, device=device, say=folder.say)
-
-
-def serves(scores: Mapping[str, Any], cards: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether each metric asked for has an entry in ``scores`` whose card says at least what its own does."""
-    if not all(whole(entry) for entry in scores.values()):
-        return False
-    held = {entry["card"]["metric"]: plain(entry["card"]) for entry in scores.values()}
-    return all(name in held and plain(card).items() <= held[name].items() for name, card in cards.items())
-
-
-def whole(entry: Any) -> bool:
-    """Whether an entry of a row of scores, which may come from anywhere, is one: a value or none, and a card."""
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("card"), Mapping):
-        return False
-    value = entry.get("value")
-    return isinstance(entry["card"].get("metric"), str) and (value is None or type(value) in (int, float))
-
-
-def plain(card: Mapping[str, Any]) -> dict[str, str]:
-    """A card as flat text, {dotted field: JSON}."""
-    found: dict[str, str] = {}
-    for key, value in card.items():
-        if isinstance(value, Mapping):
-            found |= {f"{key}.{inner}": text for inner, text in plain(value).items()}
-        else:
-            found[str(key)] = json.dumps(value, sort_keys=True)
-    return found
+    return evaluating.ask(
+        metrics=parts.metrics,
+        dataset=dataset,
+        device=resolve(entry.config["device"]).device,
+        evaluation=entry.config["evaluation"],
+        averaged=bool(float(entry.config["ema"]) and parts.game.averaged),
+        say=folder.say,
+    )
 
 
 def differing(cards: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ganrun.data.base import Dataset
 from ganrun.engine import sampling, sources
+from ganrun.engine.answers import Question
 from ganrun.engine.average import Average
 from ganrun.engine.progress import with_spread
 from ganrun.engine.rehearsal import Rehearsal
@@ -53,19 +55,28 @@ def evaluate(
     return scores, baselines
 
 
-def ready(
+def ask(
     *,
     metrics: Mapping[str, Any],
     dataset: Dataset,
-    runtime: Runtime,
+    device: torch.device,
     evaluation: Mapping[str, Any],
+    averaged: bool,
     say: Callable[[str], None],
-) -> None:
-    """Raise ``BadInput`` now for what ``evaluate`` would lack after hours of training: an extractor, weights, a split."""
-    if metrics:
-        from ganrun.engine import scoring
+) -> Question:
+    """What the config asks, before there is a run: the cards that its scores will have, and whether baselines go with them.
 
-        scoring.ready(metrics, dataset, evaluation=evaluation, device=runtime.device, say=say)
+    ``averaged``: whether the run has running averages. Raises ``BadInput`` now for what ``evaluate`` would lack after hours
+    of training: an extractor, weights, a split.
+    """
+    if not metrics:
+        return Question()
+    from ganrun.engine import scoring
+
+    asked = {**evaluation, "average": bool(evaluation["average"] and averaged)}
+    num = scoring.default_num(evaluation, dataset)
+    cards = scoring.cards(metrics, dataset, num=num, evaluation=asked, device=device, say=say)
+    return Question(cards, bool(evaluation["baselines"]))
 
 
 def labels_like(dataset: Dataset, game: Game, count: int, seed: int) -> Tensor | None:
@@ -91,30 +102,38 @@ def rows_of(results: Mapping[str, Any]) -> dict[str, Any]:
     return rows
 
 
-def write_scores(folder: RunFolder, step: int, scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, Any]:
-    """Append an evaluation to scores.jsonl and say its values, and what must be known of them. Returns the row."""
+def write_scores(
+    folder: RunFolder,
+    step: int,
+    scores: Mapping[str, Any],
+    baselines: Mapping[str, Any],
+    *,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Append an evaluation to scores.jsonl and say its values, and what must be known of them. Returns the row.
+
+    ``say``: where the lines go, by default to the person and to train.log.
+    """
+    say = say or folder.log
     row: dict[str, Any] = {"step": step, "scores": scores}
     if baselines:
         row["baselines"] = baselines
     Rows(folder.scores).append(row := {**row, "time": now()})
     values = "  ".join(f"{name} {with_spread(entry)}" for name, entry in scores.items() if entry["value"] is not None)
-    folder.log(f"scores at step {step}: {values or 'none'}")
-    for sentence in dict.fromkeys(
-        sentence
-        for entry in scores.values()
-        for sentence in [*entry.get("remarks", []), *([entry["missing"]] if "missing" in entry else [])]
-    ):
-        folder.log(f"  note: {sentence}")
+    say(f"scores at step {step}: {values or 'none'}")
+    for sentence in remarks_of(scores):
+        say(f"  note: {sentence}")
     return row
 
 
-def to_minimise(scores: Mapping[str, Any], metrics: Mapping[str, Any]) -> float | None:
-    """What an optimizing sweeper minimises: the first score there is, negated where its metric says that higher is better."""
-    for entry in scores.values():
-        if entry["value"] is not None:
-            metric = metrics.get(entry["card"]["metric"])
-            return -float(entry["value"]) if getattr(metric, "higher_is_better", False) else float(entry["value"])
-    return None
+def remarks_of(scores: Mapping[str, Any]) -> list[str]:
+    """What a reader of the scores must know, each sentence once: a sample that is too small, why there is no value."""
+    found = (
+        sentence
+        for entry in scores.values()
+        for sentence in [*entry.get("remarks", []), *([entry["missing"]] if "missing" in entry else [])]
+    )
+    return list(dict.fromkeys(found))
 
 
 def target_folder(target: Path) -> Path:

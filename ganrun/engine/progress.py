@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -86,9 +86,15 @@ def scores_table(scores: Mapping[str, Mapping[str, Any]], baselines: Mapping[str
     return table
 
 
-def show_panel(title: str, facts: Mapping[str, object], table: Table | None = None, command: str | None = None) -> None:
-    """The closing panel: labelled lines, then a table. The ``command`` to type next is a line of its own below where the panel
-    is too narrow for it: what is cut into two lines cannot be pasted."""
+def show_panel(
+    title: str,
+    facts: Mapping[str, object],
+    table: Table | None = None,
+    command: str | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """The closing panel: labelled lines, then a table, then what must be known to read it. The ``command`` to type next is a line
+    of its own below where the panel is too narrow for it: what is cut into two lines cannot be pasted."""
     fits = command is None or len(command) + max(map(len, facts)) + 6 <= console.width
     facts = {**facts, "next": command} if command and fits else facts
     lines = Table.grid(padding=(0, 2))
@@ -96,7 +102,14 @@ def show_panel(title: str, facts: Mapping[str, object], table: Table | None = No
     lines.add_column(overflow="fold")
     for label, fact in facts.items():
         lines.add_row(label, Text(str(fact)))  # a path may hold what looks like markup
-    body = Group(lines, "", table) if table else Group(lines)
+    parts: list[RenderableType] = [lines, *(("", table) if table else ())]
+    if notes:
+        words = Table.grid()
+        words.add_column(overflow="fold")  # the console itself wraps nothing
+        for sentence in notes:
+            words.add_row(Text(f"note: {sentence}"))
+        parts += ["", words]
+    body = Group(*parts)
     console.print(Panel(body, title=title, expand=False))
     if not fits:
         console.print(f"next: {command}", markup=False)

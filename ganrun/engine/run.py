@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,39 +19,48 @@ import yaml
 
 import ganrun
 from ganrun.data.base import Dataset
-from ganrun.engine import assemble, checkpoint, inherit, pictures, sampling, sources
+from ganrun.engine import answers, assemble, checkpoint, inherit, pictures, sampling, sources
 from ganrun.engine import evaluate as scoring
 from ganrun.engine.loop import Trainer
 from ganrun.engine.progress import Display, scores_table, show_panel
 from ganrun.engine.words import check_numbers, commit, note_failure
 from ganrun.ground import signals, storage
 from ganrun.ground.errors import BadInput, Diverged, GanrunError, NoCheckpoint, Stopped
+from ganrun.ground.objective import Objective, Outcome, choose
 from ganrun.ground.record import Rows, RunFolder, now, set_aside
 from ganrun.ground.runtime import Runtime, environment, peak_memory_mib, resolve
 from ganrun.ground.spell import command, shown
 
 
-def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep: bool = False) -> float | None:
+def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep: bool = False) -> Outcome | None:
     """Train the run of ``config`` in the folder ``path`` to its end, or go on with it, or say that it is done.
 
-    Returns the score for a sweeper to minimise. Raises the errors of ``ganrun.ground.errors``.
+    Returns what its objective reached, None where nothing is scored. Raises the errors of ``ganrun.ground.errors``.
     """
     check_numbers(config)
     display = Display(int(config["steps"]), quiet=sweep)
     folder = RunFolder(path, display.say)
     parts = assemble.build(config)
+    objective = choose(config.get("objective"), {name: metric.directions for name, metric in parts.metrics.items()})
     runtime = resolve(config["device"])
     dataset = assemble.load_data(config, parts.family)
     assemble.verify(parts, dataset)
     trainer = assemble.trainer(parts, dataset, runtime)  # before the folder: what cannot be built leaves none
     assemble.check_consulted(parts)
-    if config["fresh"] or not _is_done(folder, int(config["steps"])):
-        scoring.ready(metrics=parts.metrics, dataset=dataset, runtime=runtime, evaluation=config["evaluation"], say=display.say)
+    question = scoring.ask(
+        metrics=parts.metrics,
+        dataset=dataset,
+        device=runtime.device,
+        evaluation=config["evaluation"],
+        averaged=bool(trainer.averages),
+        say=display.say,
+    )
     if config["fresh"] and path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         display.say(f"fresh=true: the folder that was there is now {set_aside(path)}")
     folder.open()
     try:
-        return Run(config, folder, display, parts, runtime, dataset, trainer, sweep=sweep).go(overrides)
+        run = Run(config, folder, display, parts, runtime, dataset, trainer, question, objective, sweep=sweep)
+        return run.go(overrides)
     except GanrunError as error:
         note_failure(folder, error)
         raise
@@ -68,11 +77,6 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
         folder.close()
 
 
-def _is_done(folder: RunFolder, steps: int) -> bool:
-    facts = folder.facts() if folder.path.is_dir() else {}
-    return facts.get("status") == "done" and facts.get("step") == steps
-
-
 class Run:
     """One process's work on one run folder, whose lock it holds."""
 
@@ -85,17 +89,20 @@ class Run:
         runtime: Runtime,
         dataset: Dataset,
         trainer: Trainer,
+        question: answers.Question,
+        objective: Objective | None,
         *,
         sweep: bool,
     ) -> None:
         self.config, self.folder, self.display, self.sweep = config, folder, display, sweep
         self.parts, self.runtime, self.dataset, self.trainer = parts, runtime, dataset, trainer
+        self.question, self.objective = question, objective
         self.steps, self.every = int(config["steps"]), {key: int(value) for key, value in config["every"].items()}
         self.metrics, self.scores = Rows(folder.metrics), Rows(folder.scores, holds="scores")
         self.started = time.monotonic()
         self.spent = 0.0
 
-    def go(self, overrides: list[str]) -> float | None:
+    def go(self, overrides: list[str]) -> Outcome | None:
         self.introduce(overrides)
         self.describe()
         self.sources = sources.keep(self.folder.path, self.parts.game, self.dataset)
@@ -256,9 +263,11 @@ class Run:
             made = pictures.beside(x, spec, kept.source, real if spec.kind == "points" else kept.target)
         pictures.save_picture(made, self.last_picture, x, spec)
 
-    def evaluate(self) -> dict[str, Any]:
+    def evaluate(self, names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Score the present generator by the metrics ``names``, by default all; returns the row that is written."""
+        chosen = self.parts.metrics if names is None else {name: self.parts.metrics[name] for name in names}
         scores, baselines = scoring.evaluate(
-            metrics=self.parts.metrics,
+            metrics=chosen,
             game=self.parts.game,
             averages=self.trainer.averages,
             dataset=self.dataset,
@@ -266,7 +275,8 @@ class Run:
             evaluation=self.config["evaluation"],
             say=self.folder.log,
         )
-        return scoring.write_scores(self.folder, self.trainer.step, scores, baselines)
+        say = self.folder.log if names is None else self.folder.write  # the closing panel shows what is scored last
+        return scoring.write_scores(self.folder, self.trainer.step, scores, baselines, say=say)
 
     def save(self) -> None:
         """Commit a checkpoint, unless the state is not finite."""
@@ -285,12 +295,11 @@ class Run:
 
     # the end
 
-    def finish(self) -> float | None:
-        """The last score and the closing words. Safe to repeat: it changes nothing of the training state."""
+    def finish(self) -> Outcome | None:
+        """The last scores and the closing words. Safe to repeat: it changes nothing of the training state."""
         trainer = self.trainer
         self.display.stop()
-        row = next((row for row in self.scores.read() if row["step"] == trainer.step), None)
-        row = row or (self.evaluate() if self.parts.metrics else {})
+        answer = self.answer()
         self.folder.note(
             status="done",
             ended=now(),
@@ -299,19 +308,30 @@ class Run:
             seconds=round(self.seconds(), 3),
             peak_memory_mib=round(peak_memory_mib(self.runtime)),
         )
-        if not self.sweep:
-            self.close(row)
-        return scoring.to_minimise(row.get("scores", {}), self.parts.metrics)
+        return self.conclude(answer)
 
-    def already_done(self) -> float | None:
-        rows = self.scores.read()
-        row = rows[-1] if rows else {}
+    def already_done(self) -> Outcome | None:
         self.display.say(f"already done: {self.folder.path}")
-        if not self.sweep:
-            self.close(row)
-        return scoring.to_minimise(row.get("scores", {}), self.parts.metrics)
+        return self.conclude(self.answer())
 
-    def close(self, row: Mapping[str, Any]) -> None:
+    def answer(self) -> answers.Answer:
+        """The scores that are asked for, of this step: from scores.jsonl, and what it does not hold is scored now."""
+        answer = answers.find(self.scores.read(), self.trainer.step, self.question)
+        if answer.missing:
+            answer = answer.with_row(self.evaluate(answer.missing), self.question)
+        return answer
+
+    def conclude(self, answer: answers.Answer) -> Outcome | None:
+        """Show the closing panel, and say what became of the objective."""
+        if not self.sweep:
+            self.close(answer)
+        if self.objective is None:
+            return None
+        held = answer.scores.get(self.objective.name, {})
+        why = str(answer.scores.get(self.objective.metric, {}).get("missing", ""))
+        return Outcome(self.objective, held.get("value"), self.trainer.step, why)
+
+    def close(self, answer: answers.Answer) -> None:
         path = shown(self.folder.path)
         step = f"step_{self.trainer.step:08d}"
         show_panel(
@@ -320,10 +340,11 @@ class Run:
                 "run folder": path,
                 "samples": path / "samples" / f"{step}.png",
                 "checkpoint": path / "checkpoints" / f"{step}.pt",
-                **({"scores": path / "scores.jsonl"} if row else {}),
+                **({f"scores at step {self.trainer.step}": path / "scores.jsonl"} if answer.scores else {}),
             },
-            scores_table(row["scores"], row.get("baselines", {})) if row else None,
+            scores_table(answer.scores, answer.baselines) if answer.scores else None,
             command("sample", path, plugins=self.config.get("plugins") or []),
+            scoring.remarks_of(answer.scores),
         )
 
 

@@ -102,14 +102,6 @@ def score(
     return {name: _result(name, metric, bench, real, fake, common) for name, metric in metrics.items()}
 
 
-def ready(
-    metrics: Mapping[str, Score], dataset: Dataset, *, evaluation: Mapping[str, Any], device: torch.device | str, say: Say
-) -> None:
-    """Prepare the extractor that ``score`` will use, so that what it lacks is known before training and not after."""
-    _bench(metrics, dataset, evaluation, torch.device(device), say)
-    _split(dataset, evaluation["reference"])
-
-
 def cards(
     metrics: Mapping[str, Score],
     dataset: Dataset,
@@ -121,7 +113,8 @@ def cards(
 ) -> dict[str, dict[str, Any]]:
     """What the card of each metric would say of ``num`` samples, as far as that is known before there are any.
 
-    What a metric knows only afterwards is None on its card until then.
+    What a metric knows only afterwards is None on its card until then. The extractor that ``score`` will use is made ready, so
+    that what it lacks is known before training and not after.
     """
     bench = _bench(metrics, dataset, evaluation, torch.device(device), say)
     common = _common(bench, _split(dataset, evaluation["reference"]), num)

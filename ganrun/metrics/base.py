@@ -108,7 +108,9 @@ class Score(Metric):
     ``extracts`` names what it reads: of a sample "x", "features", "logits"; of the run "networks". What it also takes where
     there is any is in ``welcomes``. ``traits``, ``needs`` and ``refuses`` are
     matched with the data before training. ``update(sample, *, real)`` adds samples; ``compute()`` returns
-    ``{name: value}`` and never touches torch's global random generator. It may set three things beside: ``spreads``,
+    ``{name: value}`` and never touches torch's global random generator. ``directions`` says of each of these names whether
+    higher is better (True), lower is (False) or neither (None); the first is what a sweep looks at where nothing else is
+    chosen. ``compute`` may set three things beside: ``spreads``,
     ``{name: standard deviation of the value}``, made as the card's "std" says; ``remarks``, sentences that a reader of the
     score must see (a sample smaller than the feature dimension, say); ``missing``, why there is no value.
     """
@@ -119,12 +121,18 @@ class Score(Metric):
     traits: frozenset[str] = frozenset()
     needs: ClassVar[Mapping[str, Rule]] = {}
     refuses: ClassVar[Mapping[str, Rule]] = {}
+    directions: Mapping[str, bool | None] = {}
     remarks: tuple[str, ...] = ()
     spreads: Mapping[str, float] = {}
     missing: str = ""
 
     def __init__(self) -> None:
         super().__init__(sync_on_compute=False)  # one process scores: waiting for others would wait for ever
+
+    @property
+    def higher_is_better(self) -> bool | None:  # type: ignore[override]
+        """Of the first value: torchmetrics' word for ``directions``."""
+        return next(iter(self.directions.values()), None)
 
     def bind(self, dataset: Any) -> None:
         """Take from the data set what the metric is measured against; called before the updates."""

@@ -57,7 +57,12 @@ def first_collisions(pairs: Tensor, count: int, source: torch.Generator) -> Tens
 class Birthday(Collected):
     """From which batch size on generated samples repeat themselves, and the support that this tells of."""
 
-    higher_is_better = True
+    directions: Mapping[str, bool | None] = {
+        "birthday": True,
+        "support": True,
+        "near_duplicates": False,
+        "near_duplicates_real": None,
+    }
     extracts = frozenset({"x"})
     welcomes = frozenset({"features"})
     needs: ClassVar[Mapping[str, Rule]] = {}

@@ -48,7 +48,7 @@ def ceiling(law: Tensor, count: int) -> float:
 class ClassModes(Score):
     """Classes that the generated samples hit, and the divergence of their shares from ``law``."""
 
-    higher_is_better = True  # of its first value
+    directions: Mapping[str, bool | None] = {"class_modes": True, "class_kl": False}
     extracts = frozenset({"logits"})
     needs: ClassVar[Mapping[str, Rule]] = {
         **IMAGES,

@@ -39,7 +39,7 @@ def balls(real: Tensor, generated: Tensor, k: int) -> tuple[Tensor, Tensor]:
 class DensityCoverage(Collected):
     """Real balls per generated sample, and the share of real balls that hold a generated one."""
 
-    higher_is_better = True
+    directions: Mapping[str, bool | None] = {"density": True, "coverage": True}
     extracts = frozenset({"features"})
     needs: ClassVar[Mapping[str, Rule]] = IMAGES
 

@@ -12,6 +12,7 @@ allowed, a lower bound for a zero-sum game, and it compares at equal options onl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ganrun.ground.errors import BadInput
@@ -24,7 +25,11 @@ from ganrun.metrics.collected import standard_error
 class DualityGap(Score):
     """What the players could still gain by a few steps against each other: lower is nearer to an equilibrium."""
 
-    higher_is_better = False
+    directions: Mapping[str, bool | None] = {
+        "duality_gap": False,
+        "duality_gap_discriminator": False,
+        "duality_gap_generator": False,
+    }
     extracts = frozenset({"networks"})
 
     def __init__(self, *, steps: int = 50, lr: float = 1e-3, batch_size: int = 64, batches: int = 16) -> None:

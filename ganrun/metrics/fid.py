@@ -102,7 +102,7 @@ def _factor(side: Moments) -> Tensor:
 class FrechetDistance(Collected):
     """Frechet distance between real and generated features: lower is better, zero for equal means and covariances."""
 
-    higher_is_better = False
+    directions: Mapping[str, bool | None] = {"fid": False}
     extracts = frozenset({"features"})
     needs: ClassVar[Mapping[str, Rule]] = IMAGES
 

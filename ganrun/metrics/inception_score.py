@@ -51,7 +51,6 @@ def divergences(logits: Tensor) -> Tensor:
 class InceptionScore(Score):
     """Inception score of the generated samples; real ones are not looked at."""
 
-    higher_is_better = True
     extracts = frozenset({"logits"})
     needs: ClassVar[Mapping[str, Rule]] = IMAGES
     generated: list[Tensor]
@@ -61,6 +60,7 @@ class InceptionScore(Score):
         if splits < 1:
             raise BadInput(f"metric.is.splits={splits}: must be at least 1 (10 is the published protocol)")
         self.splits = splits
+        self.directions = {"is": True} if splits == 1 else {"is": True, "is_std": None}
         self.add_state("generated", [], dist_reduce_fx="cat")
 
     def update(self, sample: Sample, *, real: bool) -> None:

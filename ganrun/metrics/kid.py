@@ -43,7 +43,7 @@ def squared_mmd(x: Tensor, y: Tensor) -> float:
 class KernelDistance(Collected):
     """Unbiased squared kernel distance between real and generated features: lower is better, zero in the mean for one law."""
 
-    higher_is_better = False
+    directions: Mapping[str, bool | None] = {"kid": False, "kid_std": None}
     extracts = frozenset({"features"})
     needs: ClassVar[Mapping[str, Rule]] = IMAGES
     least = 4

@@ -28,7 +28,7 @@ QUANTILE = 0.01
 class LogDensity(Score):
     """Mean log density of generated and real points and the share of likely ones, for data with ``log_density(x)``."""
 
-    higher_is_better = True
+    directions: Mapping[str, bool | None] = {"log_density": True, "log_density_real": None, "likely": True}
     extracts = frozenset({"x"})
     needs: ClassVar[Mapping[str, Rule]] = {"dataset.density": Rule("the data set has no known density", "dataset=ring8")}
     real: list[Tensor]

@@ -39,7 +39,13 @@ def nearest_first(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
 class Memorisation(Collected):
     """How much nearer generated images are to the training data than to held-out data of the same size."""
 
-    higher_is_better = False
+    directions: Mapping[str, bool | None] = {
+        "nearest_train": False,
+        "nearest_train_expected": None,
+        "fid_gap": False,
+        "fid_train": False,
+        "fid_held_out": False,
+    }
     extracts = frozenset({"features"})
     needs: ClassVar[Mapping[str, Rule]] = IMAGES
 

@@ -48,7 +48,13 @@ def read(counts: Tensor) -> dict[str, Tensor]:
 class Modes(Score):
     """Modes covered, high-quality share and reverse KL over modes, for data with ``centres`` (k, d) and ``std``."""
 
-    higher_is_better = True  # of its first value
+    directions: Mapping[str, bool | None] = {
+        "high_quality": True,  # first, since a few good samples among thousands hit every mode
+        "modes": True,
+        f"modes_{SOLID}": True,
+        "reverse_kl": False,
+        "forward_kl": False,
+    }
     extracts = frozenset({"x"})
     needs: ClassVar[Mapping[str, Rule]] = {"dataset.modes": Rule("the data set has no known mode centres", "dataset=ring8")}
     generated: list[Tensor]

@@ -72,7 +72,7 @@ def pairs(classes: Tensor, count: int, source: torch.Generator) -> Tensor:
 class StructuralSimilarity(Score):
     """Mean similarity of generated images of one class, beside that of real ones: lower is more diverse."""
 
-    higher_is_better = False
+    directions: Mapping[str, bool | None] = {"ms_ssim": False, "ms_ssim_real": None}
     extracts = frozenset({"x"})
     welcomes = frozenset({"logits"})
     needs: ClassVar[Mapping[str, Rule]] = IMAGES

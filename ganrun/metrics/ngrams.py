@@ -29,7 +29,6 @@ from ganrun.metrics.collected import standard_error
 class NGrams(Score):
     """Jensen-Shannon divergence between the n-grams of real and generated rows, for n = longest down to 1."""
 
-    higher_is_better = False
     extracts = frozenset({"x"})
     needs: ClassVar[Mapping[str, Rule]] = {
         "dataset.tokens": Rule("n-grams are counted in rows of tokens, and this data set has none", "metric=none")
@@ -42,6 +41,7 @@ class NGrams(Score):
         if not 1 <= longest <= 8:
             raise BadInput(f"metric.ngrams.longest={longest}: must be from 1 to 8 symbols")
         self.longest = longest
+        self.directions = {f"ngrams_{n}": False for n in range(longest, 0, -1)} | {"distinct": True}
         self.add_state("real", [], dist_reduce_fx="cat")
         self.add_state("generated", [], dist_reduce_fx="cat")
 

@@ -28,7 +28,7 @@ LARGEST = 10_000  # pairs
 class PairedDistance(Score):
     """L1 and L2 between sample i and the target of pair i."""
 
-    higher_is_better = False
+    directions: Mapping[str, bool | None] = {"paired_l1": False, "paired_l2": False}
     extracts = frozenset({"x"})
     needs: ClassVar[Mapping[str, Rule]] = {
         "dataset.paired": Rule("it takes pairs of a source and a sample, and this data set has none", "dataset=paired_digits"),

@@ -35,7 +35,7 @@ def inside(x: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
 class PrecisionRecall(Collected):
     """Share of generated samples near real ones, and of real samples near generated ones."""
 
-    higher_is_better = True
+    directions: Mapping[str, bool | None] = {"precision": True, "recall": True}
     extracts = frozenset({"features"})
     needs: ClassVar[Mapping[str, Rule]] = IMAGES
 

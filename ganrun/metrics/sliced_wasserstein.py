@@ -51,7 +51,7 @@ def sliced(x: Tensor, y: Tensor, axes: Tensor, order: int) -> tuple[float, Tenso
 class SlicedWasserstein(Collected):
     """Mean transport cost between real and generated samples over random directions."""
 
-    higher_is_better = False
+    directions: Mapping[str, bool | None] = {"sliced_wasserstein": False, "sliced_wasserstein_real": None}
     field = "x"
     extracts = frozenset({"x"})
     needs: ClassVar[Mapping[str, Rule]] = {}

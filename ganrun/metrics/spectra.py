@@ -10,7 +10,7 @@ normalizations of the weight included:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ def summary(matrix: Tensor) -> dict[str, float]:
 class Spectra(Score):
     """Singular values of each weight of the discriminators, at the step that is scored."""
 
-    higher_is_better = True
+    directions: Mapping[str, bool | None] = {"spectra": True}
     extracts = frozenset({"networks"})
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ CHUNK = 2000  # images that are looked at together
 class Structure(Score):
     """Shares of images, and of discs in them, whose count, places and angles are right, for data with a ``layout``."""
 
-    higher_is_better = True
+    directions: Mapping[str, bool | None] = {"structure": True, "count_right": True, "place_right": True, "angle_right": True}
     extracts = frozenset({"x"})
     needs: ClassVar[Mapping[str, Rule]] = {"dataset.shapes": Rule("it reads where discs stand in images", "dataset=shapes")}
     generated: list[Tensor]

@@ -40,7 +40,7 @@ def exact(x: Tensor, y: Tensor) -> float:
 class Wasserstein(Collected):
     """Exact W1 between subsets of real and generated points, beside that of real points among themselves."""
 
-    higher_is_better = False
+    directions: Mapping[str, bool | None] = {"wasserstein": False, "wasserstein_real": None}
     field = "x"
     extracts = frozenset({"x"})
     needs: ClassVar[Mapping[str, Rule]] = POINTS
