@@ -99,9 +99,9 @@ def test_a_conditional_norm_is_the_norm_with_each_classs_own_scale_and_shift(flo
     norm.code = label_code(labels, 3)
     normal = batch_norm(x, None, None, training=True)
     for row, label in enumerate(labels.tolist()):
-        wanted = normal[row] * norm.scale.weight[:, label] + norm.shift.weight[:, label]
+        wanted = normal[row] * (1 + norm.gain.weight[:, label]) + norm.shift.weight[:, label]
         assert torch.allclose(norm(x)[row], wanted)
-    assert torch.equal(norm.scale.weight, torch.ones(6, 3))
+    assert float(norm.gain.weight.detach().abs().max()) < 0.1  # gains start near one
 
 
 def test_every_normalization_of_the_generator_is_conditional_or_the_label_joins_z(toy: Any) -> None:
@@ -158,7 +158,7 @@ def test_the_embedding_is_one_for_all_stages_and_scales_begin_near_one() -> None
     generator, z = made("shared", "generator"), points(300, 8)
     seen = []
     for norm in conditional_norms(generator):
-        norm.register_forward_pre_hook(lambda norm, _: seen.append((norm.code.detach(), norm.scale(norm.code).detach())))
+        norm.register_forward_pre_hook(lambda norm, _: seen.append((norm.code.detach(), norm.factor(norm.code).detach())))
     labels = torch.arange(300) % 3
     generator(z, condition=labels)
     embedded = generator.embedding.weight.T[labels]

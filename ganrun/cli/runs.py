@@ -13,6 +13,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ganrun.ground import earlier
 from ganrun.ground.errors import BadInput
 
 LARGEST = 1_000_000  # bytes
@@ -38,6 +39,8 @@ def locate(target: Path) -> tuple[Path, Path]:
 def read_config(run: Path) -> dict[str, Any]:
     """The config of the run folder ``run``: plain values under plain names, already resolved.
 
+    Where it is from before an option existed, it says what was done then: see ``ganrun/ground/earlier.py``.
+
     ``BadInput`` for a folder without one, and for a file that is damaged, huge, deep, or holds anything else: aliases
     (a few lines of which can unfold to gigabytes), tags, ``_target_``, interpolations.
     """
@@ -53,7 +56,7 @@ def read_config(run: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not config:
         raise BadInput(f"{path}: damaged, it is not a mapping of keys to values")
     _verify(config, path, "")
-    return {str(key): value for key, value in config.items()}
+    return earlier.completed({str(key): value for key, value in config.items()})
 
 
 def _read(run: Path, path: Path) -> str:

@@ -16,7 +16,7 @@ import ganrun
 from ganrun.engine import assemble
 from ganrun.engine.loop import compare
 from ganrun.engine.sampling import Trained
-from ganrun.ground import storage
+from ganrun.ground import earlier, storage
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import Spec
 
@@ -58,7 +58,7 @@ def load(path: Path, *, device: str = "cpu") -> nn.Module:
             about = json.loads((file.metadata() or {})["ganrun"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         spec: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in about["spec"].items()}
-        config = {**about["config"], "metric": {}}
+        config = {**earlier.completed(about["config"]), "metric": {}}
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise BadInput(f"{path}: not a generator exported by ganrun ({error})") from error
     parts = assemble.build(config, with_metrics=False)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ganrun.data.base import Dataset
-from ganrun.games.conditions.base import Condition
+from ganrun.games.conditions.base import GAINS, Condition
 from ganrun.ground import registry, rng
 from ganrun.ground.duel import Duel, Inputs
-from ganrun.ground.errors import BadInput
+from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.spec import Batch, Port, Spec
 from ganrun.ground.traits import Rule
 from ganrun.ground.turn import Turn
@@ -51,14 +51,17 @@ class Game(nn.Module):
 
     averaged: tuple[str, ...] = ("generator",)
 
-    def __init__(self, *, n_critic: int = 1, condition: str = "none", pack: int = 1) -> None:
+    def __init__(self, *, n_critic: int = 1, condition: str = "none", pack: int = 1, gain: str = "offset") -> None:
         super().__init__()
         if n_critic < 1:
             raise ValueError(f"n_critic={n_critic} must be at least 1")
         if pack < 1:
             raise ValueError(f"pack={pack} must be at least 1: so many samples are judged as one")
         self.n_critic, self.pack = n_critic, pack
+        if gain not in GAINS:
+            raise BadInput(f"gain={gain}: there is no such gain of conditional normalizations. {suggestion(gain, GAINS)}")
         self.condition: Condition = registry.lookup("condition", condition)()
+        self.condition.gain = gain
         self.players: Mapping[str, nn.Module] = {}
         self.consulted: set[str] = set()  # regularizers that some phase asks
         self._last: dict[str, Duel] = {}

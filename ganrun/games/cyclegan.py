@@ -42,12 +42,13 @@ class CycleGAN(Translating):
         n_critic: int = 1,
         condition: str = "none",
         pack: int = 1,
+        gain: str = "offset",
         cycle: float = 10.0,
         identity: float = 5.0,
         adversarial: float = 1.0,
         pool: int = 50,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack)
+        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
         check_weights(cycle=cycle, identity=identity, adversarial=adversarial, pool=pool)
         self.cycle, self.identity, self.adversarial, self.pool = cycle, identity, adversarial, pool
         self.pools = nn.ModuleDict()

@@ -77,11 +77,12 @@ class MADGAN(Game):
         n_critic: int = 1,
         condition: str = "none",
         pack: int = 1,
+        gain: str = "offset",
         generators: int = 3,
         variant: str = "makers",
         weight: float = 1.0,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack)
+        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
         if variant not in VARIANTS:
             raise BadInput(f"variant={variant}: {suggestion(variant, VARIANTS)}")
         least = 1 if variant == "makers" else 2

@@ -30,8 +30,16 @@ SECOND = "diffusion_discriminator"
 class MDGAN(Encoding):
     """Generator and encoder against one discriminator, then the generator against another."""
 
-    def __init__(self, *, n_critic: int = 1, condition: str = "none", pack: int = 1, adversarial: float = 0.01) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack)
+    def __init__(
+        self,
+        *,
+        n_critic: int = 1,
+        condition: str = "none",
+        pack: int = 1,
+        gain: str = "offset",
+        adversarial: float = 0.01,
+    ) -> None:
+        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
         check_weights(adversarial=adversarial)
         self.adversarial = adversarial
 

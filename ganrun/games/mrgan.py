@@ -27,10 +27,11 @@ class MRGAN(Encoding):
         n_critic: int = 1,
         condition: str = "none",
         pack: int = 1,
+        gain: str = "offset",
         reconstruction: float = 0.2,
         encoded: float = 0.4,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack)
+        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
         check_weights(reconstruction=reconstruction, encoded=encoded)
         if not reconstruction and not encoded:
             raise ValueError("reconstruction=0 and encoded=0 leave the encoder nothing to learn. One must be positive")

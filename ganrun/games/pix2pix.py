@@ -30,13 +30,14 @@ class Pix2Pix(Translating):
         n_critic: int = 1,
         condition: str = "none",
         pack: int = 1,
+        gain: str = "offset",
         distance: str = "l1",
         weight: float = 100.0,
         adversarial: float = 1.0,
         d_weight: float = 0.5,
         conditional: bool = True,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack)
+        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
         check_distance(distance)
         check_weights(weight=weight, adversarial=adversarial, d_weight=d_weight)
         self.distance, self.weight, self.adversarial, self.d_weight = distance, weight, adversarial, d_weight

@@ -59,10 +59,11 @@ class SemiSupervised(Game):
         n_critic: int = 1,
         condition: str = "none",
         pack: int = 1,
+        gain: str = "offset",
         labels: int = 100,
         unsupervised: float = 0.5,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack)
+        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
         if labels < 1:
             raise ValueError(f"labels={labels} must be at least 1")
         if unsupervised <= 0:

@@ -80,13 +80,14 @@ class Unrolled(Game):
         n_critic: int = 1,
         condition: str = "none",
         pack: int = 1,
+        gain: str = "offset",
         steps: int = 5,
         inner: str = "adam",
         inner_lr: float = 1e-4,
         first_order: bool = False,
         zero_sum: bool = False,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack)
+        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
         if steps < 0:
             raise ValueError(f"steps={steps} must not be negative; 0 looks no step ahead")
         if inner not in INNER:

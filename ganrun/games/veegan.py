@@ -47,12 +47,13 @@ class VEEGAN(Encoding):
         n_critic: int = 1,
         condition: str = "none",
         pack: int = 1,
+        gain: str = "offset",
         weight: float = 1.0,
         deviation: str = "learned",
         noise: float = 0.1,
         raw: bool = True,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack)
+        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
         check_weights(weight=weight)
         if noise < 0:
             raise ValueError(f"noise={noise} must not be negative: it is a standard deviation")

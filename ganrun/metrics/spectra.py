@@ -1,7 +1,7 @@
 """Singular values of the discriminator's weights, whose collapse goes with the generator's (Liu et al. 2019, SR-GAN).
 
-For each matrix of a linear or convolutional layer (outputs x all else), s_1 >= ... >= s_r its singular values as it is used,
-normalizations of the weight included:
+For each matrix of a layer (outputs x all else: convolutions, linear layers and embeddings, nothing of a normalization),
+s_1 >= ... >= s_r its singular values as it is used, normalizations of the weight included:
 
 - ``spectra``: mean over layers of the mean of s_j / s_1; it falls as a few directions take over.
 - ``spectra_top.LAYER`` = s_1, ``spectra_mean.LAYER`` = mean of s_j / s_1, ``spectra_rank.LAYER`` = sum of s_j^2 / s_1^2, the
@@ -16,21 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganrun.ground.matrices import as_matrix, is_weighted, output_dimension
 from ganrun.ground.registry import register
 from ganrun.metrics.base import Rehearsal, Sample, Score, Stage
-
-FORWARD = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def matrices(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """(name of the layer, weight as a float64 matrix of outputs x all else), in the order of the network."""
     for name, layer in network.named_modules():
-        if isinstance(layer, (*FORWARD, *TRANSPOSED)):
-            weight = layer.weight.detach().double().cpu()
-            if isinstance(layer, TRANSPOSED):
-                weight = weight.transpose(0, 1)
-            yield name, weight.flatten(1)
+        if is_weighted(layer):
+            weight = layer.weight
+            assert isinstance(weight, Tensor)
+            yield name, as_matrix(weight.detach().double().cpu(), output_dimension(layer))
 
 
 def summary(matrix: Tensor) -> dict[str, float]:
@@ -69,7 +66,7 @@ class Spectra(Score):
                 for layer, matrix in matrices(network):
                     found[layer if len(judges) == 1 else f"{role}.{layer}"] = summary(matrix)
         if not found:
-            self.missing = "the discriminator has no linear or convolutional layer"
+            self.missing = "the discriminator has no layer with a weight matrix"
             return {}
         each = {f"spectra_{word}.{layer}": entry[word] for layer, entry in found.items() for word in ("top", "mean", "rank")}
         return {"spectra": sum(entry["mean"] for entry in found.values()) / len(found), **each}

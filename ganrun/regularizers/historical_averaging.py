@@ -1,8 +1,9 @@
 """weight * ||theta - (1 / t) sum_{s <= t} theta[s]||^2 for each player.  Salimans et al. 2016, "Improved Techniques ...".
 
-theta[s] are all of a player's parameters before its s-th update: the mean includes the present ones, the first are the initial
-ones, and no gradient runs through it. The paper gives no weight. Means, as much memory again as the parameters, and their
-counts are buffers; they take in the new parameters right after each update of the player.
+theta[s] are all of a player's parameters, as in the paper (biases, gains and shifts of normalizations and embeddings too),
+before its s-th update: the mean includes the present ones, the first are the initial ones, and no gradient runs through it. The
+paper gives no weight. Means, as much memory again as the parameters, and their counts are buffers; they take in the new
+parameters right after each update of the player.
 """
 
 from __future__ import annotations

@@ -1,21 +1,23 @@
 """weight * sum over weight matrices of ||W W' o (1 - I)||_F^2, o entry by entry.  Brock, Donahue and Simonyan 2019 (BigGAN).
 
 W is a layer's weight as an (outputs, rest) matrix: different outputs shall have orthogonal rows of any length, unlike with
-||W W' - I||^2 (Brock et al. 2017). Every convolution and linear layer of the sides' players counts; embeddings do not, as in
-the authors' code, and a weight that is divided by its norm counts as it was before. On the generator by default, as
-BigGAN's truncated samples need it. The gradient, 4 (W W' o (1 - I)) W, is the formula's own: the code's is half of it.
+||W W' - I||^2 (Brock et al. 2017). Every convolution and linear layer of the sides' players counts; embeddings of labels do not,
+as the shared one does not in the authors' code, nor do the gains and shifts of conditional normalizations, which that
+code leaves in: they are no map from one layer to the next, and one gain for all channels is what they start from. A weight
+that is divided by its norm counts as it was before. On the generator by default, as BigGAN's truncated samples need it.
+The gradient, 4 (W W' o (1 - I)) W, is the formula's own: the code's is half of it.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganrun.ground.duel import Duel
+from ganrun.ground.matrices import as_matrix, free_weight, is_embedding, output_dimension, weighted_modules
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import Players, Regularizer, check_sides, check_weight
-from ganrun.regularizers.matrices import as_matrix, free_weight, output_dimension, weighted_modules
 
 
 @register("regularizer", "orthogonal")
@@ -32,7 +34,7 @@ class Orthogonal(Regularizer):
         for player in players.values():
             for module in weighted_modules(player):
                 weight = free_weight(module)
-                if weight is not None and not isinstance(module, nn.Embedding) and id(weight) not in found:
+                if weight is not None and not is_embedding(module) and id(weight) not in found:
                     found[id(weight)] = off_diagonal(as_matrix(weight, output_dimension(module)))
         return torch.stack(list(found.values())).sum() if found else None
 

@@ -3,8 +3,11 @@
 sigma = u' W v by power iteration, with u and v kept as buffers. As in the paper's algorithm 1 they advance once an update
 of the player, here right after it, so that all forward passes of an update see the same weights: further looks,
 micro-batches and the phases of other players. The gradient runs through sigma with u and v constant. Every convolution,
-linear layer and embedding of the side's players is divided. What is bounded is the reshaped matrix; the convolution's
-own operator norm can be up to the square root of the kernel's size larger.
+linear layer and embedding of the side's players is divided, a class's vector in a projection discriminator too (Miyato and
+Koyama 2018). Gains and shifts of conditional normalizations are not, nor the embedding that they read: the paper
+divides no generator, SAGAN's authors (Zhang et al. 2019) divide one, but not these; BigGAN's code divides the
+gains' layers as well. What is bounded is the reshaped matrix; the convolution's own operator norm can be up to the square root
+of the kernel's size larger.
 """
 
 from __future__ import annotations
@@ -15,10 +18,10 @@ from torch.nn.functional import normalize
 from torch.nn.utils import parametrize
 
 from ganrun.ground.duel import Duel
+from ganrun.ground.matrices import as_matrix, output_dimension, weighted_modules
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import Players, Regularizer, check_sides
-from ganrun.regularizers.matrices import as_matrix, output_dimension, weighted_modules
 
 FIRST_ITERATIONS = 15
 

@@ -7,11 +7,11 @@ static(i)   1 for j <= i and sigma_j / sigma_1 after: delta_j = sigma_1 - sigma_
 dynamic     gamma_j, the largest sigma_j / sigma_1 so far: delta_j = gamma_j sigma_1 - sigma_j
 
 with gamma kept by position j, not by direction, from the initial weights on. As the paper has it this is a parametrization of
-every convolution, linear layer and embedding of the discriminator; both released codes rewrite the weights of convolutions
-in place at every fifth update instead, static with i = r // 2. The decomposition is made right after an update, every
-``every``-th: where matrices are large it costs more than the update. Between two of them U, V, delta and gamma are constants,
-as they are in the gradient, and sigma_1 = u_1' W v_1. In evaluation mode the present weights (those of a running average)
-are decomposed anew and nothing is kept.
+every convolution, linear layer and embedding of the discriminator, as spectral normalization is, and of nothing in a
+normalization of features; both released codes rewrite the weights of convolutions in place at every fifth update instead,
+static with i = r // 2. The decomposition is made right after an update, every ``every``-th: where matrices are large it costs
+more than the update. Between two of them U, V, delta and gamma are constants, as they are in the gradient, and sigma_1 = u_1' W
+v_1. In evaluation mode the present weights (those of a running average) are decomposed anew and nothing is kept.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from torch.nn.utils import parametrize
 
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, suggestion
+from ganrun.ground.matrices import as_matrix, as_weight, output_dimension, weighted_modules
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import Players, Regularizer, check_weight
-from ganrun.regularizers.matrices import as_matrix, as_weight, output_dimension, weighted_modules
 
 MODES = ("static", "dynamic")
 

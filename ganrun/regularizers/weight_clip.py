@@ -1,7 +1,7 @@
 """After each update of the critic: w <- min(max(w, -c), c) for every parameter.  Arjovsky, Chintala and Bottou 2017.
 
-Biases and normalization scales are clipped too, as in the authors' code. Bounds the Lipschitz constant by some K that
-depends on the network, so the critic's loss estimates K W1, not W1.
+All of them, as in the authors' code: biases, scales and shifts of normalizations and embeddings too. Bounds the Lipschitz
+constant by some K that depends on the network, so the critic's loss estimates K W1, not W1.
 """
 
 from __future__ import annotations

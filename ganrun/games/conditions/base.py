@@ -17,6 +17,7 @@ from ganrun.ground.turn import Turn
 from ganrun.losses.base import Loss
 from ganrun.networks.base import Family
 
+GAINS = ("offset", "free")
 Terms = dict[str, Tensor]
 Ports = tuple[Port, ...]
 
@@ -32,6 +33,7 @@ class Condition:
     where ``pack`` samples are judged as one. Encoders never see the label.
     """
 
+    gain: str = GAINS[0]  # how conditional normalizations read the label: the game's option
     uses_labels = False
     judges_labels = True  # where labels are used: the discriminator is told them, and so cannot be asked for them
     traits: frozenset[str] = frozenset()

@@ -1,8 +1,12 @@
 """Projection discriminator and conditional normalization (Miyato and Koyama 2018, "cGANs with Projection Discriminator").
 
 D: s(x, y) = psi(phi(x)) + <V y, phi(x)>, phi the features before the score, V an embedding of the label.
-G: every normalization's scale and shift become those of the label (conditional batch normalization, Dumoulin et al. 2017);
-a generator without normalization gets the label's code beside z instead.
+G: every normalization's gain and shift become those of the label, 1 + A y and B y (conditional batch normalization, Dumoulin et
+al. 2017), where A and B start at N(0, 0.02), so that gains start near one; a generator without normalization gets the
+label's code beside z instead. A and B are no weight matrices of the network: see ``ganrun/ground/matrices.py``.
+
+``game.gain=free`` is for runs from before there was the choice: the gain is A y, A starts at one, and whatever acts on
+weight matrices acts on A and B too. Spectral normalization then shrinks all gains to a few hundredths.
 """
 
 from __future__ import annotations
@@ -12,21 +16,24 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ganrun.games.conditions.base import LABELLED, Concatenated, Condition, Ports, label_code, widened
+from ganrun.games.conditions.base import GAINS, LABELLED, Concatenated, Condition, Ports, label_code, widened
+from ganrun.ground.matrices import Embedding, Modulation
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Spec, Verdict
 from ganrun.ground.traits import FEATURES_NEEDED
 from ganrun.networks.base import Family
 
+SPREAD = 0.02  # of gains and shifts at the start
+
 
 class Projected(nn.Module):
     """A discriminator whose score gains the inner product of its features with the label's embedding."""
 
-    def __init__(self, network: nn.Module, classes: int, pack: int) -> None:
+    def __init__(self, network: nn.Module, classes: int, pack: int, kind: type[nn.Linear] = Embedding) -> None:
         super().__init__()
         self.network, self.classes = network, classes
         self.num_features: int = getattr(network, "num_features", 0)
-        self.embedding = nn.Linear(classes * pack, self.num_features, bias=False)
+        self.embedding = kind(classes * pack, self.num_features, bias=False)
 
     def forward(self, *inputs: Tensor, condition: Tensor) -> Verdict:
         verdict: Verdict = self.network(*inputs)
@@ -38,32 +45,54 @@ class Projected(nn.Module):
 
 
 class ConditionalNorm(nn.Module):
-    """A normalization whose scale and shift are ``scale(code)`` and ``shift(code)``; ``code`` is there during the pass alone.
+    """A normalization times 1 + ``gain(code)`` plus ``shift(code)``; ``code`` is there during the pass alone.
 
     ``code``: (n, size); maps are (n, channels, ...).
     """
 
     code: Tensor
 
-    def __init__(self, norm: nn.Module, scale: nn.Linear, shift: nn.Linear) -> None:
+    def __init__(self, norm: nn.Module, channels: int, size: int) -> None:
         super().__init__()
-        self.norm, self.scale, self.shift = norm, scale, shift
+        self.norm = norm
+        self.gain: nn.Linear = Modulation(size, channels, bias=False)
+        self.shift: nn.Linear = Modulation(size, channels, bias=False)
+        for layer in (self.gain, self.shift):
+            nn.init.normal_(layer.weight, 0, SPREAD)
+
+    def factor(self, code: Tensor) -> Tensor:
+        """What the normalized maps are multiplied by: (n, channels)."""
+        return 1 + torch.as_tensor(self.gain(code))
 
     def forward(self, x: Tensor) -> Tensor:
         code, shape = self.code.to(x.dtype), (len(x), -1, *[1] * (x.ndim - 2))
         normal: Tensor = self.norm(x)
-        return normal * self.scale(code).view(shape) + self.shift(code).view(shape)
+        return normal * self.factor(code).view(shape) + self.shift(code).view(shape)
+
+
+class FreeNorm(ConditionalNorm):
+    """The same with the gain ``scale(code)``, two layers like any other: that of ``game.gain=free``."""
+
+    def __init__(self, norm: nn.Module, channels: int, size: int, *, bias: bool) -> None:
+        nn.Module.__init__(self)
+        self.norm = norm
+        self.scale = nn.Linear(size, channels, bias=bias)
+        self.shift = nn.Linear(size, channels, bias=bias)
+
+    def factor(self, code: Tensor) -> Tensor:
+        return torch.as_tensor(self.scale(code))
 
 
 class Conditioned(nn.Module):
     """A generator all of whose normalizations are conditional."""
 
-    def __init__(self, network: nn.Module, classes: int) -> None:
+    def __init__(self, network: nn.Module, classes: int, gain: str = GAINS[0]) -> None:
         super().__init__()
         self.network, self.classes = network, classes
-        for norm in make_conditional(network, classes):
-            nn.init.ones_(norm.scale.weight)
-            nn.init.normal_(norm.shift.weight, 0, 0.02)  # nothing may be exactly zero: a matrix of zeros has no direction
+        for norm in make_conditional(network, classes, gain):
+            if isinstance(norm, FreeNorm):
+                nn.init.ones_(norm.scale.weight)
+                nn.init.normal_(norm.shift.weight, 0, SPREAD)
 
     def forward(self, *inputs: Tensor, condition: Tensor) -> Tensor:
         code = label_code(condition, self.classes)
@@ -91,13 +120,17 @@ def normalizations(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Modu
                     yield parent, name, module
 
 
-def make_conditional(network: nn.Module, size: int, *, bias: bool = False) -> list[ConditionalNorm]:
-    """Replace every normalization of ``network`` by one whose scale and shift are linear in a code of ``size`` numbers."""
+def make_conditional(network: nn.Module, size: int, gain: str, *, bias: bool = False) -> list[ConditionalNorm]:
+    """Replace every normalization of ``network`` by one whose gain and shift follow a code of ``size`` numbers.
+
+    ``gain``: one of ``GAINS``. ``bias``: of a free one's layers.
+    """
     found = []
     for parent, name, module in normalizations(network):
         channels = len(module.weight)  # type: ignore[arg-type]
         module.weight, module.bias = None, None  # type: ignore[assignment]
-        norm = ConditionalNorm(module, nn.Linear(size, channels, bias=bias), nn.Linear(size, channels, bias=bias))
+        free = gain == "free"
+        norm = FreeNorm(module, channels, size, bias=bias) if free else ConditionalNorm(module, channels, size)
         setattr(parent, name, norm)
         found.append(norm)
     return found
@@ -114,9 +147,10 @@ class Projection(Condition):
         classes, state = int(spec.classes or 0), torch.get_rng_state()
         network = family.make(role, inputs=inputs, outputs=outputs)
         if any(normalizations(network)):
-            return Conditioned(network, classes)
+            return Conditioned(network, classes, self.gain)
         torch.set_rng_state(state)
         return Concatenated(family.make(role, inputs=widened(inputs, classes), outputs=outputs), classes)
 
     def discriminator(self, family: Family, role: str, spec: Spec, inputs: Ports, outputs: Ports, pack: int) -> nn.Module:
-        return Projected(family.make(role, inputs=inputs, outputs=outputs), int(spec.classes or 0), pack)
+        kind = nn.Linear if self.gain == "free" else Embedding
+        return Projected(family.make(role, inputs=inputs, outputs=outputs), int(spec.classes or 0), pack, kind)

@@ -1,8 +1,9 @@
 """One shared class embedding and hierarchical z (Brock, Donahue and Simonyan 2019, BigGAN), with the projection discriminator.
 
 G: z is cut into parts, four or as many as there are normalizations and one; the first enters the network, and part i joins the
-embedding e(y) of 128 numbers, which all layers share, in the normalizations of stage i: scale = 1 + A [e(y), z_i],
-shift = B [e(y), z_i]. D: as ``projection``.
+embedding e(y) of 128 numbers, which all layers share, in the normalizations of stage i: gain = 1 + A [e(y), z_i],
+shift = B [e(y), z_i], A and B starting at N(0, 0.02). D: as ``projection``, and so is what acts on A, B and e: nothing that is
+made for weight matrices. ``game.gain=free``, for runs from before there was the choice, adds learned constants to both.
 """
 
 from __future__ import annotations
@@ -12,8 +13,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ganrun.games.conditions.base import Concatenated, Ports, label_code, widened
-from ganrun.games.conditions.projection import Projection, conditional_norms, make_conditional, normalizations
+from ganrun.games.conditions.base import GAINS, Concatenated, Ports, label_code, widened
+from ganrun.games.conditions.projection import (
+    SPREAD,
+    FreeNorm,
+    Projection,
+    conditional_norms,
+    make_conditional,
+    normalizations,
+)
+from ganrun.ground.matrices import Modulation
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Spec
 from ganrun.networks.base import Family
@@ -25,15 +34,16 @@ PARTS = 4  # of z, where it has as many numbers and enough stages to read them
 class Shared(nn.Module):
     """A generator whose normalizations read a shared embedding of the label and a part of z each."""
 
-    def __init__(self, network: nn.Module, classes: int, part: int, parts: int) -> None:
+    def __init__(self, network: nn.Module, classes: int, part: int, parts: int, gain: str = GAINS[0]) -> None:
         super().__init__()
         self.network, self.classes, self.part, self.parts = network, classes, part, parts
-        self.embedding = nn.Linear(classes, WIDTH, bias=False)
-        for norm in make_conditional(network, WIDTH + part, bias=True):
-            nn.init.normal_(norm.scale.weight, 0, 0.02)
-            nn.init.normal_(norm.shift.weight, 0, 0.02)
-            nn.init.ones_(norm.scale.bias)
-            nn.init.zeros_(norm.shift.bias)
+        self.embedding = (nn.Linear if gain == "free" else Modulation)(classes, WIDTH, bias=False)
+        for norm in make_conditional(network, WIDTH + part, gain, bias=True):
+            if isinstance(norm, FreeNorm):
+                nn.init.normal_(norm.scale.weight, 0, SPREAD)
+                nn.init.normal_(norm.shift.weight, 0, SPREAD)
+                nn.init.ones_(norm.scale.bias)
+                nn.init.zeros_(norm.shift.bias)
 
     def forward(self, *inputs: Tensor, condition: Tensor) -> Tensor:
         z = inputs[0]
@@ -62,5 +72,5 @@ class SharedEmbedding(Projection):
             parts = min(PARTS, count + 1)
             part = size // parts if inputs[0].kind == "code" else 0
             first = replace(inputs[0], shape=(size - (parts - 1) * part, *inputs[0].shape[1:]))
-            return Shared(family.make(role, inputs=(first, *inputs[1:]), outputs=outputs), classes, part, parts)
+            return Shared(family.make(role, inputs=(first, *inputs[1:]), outputs=outputs), classes, part, parts, self.gain)
         return Concatenated(family.make(role, inputs=widened(inputs, classes), outputs=outputs), classes)

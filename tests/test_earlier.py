@@ -1,0 +1,57 @@
+"""Runs from before an option was there go on as they began: their configs read in today's words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from conftest import compose_config
+from safetensors.torch import save
+
+from ganrun.cli import runs
+from ganrun.engine import export
+from ganrun.ground.earlier import completed
+
+
+def old(*overrides: str) -> dict[str, Any]:
+    """A config as it was written before ``game.gain`` was there."""
+    config = compose_config(*overrides)
+    del config["game"]["gain"]
+    return config
+
+
+@pytest.mark.parametrize("condition", ["projection", "shared"])
+@pytest.mark.parametrize("game", ["adversarial", "madgan"])
+def test_an_old_conditional_run_keeps_its_gain(condition: str, game: str) -> None:
+    config = completed(old(f"condition={condition}", f"game={game}"))
+    assert config["game"]["gain"] == "free"
+    assert completed(config) == config
+    assert "gain" not in completed(old(f"game={game}"))["game"]
+
+
+def test_a_config_of_today_and_one_of_a_users_own_game_stay_as_they_are() -> None:
+    today = compose_config("condition=projection")
+    assert completed(today) == today
+    own = {**today, "game": {"name": "mine", "condition": "projection"}}
+    assert completed(own) == own
+    assert completed({"game": None, "loss": 3}) == {"game": None, "loss": 3}
+
+
+def test_an_old_run_folder_and_an_old_export_are_read_in_todays_words(tmp_path: Path, toy: Any) -> None:
+    made = toy("mlp", "toy_points", "condition=projection", "game.gain=free")
+    config = made.config
+    del config["game"]["gain"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    assert runs.read_config(tmp_path)["game"]["gain"] == "free"
+
+    generator = made.parts.game.players["generator"].eval()
+    kept = {"config": {key: config[key] for key in export.KEPT}, "spec": asdict(made.dataset.spec)}
+    (tmp_path / "old.safetensors").write_bytes(save(generator.state_dict(), metadata={"ganrun": json.dumps(kept)}))
+    z, labels = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1])
+    loaded = export.load(tmp_path / "old.safetensors")
+    assert torch.equal(loaded(z, condition=labels), generator(z, condition=labels))
