@@ -499,7 +499,7 @@ def test_an_empty_folder_and_a_single_image_are_refused_with_the_numbers(tmp_pat
     with pytest.raises(BadInput, match="no images, no files at all"):
         make(tmp_path)
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(BadInput, match="no images, left out: 1 file, by their suffix no images .txt 1., such as notes.txt"):
+    with pytest.raises(BadInput, match=r"no images, left out: 1 file, by their suffix no images .txt 1., such as notes.txt"):
         make(tmp_path)
     save(tmp_path / "only.png")
     with pytest.raises(BadInput, match="1 image to train on, at least 2 are needed"):

@@ -121,7 +121,8 @@ def _doubts(folders: list[str], names: list[str], place: str) -> Iterator[str]:
             "dataset.labels=folders takes them as classes all the same, dataset.labels=none takes all without classes"
         )
     elif len(folders) == 1 and all(name.count("/") > 1 for name in names):
-        yield f"note: all images lie in sub-folders of {printable(folders[0])}: {_rooted(place, folders[0])} takes these as classes"
+        inner = _rooted(place, folders[0])
+        yield f"note: all images lie in sub-folders of {printable(folders[0])}: {inner} takes these as classes"
 
 
 def _rooted(place: str, folder: str) -> str:
