@@ -193,7 +193,7 @@ def test_a_cache_that_cannot_be_written_costs_only_the_cache(tmp_path):
 
 
 def test_labels_are_needed_for_a_classifier():
-    with pytest.raises(BadInput, match="extractor=random_conv"):
+    with pytest.raises(BadInput, match="extractor=band_energies"):
         choose_extractor("classifier", stripes(labelled=False))
 
 
@@ -262,7 +262,7 @@ def test_random_filters_have_no_classes_and_say_so():
 # ---------------------------------------------------------------- all of them
 
 
-@pytest.mark.parametrize("name", ["classifier", "random_conv"])
+@pytest.mark.parametrize("name", ["classifier", "band_energies", "random_conv"])
 def test_an_extractor_looks_at_each_image_by_itself_and_always_alike(name, digits):
     extractor = choose_extractor(name, digits)
     pixels = everything(digits)[:40]
@@ -276,12 +276,12 @@ def test_an_extractor_looks_at_each_image_by_itself_and_always_alike(name, digit
 
 
 def test_the_names_are_registered():
-    assert {"inception", "classifier", "random_conv"} <= set(names("extractor"))
+    assert {"inception", "classifier", "band_energies", "random_conv"} <= set(names("extractor"))
 
 
 def test_auto_takes_inception_where_its_weights_are_named_and_else_what_the_labels_allow():
     assert resolve("auto", stripes(), None) == "classifier"
-    assert resolve("auto", stripes(labelled=False), None) == "random_conv"
+    assert resolve("auto", stripes(labelled=False), None) == "band_energies"
     assert resolve("auto", stripes(labelled=False), "weights.pth") == "inception"
     assert resolve("auto", stripes(), "weights.pth") == "inception"
     assert resolve("random_conv", stripes(), None) == "random_conv"

@@ -216,7 +216,7 @@ def test_without_a_network_the_message_says_what_works(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(BadInput) as error:
         choose_extractor("inception", images(blobs(2, 0)), say=lambda line: None)
-    for word in ("evaluation.extractor=classifier", "evaluation.extractor=random_conv", "evaluation.weights=FILE", "6726825d"):
+    for word in ("evaluation.extractor=classifier", "evaluation.extractor=band_energies", "evaluation.weights=FILE", "6726825d"):
         assert word in str(error.value)
 
 

@@ -1,7 +1,7 @@
 """Which extractor scores a data set, and with which options.
 
 ``auto``: Inception where its weights are named, else the classifier for labelled images (and parts and stacks of such), else
-random filters.
+energies of bands.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def resolve(name: str, dataset: Data, weights: str | None) -> str:
         return name
     if weights is not None:
         return "inception"
-    return "classifier" if (dataset.judged.spec.classes or 0) >= 2 else "random_conv"
+    return "classifier" if (dataset.judged.spec.classes or 0) >= 2 else "band_energies"
 
 
 def choose_extractor(

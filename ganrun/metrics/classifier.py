@@ -55,7 +55,7 @@ class Classifier(Extractor):
         if dataset.spec.kind != "image" or (dataset.spec.classes or 0) < 2:
             raise BadInput(
                 "evaluation.extractor=classifier: needs images of at least two classes; "
-                "evaluation.extractor=random_conv needs no labels"
+                "evaluation.extractor=band_energies needs no labels"
             )
         self.layers = shape[0] // dataset.spec.shape[0]
         self.num_features = 64 * self.layers

@@ -10,10 +10,14 @@ from ganrun.ground.errors import BadInput
 
 def rgb(pixels: Tensor, extractor: str) -> Tensor:
     """Grey images (n, 1, h, w) repeated to three channels, RGB as they are; ``BadInput`` for other channel counts."""
-    channels = pixels.shape[1]
+    check_channels(pixels.shape[1], extractor)
+    return pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
+
+
+def check_channels(channels: int, extractor: str) -> None:
+    """Raise ``BadInput`` unless the images are grey or RGB."""
     if channels not in (1, 3):
         raise BadInput(f"evaluation.extractor={extractor}: reads grey or RGB images, not {channels} channels")
-    return pixels.expand(-1, 3, -1, -1) if channels == 1 else pixels
 
 
 def to_size(pixels: Tensor, side: int) -> Tensor:

@@ -29,7 +29,7 @@ from ganrun.metrics.images import rgb
 PUBLISHED = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # SHA-256 of the published file
 OFFLINE = (
     "the FID Inception weights are not on this machine and cannot be downloaded ({why}). Without a network: "
-    "evaluation.extractor=classifier (labelled images), evaluation.extractor=random_conv (any images, FID only), "
+    "evaluation.extractor=classifier (labelled images), evaluation.extractor=band_energies (any images, without IS), "
     "or evaluation.weights=FILE with a copy of {name}"
 )
 

@@ -1,4 +1,4 @@
-"""Features of fixed random filters, for unlabelled images where there are no Inception weights (idea: Naeem et al. 2020).
+"""Features of fixed random filters (idea: Naeem et al. 2020). They average blur away: band_energies is the default.
 
 Images become RGB of 32x32 pixels (bilinear, antialiased) in [-1, 1], then pass three strided 5x5 convolutions with leaky
 ReLU. 128 features: the means over space of the first two maps (32 + 32) and a random projection of the third (64), which
