@@ -47,7 +47,7 @@ class LeCam(Regularizer):
             self.register_buffer(f"{role}_count", torch.zeros((), dtype=torch.int64))
 
     def readings(self) -> Mapping[str, Tensor]:
-        found = {}
+        found: dict[str, Tensor] = {}
         for role in self._roles.values():
             real, fake = self.anchors(role)
             found |= {f"{role}_real": real, f"{role}_fake": fake}
