@@ -386,7 +386,7 @@ def test_folders_of_a_run_that_was_only_begun_are_no_class(tmp_path):
         (("train2017", "val2017", "test2017"), "dataset.root={root}/train2017 takes one"),
         (("trainA", "trainB"), "look like the parts"),
         (("training_set", "test_set"), "look like the parts"),
-        (("images/cat", "images/dog"), "note: all images lie in sub-folders of images: dataset.root={root}/images takes"),
+        (("images/cat", "images/dog"), "note: all images lie in folders within images: dataset.root={root}/images takes"),
         (("train", "plane"), None),
         (("latest", "testimony"), None),
         (("train",), None),

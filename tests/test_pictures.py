@@ -1,5 +1,7 @@
 """Pictures of points on the line, in the plane and beyond, and grids of images of many classes."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -86,9 +88,53 @@ def test_the_plane_of_two_dimensions_is_left_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("classes", "columns", "across"), [(1000, None, 5), (10, None, 10), (None, None, 5), (1000, 8, 8), (1, None, 5)]
+    ("classes", "columns", "across"), [(1000, None, 5), (10, None, 5), (2, None, 5), (None, None, 5), (1000, 8, 8), (1, None, 5)]
 )
 def test_images_of_many_classes_have_a_square_grid(classes, columns, across):
     picture = pictures.picture_of(torch.zeros(25, 1, 4, 4), Spec("image", (1, 4, 4), classes), columns=columns)
     narrow = across * 5 + 1
     assert picture.width == narrow * max(1, round(512 / narrow))
+
+
+@pytest.mark.parametrize("group", [1, 2, 3, 7, 10, 16, 26, 100])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 10, 64, 65, 100, 1000])
+def test_no_picture_is_a_strip_and_columns_are_classes_where_that_can_be(count, group):
+    columns = pictures.across(count, group)
+    rows = math.ceil(count / columns)
+    assert 1 <= columns <= max(count, 1)
+    assert max(rows, columns) <= 3 * min(rows, columns)
+    multiples = range(group, count + 1, group)
+    ratios = [max(math.ceil(count / wide), wide) / min(math.ceil(count / wide), wide) for wide in multiples]
+    if any(ratio <= 3 for ratio in ratios):
+        assert columns % group == 0
+        assert max(rows, columns) / min(rows, columns) == min(ratios) or group == 1
+
+
+@pytest.mark.parametrize(("count", "group", "wanted"), [(64, 2, 8), (64, 10, 10), (64, 100, 8), (100, 100, 10), (3, 10, 2)])
+def test_the_number_of_columns(count, group, wanted):
+    assert pictures.across(count, group) == wanted
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(2, 32), (1, 64), (100, 1), (101, 1), (3, 21), (40, 8), (10, 6), (13, 97), (2, 7)])
+def test_a_long_table_is_cut_into_bands_that_keep_its_rows_and_columns(rows, columns):
+    cells = torch.arange(1, rows * columns + 1, dtype=torch.int32).reshape(-1, 1, 1, 1)
+    found, wide = pictures.folded(cells, columns)
+    high = len(found) // wide
+    assert high * wide == len(found)
+    assert max(high, wide) <= 4 * min(high, wide)
+    cells, found = cells.reshape(rows, columns), found.reshape(high, wide)
+    shown = found[found != pictures.BACKGROUND]
+    assert set(shown.tolist()) | {pictures.BACKGROUND} == set(cells.flatten().tolist()) | {pictures.BACKGROUND}
+    place = {int(value): divmod(index, wide) for index, value in enumerate(found.flatten().tolist())}
+    for value in cells[:, :-1].flatten().tolist():  # whoever stands beside or below another one still does, or begins a band
+        if value in place and value + 1 in place and pictures.BACKGROUND not in (value, value + 1):
+            (row, column), (next_row, next_column) = place[value], place[value + 1]
+            assert (next_row, next_column) == (row, column + 1) or (next_column == 0 and next_row > row)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 32, 500])
+@pytest.mark.parametrize("target", [False, True])
+def test_translations_stand_beside_their_sources_in_no_strip(count, target):
+    x = torch.zeros(count, 1, 8, 8)
+    picture = pictures.beside(x, Spec("image", (1, 8, 8)), x - 1, x + 1 if target else None)
+    assert max(picture.size) <= 3.2 * min(picture.size)

@@ -121,8 +121,8 @@ def _doubts(folders: list[str], names: list[str], place: str) -> Iterator[str]:
             "dataset.labels=folders takes them as classes all the same, dataset.labels=none takes all without classes"
         )
     elif len(folders) == 1 and all(name.count("/") > 1 for name in names):
-        inner = _rooted(place, folders[0])
-        yield f"note: all images lie in sub-folders of {printable(folders[0])}: {inner} takes these as classes"
+        inside = _rooted(place, folders[0])
+        yield f"note: all images lie in folders within {printable(folders[0])}: {inside} takes these as classes"
 
 
 def _rooted(place: str, folder: str) -> str:

@@ -83,7 +83,8 @@ def sample(
         words.append(f"input_{source.resolve().name}")
     name = "_".join([f"{SAMPLED}{trained.step:08d}_seed_{seed}_num_{num}", *words])
     path = out / f"{name}.png"
-    columns = int(trained.spec.classes or 8) if trained.game.condition.uses_labels and labels is None else None
+    group = (len(labels) if labels else int(trained.spec.classes or 1)) if trained.game.condition.uses_labels else 1
+    columns = pictures.across(len(x), group)
     if class_grid:
         columns = len(x) // int(trained.spec.classes or 1)
     elif interpolate is not None:
@@ -91,7 +92,7 @@ def sample(
     if starts is not None and not class_grid and interpolate is None:
         picture = pictures.beside(x, trained.spec, starts.source, starts.target)
     else:
-        picture = pictures.picture_of(x, trained.spec, columns=columns)
+        picture = pictures.picture_of(x, trained.spec, columns=columns, table=class_grid or interpolate is not None)
     pictures.save_picture(picture, path, x, trained.spec)
     if separate:
         pictures.save_each(x, trained.spec, out / name, starts.names if starts is not None else ())

@@ -14,19 +14,60 @@ from ganrun.data.base import to_pixels
 from ganrun.ground import storage
 from ganrun.ground.spec import Spec
 
+BACKGROUND = 32  # dark grey
+STRIP = 3  # times as long as wide: the most that a picture may be
+
 
 def grid(pixels: Tensor, columns: int, at_least: int = 512) -> Image.Image:
     """uint8 images (n, channels, size, size) as one picture, small ones enlarged by whole numbers without smoothing."""
     count, channels, size, _ = pixels.shape
     rows = math.ceil(count / columns)
     gap = 1 if size < 64 else 2
-    canvas = torch.full((channels, rows * (size + gap) + gap, columns * (size + gap) + gap), 32, dtype=torch.uint8)
+    canvas = torch.full((channels, rows * (size + gap) + gap, columns * (size + gap) + gap), BACKGROUND, dtype=torch.uint8)
     for index, image in enumerate(pixels):
         top, left = index // columns * (size + gap) + gap, index % columns * (size + gap) + gap
         canvas[:, top : top + size, left : left + size] = image
     picture = to_picture(canvas)
     factor = max(1, round(at_least / canvas.shape[2]))
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def across(count: int, group: int = 1) -> int:
+    """Columns of a picture of ``count`` images that is most nearly square.
+
+    A multiple of ``group``, so that what comes over and over every ``group`` images stands in columns of its own; of any number
+    where that would make a strip.
+    """
+    fitting = [columns for columns in range(group, count + 1, group) if _stretch(count, columns) <= STRIP] if group > 1 else []
+    return min(fitting, key=lambda columns: _stretch(count, columns), default=math.ceil(math.sqrt(count)))
+
+
+def _stretch(count: int, columns: int) -> float:
+    """The longer side of a picture of ``count`` images, in images, by the shorter one."""
+    rows = math.ceil(count / columns)
+    return max(rows, columns) / min(rows, columns)
+
+
+def folded(pixels: Tensor, columns: int) -> tuple[Tensor, int]:
+    """(images, columns) of a table of images that is no strip: a long one is cut into bands, below or beside each other.
+
+    Within a band rows and columns mean what they did. Bands of several rows, or columns, have a gap of one image between them.
+    """
+    rows = len(pixels) // columns
+    if max(rows, columns) <= STRIP * min(rows, columns):
+        return pixels, columns
+    long = 0 if rows > columns else 1
+    table = pixels.unflatten(0, (rows, columns)).movedim(long, 0)  # (length, breadth, channels, size, size)
+    length, breadth = table.shape[:2]
+    part = math.ceil(length / max(1, round(math.sqrt(length / breadth))))
+    blank = table.new_full((part, 1, *table.shape[2:]), BACKGROUND)
+    pieces: list[Tensor] = []
+    for piece in table.split(part):
+        gap = [blank] if pieces and breadth > 1 else []
+        lacking = table.new_full((part - len(piece), *piece.shape[1:]), BACKGROUND)
+        pieces += [*gap, torch.cat((piece, lacking))]
+    whole = torch.cat(pieces, 1).movedim(0, long)
+    return whole.flatten(0, 1), whole.shape[1]
 
 
 def to_picture(pixels: Tensor) -> Image.Image:
@@ -95,13 +136,18 @@ def drawing(points: Tensor, real: Tensor | None = None) -> Image.Image:
     return scatter(points, real)
 
 
-def picture_of(x: Tensor, spec: Spec, real: Tensor | None = None, columns: int | None = None) -> Image.Image:
-    """A picture of samples in the training range: a grid of images, lines of text, or a drawing of points over ``real`` ones."""
+def picture_of(
+    x: Tensor, spec: Spec, real: Tensor | None = None, columns: int | None = None, *, table: bool = False
+) -> Image.Image:
+    """A picture of samples in the training range: a grid of images, lines of text, or a drawing of points over ``real`` ones.
+
+    ``table``: rows and columns of images have a meaning, which a picture that is cut into bands keeps.
+    """
     if spec.kind == "tokens":
         return page(lines(x[:64], spec))
     if spec.kind == "image":
-        few = spec.classes if spec.classes and 1 < spec.classes <= 16 else None
-        return grid(to_pixels(x), columns or few or math.ceil(math.sqrt(len(x))))
+        columns = columns or across(len(x))
+        return grid(*(folded(to_pixels(x), columns) if table else (to_pixels(x), columns)))
     return drawing(x, real)
 
 
@@ -149,7 +195,10 @@ def beside(x: Tensor, spec: Spec, source: Tensor, target: Tensor | None = None) 
     rows = [to_pixels(entry) for entry in (source, x, target) if entry is not None]
     channels = max(entry.shape[1] for entry in rows)
     rows = [entry.expand(-1, channels, -1, -1) if entry.shape[1] == 1 else entry for entry in rows]
-    return grid(torch.stack(rows, 1).flatten(0, 1), len(rows) * min(4, len(x)))
+    count, columns = len(rows) * len(x), len(rows) * min(4, len(x))
+    if _stretch(count, columns) > STRIP:
+        columns = across(count, len(rows))
+    return grid(torch.stack(rows, 1).flatten(0, 1), columns)
 
 
 def save_each(x: Tensor, spec: Spec, folder: Path, names: tuple[str, ...] = ()) -> None:

@@ -245,7 +245,9 @@ class Run:
     def picture(self, real: torch.Tensor | None) -> None:
         """What fixed noise, or the kept sources, have become."""
         spec, kept = self.dataset.spec, self.sources
-        columns = spec.classes if self.parts.game.condition.uses_labels and spec.classes and spec.classes <= 16 else 8
+        columns = 8
+        if self.parts.game.condition.uses_labels and spec.classes:
+            columns = spec.classes if 8 < spec.classes <= 16 else pictures.across(64, spec.classes)
         count = 1000 if spec.kind == "points" else columns * 8
         x = sampling.generate(
             self.parts.game,
