@@ -31,9 +31,9 @@ def load(run: str | Path, *, device: str = "auto", average: bool = True, plugins
     your own that the run was trained with; nothing is imported unless you name it here. Call ``.sample(n, seed=...)``
     on what it returns. Raises ``ganrun.ground.errors.GanrunError`` for a damaged or foreign folder.
     """
-    from ganrun.cli.runs import read_config
     from ganrun.engine.sampling import Trained
     from ganrun.ground.errors import BadInput
+    from ganrun.ground.runs import read_config
 
     target = Path(run)
     folder = target.resolve().parent.parent if target.is_file() else target

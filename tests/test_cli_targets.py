@@ -8,7 +8,7 @@ import cli_driver
 import pytest
 from cli_driver import Engine, files, run, write
 
-from ganrun.cli import runs
+from ganrun.ground import runs
 
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
 

@@ -19,9 +19,9 @@ import torch
 import yaml
 
 import ganrun
-from ganrun.cli.runs import read_config
 from ganrun.engine import checkpoint
 from ganrun.ground.errors import BadInput, GanrunError, NoCheckpoint
+from ganrun.ground.runs import read_config
 
 NAME = "normed"
 

@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 from ganrun.cli import layers, schema
 from ganrun.cli.compose import Composer, one_line
 from ganrun.cli.overrides import COMPOSING_FAILS, Typed, parse
-from ganrun.cli.signature import STACKS
 from ganrun.ground.errors import BadInput, suggestion
+from ganrun.ground.identity import STACKS
 
 MOST_COMBINATIONS = 500
 

@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ganrun.cli import signature
-from ganrun.ground import signals, terminal
+from ganrun.ground import identity, signals, terminal
 from ganrun.ground.errors import GanrunError, Stopped
 from ganrun.ground.objective import Outcome
 
@@ -95,9 +95,13 @@ def passing_on(ledger: Path | None) -> Iterator[None]:
 def _train(config: DictConfig, folder: Path, overrides: list[str], sweep: bool) -> Outcome | None:
     if State.stopped or signals.requested() or _stop_file_exists():
         raise Stopped("not started: a signal asked to stop; the same command goes on")
+    plain = signature.plain(config)
+    identity.verify(plain, folder)
+    if not sweep:
+        signature.refuse_another_length(plain, folder)
     from ganrun.engine import run  # imports torch, which takes seconds
 
-    outcome: Outcome | None = run.train(signature.plain(config), folder, overrides=overrides, sweep=sweep)
+    outcome: Outcome | None = run.train(plain, folder, overrides=overrides, sweep=sweep)
     return outcome
 
 

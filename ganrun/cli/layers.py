@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ganrun.cli import catalog, schema
 from ganrun.cli.compose import Composer
-from ganrun.cli.signature import STACKS
+from ganrun.ground.identity import STACKS
 from ganrun.ground.spell import pasted
 from ganrun.ground.spell import quoted as quote
 

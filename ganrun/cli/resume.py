@@ -15,12 +15,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from ganrun.cli import runs, signature
+from ganrun.cli import signature
 from ganrun.cli.compose import Composer
 from ganrun.cli.overrides import Typed, value_of
-from ganrun.cli.signature import STACKS
-from ganrun.ground import content
+from ganrun.ground import content, runs
 from ganrun.ground.errors import BadInput, suggestion
+from ganrun.ground.identity import STACKS
 from ganrun.ground.spell import command as spelt
 from ganrun.ground.spell import names
 from ganrun.ground.spell import quoted as quote

@@ -1,7 +1,6 @@
-"""The run folder's name: a short hash of everything that can change a run's result.
+"""The run folder's name, with a short hash of everything that can change a run's result.
 
-``science(config)`` is the resolved config without its neutral keys; the signature is the SHA-256 of its sorted JSON,
-ten hexadecimal digits. So the same command finds the same folder, whoever types it and wherever the data lie.
+So the same command finds the same folder, whoever types it and wherever the data lie.
 
 Hydra asks for the folders through the resolvers registered here. This module is imported by the task's module, so the
 worker processes of any launcher know them too.
@@ -10,86 +9,26 @@ worker processes of any launcher know them too.
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ganrun.cli import runs
-from ganrun.ground import content
+from ganrun.ground import content, identity, runs
 from ganrun.ground.errors import BadInput
+from ganrun.ground.identity import differing
+from ganrun.ground.record import RunFolder
 
-NEUTRAL = (
-    "hydra",
-    "name",
-    "resume",
-    "fresh",
-    "fork",
-    "every",
-    "keep",
-    "output",
-    "evaluation",
-    "metric",
-    "objective",
-    "n_critic",  # daily keys: what counts is the game's own, which follow them
-    "condition",
-    "pack",
-    "init_from",  # a run counts by what made it
-    "device.name",
-    "device.threads",
-    "dataset.root",  # a folder counts by its content
-    "dataset.download",
-    "dataset.memory_gib",
-)
-STACKS = ("regularizer", "metric")
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
-def science(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What can change the result: ``config`` (resolved) without neutral keys, idle stack entries and empty plugins.
-
-    Whole floats become integers, so that ``lr=1`` and ``lr=1.0`` are one run.
-    """
-    kept = {key: entry for key, entry in _without(config, "").items() if key != "plugins" or entry}
-    if "plugins" in kept:
-        kept["plugins"] = sorted(kept["plugins"])
-    for stack in STACKS:
-        if isinstance(kept.get(stack), Mapping):
-            kept[stack] = {key: entry for key, entry in kept[stack].items() if isinstance(entry, Mapping) and "name" in entry}
-    return _whole(kept)
-
-
 def signature(config: Mapping[str, Any]) -> str:
-    """Ten hexadecimal digits. A fork's holds its parent's too: it is not the run that starts from nothing."""
-    held: dict[str, Any] = {"science": science(config)}
-    if config.get("fork") and config.get("resume"):
-        parent = runs.read_config(Path(str(config["resume"])))
-        held["parent"] = {"science": science(parent), "fork": bool(parent.get("fork"))}
-    if config.get("init_from"):
-        try:
-            origin = runs.read_config(runs.locate(Path(str(config["init_from"])))[0])
-        except BadInput as error:
-            raise BadInput(f"init_from={config['init_from']}: {error}") from error
-        held["init_from"] = science(origin)
-    text = json.dumps(held, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def differing(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the entries that differ, sorted."""
-    found: list[str] = []
-    for key in sorted({*one, *other}):
-        mine, yours = one.get(key), other.get(key)
-        if isinstance(mine, Mapping) and isinstance(yours, Mapping):
-            found += differing(mine, yours, f"{prefix}{key}.")
-        elif (key in one) != (key in other) or not same(mine, yours):
-            found.append(f"{prefix}{key}")
-    return found
+    """Ten hexadecimal digits of the run's identity."""
+    return identity.identity(config)[:10]
 
 
 def titles(settings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -103,15 +42,8 @@ def titles(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _entry(config: Mapping[str, Any], key: str) -> Any:
-    found: Any = config
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
+    found = identity.entry(config, key)
     return found.get("name", sorted(found)) if isinstance(found, Mapping) else found
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal values: 1 and 1.0 are, 1 and true are not."""
-    return json.dumps(_whole(one), sort_keys=True) == json.dumps(_whole(other), sort_keys=True)
 
 
 def segment(name: object, key: str = "name") -> str:
@@ -124,15 +56,53 @@ def segment(name: object, key: str = "name") -> str:
 
 def leaf(config: Mapping[str, Any]) -> str:
     """``<model>-<loss>-<dataset>-seed<seed>-<signature>``: the folder's own name, under ``<output>/<name>``."""
+    return _leaf(config, signature(config))
+
+
+def _leaf(config: Mapping[str, Any], digits: str) -> str:
     words = [segment(config[group]["name"], f"{group}.name") for group in ("model", "loss", "dataset")]
-    return "-".join([*words, f"seed{segment(config['seed'], 'seed')}", signature(config)])
+    return "-".join([*words, f"seed{segment(config['seed'], 'seed')}", digits])
 
 
 def run_folder(config: Mapping[str, Any]) -> Path:
-    """Where this run lives: in RUN for ``resume=RUN``, else in a folder of its own."""
+    """Where this run lives: in RUN for ``resume=RUN``, else in a folder of its own.
+
+    Where there is none of today's name, one of an earlier version, whose name holds the number of steps too, is found by that
+    number, or by the identity that its run.json has been given.
+    """
     if config.get("resume") and not config.get("fork"):
         return Path(str(config["resume"]))
-    return _output(config) / segment(config["name"]) / leaf(config)
+    above = _output(config) / segment(config["name"])
+    found = above / leaf(config)
+    if not found.exists():
+        earlier = above / _leaf(config, identity.of_earlier_versions(config)[:10])
+        if (earlier / "config.yaml").exists():
+            return earlier
+        return next(relatives(found, "identity", identity.identity(config)), found)
+    return found
+
+
+def relatives(folder: Path, key: str, value: str) -> Iterator[Path]:
+    """The run folders beside ``folder``, with its model, loss, data set and seed, whose run.json has ``value`` under ``key``."""
+    words = folder.name.rpartition("-")[0]
+    for path in sorted(folder.parent.glob(f"{words}-*/run.json")):
+        if re.fullmatch(r"[0-9a-f]{10}", path.parent.name.removeprefix(f"{words}-")):
+            with suppress(BadInput):
+                if RunFolder(path.parent).facts().get(key) == value:
+                    yield path.parent
+
+
+def refuse_another_length(config: Mapping[str, Any], folder: Path) -> None:
+    """``BadInput`` for a run whose learning rate falls over its steps and that has been trained with fewer of them.
+
+    It would start from its first step, which is not what a person means who types the same command with more steps.
+    """
+    if not identity.depends_on_steps(config) or config.get("resume") or config.get("fresh") or (folder / "config.yaml").exists():
+        return
+    for other in relatives(folder, "family", identity.family(config)):
+        held = runs.read_config(other)
+        if held["steps"] < config["steps"] and runs.has_begun(other):
+            raise BadInput(f"{identity.scheduled(other, config, held)}; or start from the first step: add fresh=true")
 
 
 def plain(root: DictConfig) -> dict[str, Any]:
@@ -147,25 +117,6 @@ def _container(root: DictConfig, key: Any) -> Any:
 
 def _output(config: Mapping[str, Any]) -> Path:
     return Path(os.path.expanduser(str(config["output"])))
-
-
-def _without(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    kept = {}
-    for key, entry in config.items():
-        path = f"{prefix}{key}"
-        if path not in NEUTRAL:
-            kept[str(key)] = _without(entry, f"{path}.") if isinstance(entry, Mapping) else entry
-    return kept
-
-
-def _whole(entry: Any) -> Any:
-    if isinstance(entry, Mapping):
-        return {str(key): _whole(value) for key, value in entry.items()}
-    if isinstance(entry, list | tuple):
-        return [_whole(value) for value in entry]
-    if isinstance(entry, float) and entry.is_integer():
-        return int(entry)
-    return entry
 
 
 # Hydra's questions, answered from the config that it has composed.

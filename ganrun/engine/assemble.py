@@ -110,6 +110,17 @@ def trainer(parts: Parts, dataset: Dataset, runtime: Runtime) -> Trainer:
         alone = f"batch_size={batch_size}, accumulate={accumulate}: one sample at a time cannot be normalized as a batch"
         raise BadInput(f"{alone}. Try batch_size={2 * accumulate}, or norm=layer")
     parts.game.check_batch(batch_size // accumulate)
+    return _trainer(parts, {name: supply(source, runtime) for name, source in parts.game.streams(dataset).items()}, runtime)
+
+
+def holder(parts: Parts, spec: Spec, runtime: Runtime) -> Trainer:
+    """The whole training state of a run and no data: it judges and takes over a checkpoint as training does."""
+    cast(parts, spec, runtime)
+    return _trainer(parts, {}, runtime)
+
+
+def _trainer(parts: Parts, streams: dict[str, Stream], runtime: Runtime) -> Trainer:
+    config = parts.config
     return Trainer(
         game=parts.game,
         optimizers={
@@ -117,11 +128,11 @@ def trainer(parts: Parts, dataset: Dataset, runtime: Runtime) -> Trainer:
         },
         factor=schedule(config["optimizer"]["schedule"], int(config["steps"])),
         averages=averages(parts),
-        streams={name: supply(source, runtime) for name, source in parts.game.streams(dataset).items()},
+        streams=streams,
         runtime=runtime,
         seed=int(config["seed"]),
-        batch_size=batch_size,
-        accumulate=accumulate,
+        batch_size=int(config["batch_size"]),
+        accumulate=int(config["accumulate"]),
     )
 
 

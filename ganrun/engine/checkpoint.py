@@ -66,8 +66,33 @@ def digest(state: Any) -> str:
     return total.hexdigest()
 
 
-def save(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
+def demand_sound(state: Mapping[str, Any]) -> None:
+    """Raise ``NoCheckpoint`` for a state with weights or averages that are not finite, or with moments that are no numbers."""
+    for path, part in state.items():
+        kind = path.split("/")[0]
+        if kind not in ("players", "averages", "optimizers"):
+            continue
+        for where, entry in leaves(part, path):
+            broken = isinstance(entry, Tensor) and (entry.isnan() if kind == "optimizers" else ~entry.isfinite()).any()
+            if broken:
+                raise NoCheckpoint(f"{where} holds NaN or Inf, which ganrun never saves")
+
+
+def demand_kept(state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Raise ``NoCheckpoint`` where run.json tells of the end of the run and this is not the state it ended with."""
+    done = facts.get("status") == "done" and facts.get("step") == state["step"]
+    if done and facts.get("digest", "") not in ("", digest(state)):
+        facts.get("status") == "done"
+        and facts.get("step") == state["step"]
+        and facts.get("digest", "") not in ("", digest(state))
+    ):
+        raise NoCheckpoint("is not the state that the run ended with: it does not have the digest that run.json says")
+
+
+def save(folder: Path, step: int, state: Mapping[str, Any], keep: int, *, run: str | None = None, each: int = 0) -> Path:
     """Commit ``state`` as the checkpoint of ``step`` and prune all but the ``keep`` newest. Returns its path.
+
+    ``run``: the identity of the run, for the manifest. ``each``: every checkpoint of a multiple of so many steps stays for good.
 
     Raises ``StorageFailed`` when the disk is full or the folder cannot be written; older checkpoints stay intact.
     """
@@ -77,6 +102,7 @@ def save(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
     torch.save(state, buffer)
     data = buffer.getvalue()
     manifest = {"format": FORMAT, "step": step, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest |= {} if run is None else {"run": run}
     path = folder / f"step_{step:08d}.pt"
 
     faults.point("before_write")
@@ -94,17 +120,24 @@ def save(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
         for temporary in written:
             temporary.unlink(missing_ok=True)
     faults.point("after_commit")
-    prune(folder, keep)
+    for file in (path, path.with_suffix(".json")):  # what a run that makes lost rows again has made again, too
+        twin = file.with_name(f"{file.name}.superseded")
+        if twin.is_file() and twin.read_bytes() == file.read_bytes():
+            twin.unlink()
+    prune(folder, keep, each)
     faults.point("after_save")
     return path
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the ``keep`` newest checkpoints, the manifest of each first, and older data that lost its manifest."""
+def prune(folder: Path, keep: int, each: int = 0) -> None:
+    """Remove all but the ``keep`` newest checkpoints, the manifest of each first, and older data that lost its manifest.
+
+    Those whose step is a multiple of ``each`` stay (0: none does for that).
+    """
     faults.point("before_prune")
     promised = _by_step(folder, ".json")
     with storage.storage_errors(folder):
-        for step in list(promised)[keep:]:
+        for step in [step for step in list(promised)[keep:] if not (each and step and step % each == 0)]:
             promised.pop(step).unlink(missing_ok=True)
             faults.point("mid_prune")
         for step, path in _by_step(folder, ".pt").items():
@@ -112,14 +145,17 @@ def prune(folder: Path, keep: int) -> None:
                 path.unlink(missing_ok=True)
 
 
-def retire(folder: Path, step: int) -> list[Path]:
-    """Rename what was promised for later than ``step`` and proved unusable to ``NAME.unusable``, so that it counts no more."""
+def retire(folder: Path, step: int, word: str = "unusable") -> list[Path]:
+    """Rename what was promised for later than ``step`` and proved unusable to ``NAME.unusable``, so that it counts no more.
+
+    ``word``: another ending, for those that are left for another reason.
+    """
     found = [path for promised, path in _by_step(folder, ".json").items() if promised > step]
     with storage.storage_errors(folder):
         for path in found:
             for file in (path, path.with_suffix(".pt")):
                 if file.exists():
-                    os.replace(file, file.with_name(f"{file.name}.unusable"))
+                    os.replace(file, file.with_name(f"{file.name}.{word}"))
     return found
 
 
@@ -129,8 +165,11 @@ def _by_step(folder: Path, suffix: str) -> dict[int, Path]:
     return dict(sorted(found.items(), reverse=True))
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The state in one checkpoint file, verified against its manifest; ``NoCheckpoint`` says what is wrong with it."""
+def read(path: Path, run: str | None = None) -> dict[str, Any]:
+    """The state in one checkpoint file, verified against its manifest; ``NoCheckpoint`` says what is wrong with it.
+
+    ``run``: the identity of the run that the folder is of; a manifest that holds another one is another run's.
+    """
     if not path.with_suffix(".json").is_file():  # opening a named pipe would wait for ever
         raise NoCheckpoint(f"{path}: has no manifest beside it, so it cannot be trusted")
     try:
@@ -140,6 +179,8 @@ def read(path: Path) -> dict[str, Any]:
         raise NoCheckpoint(f"{path}: its manifest is damaged") from error
     if version != FORMAT:
         raise NoCheckpoint(f"{path}: format {version} is not this version's, {FORMAT}")
+    if run is not None and manifest.get("run", run) != run:
+        raise NoCheckpoint(f"{path}: is a checkpoint of another run: its manifest does not hold the identity that run.json says")
     try:
         if not path.is_file() or path.stat().st_size != size:
             raise NoCheckpoint(f"{path}: is missing, or not {size} bytes long as its manifest says")
@@ -157,29 +198,45 @@ def read(path: Path) -> dict[str, Any]:
         raise NoCheckpoint(f"{path}: is not a checkpoint of plain tensors and values, so it was not loaded") from error
     if not isinstance(state, dict) or not isinstance(state.get("step"), int):
         raise NoCheckpoint(f"{path}: is not a checkpoint of ganrun: it holds no step")
+    if path.stem != f"step_{state['step']:08d}":
+        raise NoCheckpoint(f"{path}: holds step {state['step']}, not what its name says")
     return state
 
 
-def newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
+def newest(
+    folder: Path,
+    warn: Callable[[str], None],
+    *,
+    run: str | None = None,
+    accept: Callable[[dict[str, Any]], None] = lambda state: None,
+    until: int | None = None,
+) -> dict[str, Any] | None:
     """The newest usable state in ``folder``; None where no checkpoint was ever committed.
 
     A single one without a manifest is a first save that was cut short. Each unusable checkpoint is said through ``warn``.
-    ``NoCheckpoint`` if there are some and none is usable.
+    ``NoCheckpoint`` if there are some and none is usable. ``run``: as for ``read``. ``accept`` raises ``NoCheckpoint`` for a
+    state that the asker has no use for. ``until``: only those of no later step; None too where there is no such one.
     """
     promised, written = _by_step(folder, ".json"), _by_step(folder, ".pt")
     if not promised and len(written) <= 1:
         return None
     reasons = []
     for step in sorted({*promised, *written}, reverse=True):
+        if until is not None and step > until:
+            continue
         path = written.get(step) or promised[step].with_suffix(".pt")
         try:
-            state = read(path)
-            if state["step"] != step:
-                raise NoCheckpoint(f"{path}: holds step {state['step']}, not what its name says")
+            state = read(path, run)
+            try:
+                accept(state)
+            except NoCheckpoint as error:
+                raise NoCheckpoint(f"{path}: {error}") from error
             return state
         except NoCheckpoint as error:
             reasons.append(str(error))
             warn(f"warning: checkpoint not usable, trying the next older one: {error}")
+    if until is not None and not reasons:
+        return None
     raise NoCheckpoint(
         f"{folder}: none of {len(reasons)} checkpoints is usable, and a run is never started over silently.\n"
         + "\n".join(reasons)

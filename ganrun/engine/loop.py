@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from ganrun.engine.alarm import Alarm, demand_finite
 from ganrun.engine.average import Average
+from ganrun.engine.checkpoint import demand_sound
 from ganrun.games.base import Game, Phase
 from ganrun.ground import rng
 from ganrun.ground.errors import Diverged, NoCheckpoint
@@ -203,6 +204,16 @@ class Trainer:
         ``lenient`` names kinds of sections ("optimizers", ...) that stay at their initial values where they do not fit;
         the returned sentences say which. Nothing is changed unless all can be.
         """
+        sections, misfits = self._sections(), self.judge(state, lenient=lenient)
+        for path, (_, load) in sections.items():
+            if path not in misfits:
+                load(state[path])
+        self.step = state["step"]
+        return [f"not taken over, starts anew: {path} ({lines[0]})" for path, lines in sorted(misfits.items())]
+
+    def judge(self, state: Mapping[str, Any], *, lenient: tuple[str, ...] = ()) -> dict[str, list[str]]:
+        """What of a saved state does not fit, by section; nothing is loaded. ``NoCheckpoint`` unless all of it is ``lenient``,
+        and for weights that are not finite: such a state is never saved."""
         sections = self._sections()
         misfits: dict[str, list[str]] = {path: ["unexpected"] for path in state.keys() - sections.keys() - {"step"}}
         for path, (own, _) in sections.items():
@@ -216,11 +227,8 @@ class Trainer:
         if serious:
             more = [f"  and {len(serious) - 20} more"] if len(serious) > 20 else []
             raise NoCheckpoint("\n".join(["the checkpoint does not fit this run:", *serious[:20], *more]))
-        for path, (_, load) in sections.items():
-            if path not in misfits:
-                load(state[path])
-        self.step = state["step"]
-        return [f"not taken over, starts anew: {path} ({lines[0]})" for path, lines in sorted(misfits.items())]
+        demand_sound(state)
+        return misfits
 
 
 class Moments:

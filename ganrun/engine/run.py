@@ -7,28 +7,25 @@ a resumed run drops the rows after its checkpoint and writes them again.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-import ganrun
 from ganrun.data.base import Dataset
-from ganrun.engine import answers, assemble, checkpoint, inherit, pictures, sampling, sources
+from ganrun.engine import answers, assemble, checkpoint, papers, pictures, sampling, sources
 from ganrun.engine import evaluate as scoring
 from ganrun.engine.loop import Trainer
 from ganrun.engine.progress import Display, scores_table, show_panel
-from ganrun.engine.words import check_numbers, commit, note_failure
-from ganrun.ground import signals, storage
-from ganrun.ground.errors import BadInput, Diverged, GanrunError, NoCheckpoint, Stopped
+from ganrun.engine.takeup import take_up
+from ganrun.engine.words import check_numbers, note_failure
+from ganrun.ground import identity, runs, signals
+from ganrun.ground.errors import GanrunError, Stopped
 from ganrun.ground.objective import Objective, Outcome, choose
 from ganrun.ground.record import Rows, RunFolder, now, set_aside
-from ganrun.ground.runtime import Runtime, environment, peak_memory_mib, resolve
+from ganrun.ground.runtime import Runtime, peak_memory_mib, resolve
 from ganrun.ground.spell import command, shown
 
 
@@ -37,6 +34,7 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
 
     Returns what its objective reached, None where nothing is scored. Raises the errors of ``ganrun.ground.errors``.
     """
+    identity.verify(config, path)
     check_numbers(config)
     display = Display(int(config["steps"]), quiet=sweep)
     folder = RunFolder(path, display.say)
@@ -58,6 +56,11 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
     if config["fresh"] and path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         display.say(f"fresh=true: the folder that was there is now {set_aside(path)}")
     folder.open()
+    try:
+        identity.verify({**config, "fresh": False}, path)  # again, now that no other process can write here
+    except GanrunError:
+        folder.close()
+        raise
     try:
         run = Run(config, folder, display, parts, runtime, dataset, trainer, question, objective, sweep=sweep)
         return run.go(overrides)
@@ -103,10 +106,14 @@ class Run:
         self.spent = 0.0
 
     def go(self, overrides: list[str]) -> Outcome | None:
-        self.introduce(overrides)
+        papers.introduce(self.folder, self.config, overrides)
+        self.spent = papers.describe(self.folder, self.config, self.dataset, self.parts.plugins, self.runtime)
+        for sentence in [*self.dataset.notes, *self.dataset.remarks, *(f"warning: {entry}" for entry in self.parts.warnings)]:
+            self.folder.log(sentence)
         self.describe()
         self.sources = sources.keep(self.folder.path, self.parts.game, self.dataset)
-        self.take_up()
+        take_up(self.folder, self.trainer, self.config, self.metrics)
+        self.settle()
         if self.folder.facts().get("status") == "done" and self.trainer.step == self.steps:
             return self.already_done()
         self.folder.note(status="running")
@@ -116,93 +123,22 @@ class Run:
 
     # the start
 
-    def introduce(self, overrides: list[str]) -> None:
-        """Write what the run is, once, and say what it works on."""
-        folder, facts = self.folder, self.folder.facts()
-        if not folder.config.exists():
-            plain = yaml.dump(json.loads(json.dumps(self.config)), Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True)
-            storage.write(folder.overrides, "".join(f"{entry}\n" for entry in overrides))
-            storage.write(folder.config, plain)  # last: it says that both are there
-        present = {"ganrun": ganrun.__version__, "commit": commit(), **environment(self.runtime)}
-        held = facts.get("environment", present)
-        changed = [f"{key}: {held.get(key)} before, {present[key]} now" for key in present if held.get(key) != present[key]]
-        spec = json.loads(json.dumps(asdict(self.dataset.spec)))
-        data = {
-            "spec": {key: value for key, value in spec.items() if value is not None or key == "classes"},
-            "class_names": list(self.dataset.class_names or []),
-            **self.dataset.card(),
-        }
-        if facts.get("data", data).get("fingerprint") != data["fingerprint"]:
-            raise BadInput(f"{folder.path}: the data set has changed since this run began; use fork=true or fresh=true")
-        for sentence in [*self.dataset.notes, *self.dataset.remarks, *(f"warning: {entry}" for entry in self.parts.warnings)]:
-            folder.log(sentence)
-        if changed:
-            folder.log("warning: this run began elsewhere, so its bits may differ: " + "; ".join(changed))
-        facts.setdefault("created", now())
-        facts.setdefault("environment", present)
-        facts["data"] = facts.get("data", data)
-        facts["plugins"] = self.parts.plugins
-        facts["budget"] = {"steps": self.steps, "batch_size": int(self.config["batch_size"])}
-        if changed:
-            facts["environments_later"] = [*facts.get("environments_later", []), {"at": now(), **present}]
-        self.spent = float(facts.get("seconds", 0.0))
-        folder.note(**facts)
-
     def describe(self) -> None:
         """Say what the players' networks have to say of themselves."""
         for role, player in self.parts.game.players.items():
             for note in [note for module in player.modules() for note in getattr(module, "notes", ())]:
                 self.folder.log(f"{role}: {note}")
 
-    def take_up(self) -> None:
-        """Go on from the newest usable checkpoint, the parent's for a fork, or from the first step."""
-        folder = self.folder
-        state = checkpoint.newest(folder.checkpoints, folder.log)
-        if state is None:
-            reached = max([folder.facts().get("step", 0), *(row["step"] for row in self.metrics.read())])
-            if reached:
-                raise NoCheckpoint(
-                    f"{folder.path}: its checkpoints are gone, though it had reached step {reached}. "
-                    "fresh=true sets the folder aside and starts again"
-                )
-            if self.config["fork"] and self.config["resume"]:
-                self.take_from_parent(Path(str(self.config["resume"])))
-            elif self.config["init_from"]:
-                origin, left = inherit.start_from(Path(str(self.config["init_from"])), self.trainer)
-                folder.note(init_from=origin)
-                folder.log(f"starts with the weights of {origin['run']} at step {origin['step']}")
-                for sentence in left:
-                    folder.log(f"warning: {sentence}")
-            if self.trainer.step == 0 or self.config["fork"]:
-                self.save()
-        else:
-            self.trainer.load_state_dict(state)
-            try:
-                self.trainer.check_weights()
-            except Diverged as error:
-                raise NoCheckpoint(f"{folder.path}: its newest checkpoint holds NaN or Inf, which is never saved") from error
-            for path in checkpoint.retire(folder.checkpoints, self.trainer.step):
-                folder.log(f"warning: {path.name} and its data are kept as {path.name}.unusable")
-            if self.trainer.step:
-                folder.log(f"going on from step {self.trainer.step}")
-        if self.trainer.step > self.steps:
-            raise BadInput(f"steps={self.steps}: this run is already at step {self.trainer.step}")
-        self.metrics.cut(self.trainer.step, folder.log)
-        self.scores.cut(self.trainer.step, folder.log)
-
-    def take_from_parent(self, parent: Path) -> None:
-        """A fork: the parent's newest checkpoint, with whatever no longer fits started anew, said and recorded."""
-        state = checkpoint.newest(parent / "checkpoints", self.folder.log)
-        if state is None:
-            raise NoCheckpoint(f"resume={parent}: has no checkpoint to go on from")
-        try:
-            left = self.trainer.load_state_dict(state, lenient=("optimizers", "averages", "regularizers", "loss", "game"))
-        except NoCheckpoint as error:
-            raise BadInput(f"resume={parent} fork=true: {error}") from error
-        self.folder.note(parent={"run": str(parent), "step": self.trainer.step, "digest": checkpoint.digest(state), "left": left})
-        self.folder.log(f"forked from {parent} at step {self.trainer.step}")
-        for sentence in left:
-            self.folder.log(f"warning: {sentence}")
+    def settle(self) -> None:
+        """Drop rows of steps that are still to come, or that only ended a run which was shorter then."""
+        folder, step = self.folder, self.trainer.step
+        papers.set_steps(folder, self.steps)
+        self.metrics.cut(step, folder.log)
+        self.scores.cut(step, folder.log)
+        ended = [entry for entry in folder.facts().get("earlier_steps", []) if entry < self.steps]
+        self.metrics.drop([entry for entry in ended if entry != 1 and not _due(entry, self.every["log"])])
+        if not runs.committed(folder.path):
+            self.save()
 
     # the middle
 
@@ -222,7 +158,7 @@ class Run:
                 self.picture(real)
             if not last and _due(step, every["eval"]):
                 self.evaluate()
-            if last or _due(step, every["checkpoint"]):
+            if last or _due(step, every["checkpoint"]) or _due(step, every.get("keep", 0)):
                 self.save()
             stop = signals.requested()
             if stop and not last:
@@ -286,7 +222,14 @@ class Run:
         self.trainer.check_weights()
         self.metrics.sync()
         self.scores.sync()
-        checkpoint.save(self.folder.checkpoints, self.trainer.step, self.trainer.state_dict(), int(self.config["keep"]))
+        checkpoint.save(
+            self.folder.checkpoints,
+            self.trainer.step,
+            self.trainer.state_dict(),
+            int(self.config["keep"]),
+            run=self.folder.facts().get("identity"),
+            each=self.every.get("keep", 0),
+        )
         self.folder.note(
             step=self.trainer.step, seconds=round(self.seconds(), 3), peak_memory_mib=round(peak_memory_mib(self.runtime))
         )

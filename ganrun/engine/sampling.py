@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from ganrun.data.base import to_pixels
 from ganrun.engine import assemble, checkpoint
 from ganrun.engine.average import Average
 from ganrun.engine.latents import BLOCK, COLUMNS, Given, of_samples, walks
-from ganrun.engine.loop import compare
 from ganrun.engine.sources import Sources, load, translates
 from ganrun.games.base import Game
+from ganrun.ground import runs
 from ganrun.ground.errors import BadInput, NoCheckpoint
 from ganrun.ground.record import RunFolder
 from ganrun.ground.registry import lookup, names
@@ -89,31 +89,21 @@ class Trained:
     """
 
     def __init__(self, target: Path, config: Mapping[str, Any], *, raw: bool = False) -> None:
-        folder, state = load_state(target)
-        self.folder, self.step, self.config = folder, int(state["step"]), config
+        folder = runs.locate(target)[0]
+        self.folder, self.config = folder, config
         self.spec = load_spec(folder)
         parts = assemble.build(config, with_metrics=False)
         self.runtime = resolve(config["device"])
-        assemble.cast(parts, self.spec, self.runtime)
-        self.game = parts.game
-        self.averages = {} if raw else assemble.averages(parts)
-        parts_of_state: dict[str, Any] = {f"players/{role}": player for role, player in self.game.players.items()}
-        parts_of_state |= {f"averages/{role}": average for role, average in self.averages.items()}
-        misfits = [
-            f"  {path}: {line}" for path, part in parts_of_state.items() for line in compare(part.state_dict(), state.get(path))
-        ]
-        if misfits:
-            listed = "\n".join(misfits[:20])
-            raise BadInput(f"{target}: the checkpoint does not fit the networks of {folder / 'config.yaml'}:\n{listed}")
-        for path, part in parts_of_state.items():
-            if not all(bool(entry.isfinite().all()) for entry in state[path].values()):
-                raise BadInput(f"{target}: the checkpoint holds NaN or Inf in {path}, which ganrun never saves")
+        whole = assemble.holder(parts, self.spec, self.runtime)
+        state = load_state(target, whole.judge)[1]
+        self.step, self.game = int(state["step"]), parts.game
+        self.averages = {} if raw else whole.averages
+        wanted: dict[str, Any] = {f"players/{role}": player for role, player in self.game.players.items()}
+        wanted |= {f"averages/{role}": average for role, average in self.averages.items()}
+        wanted |= {"game": self.game, "loss": parts.loss}  # what metrics that play on start from; sampling needs none of it
+        wanted |= {f"regularizers/{name}": entry for name, entry in parts.regularizers.items()}
+        for path, part in wanted.items():
             part.load_state_dict(state[path])
-        beside: dict[str, Any] = {"game": self.game, "loss": parts.loss}
-        beside |= {f"regularizers/{name}": entry for name, entry in parts.regularizers.items()}
-        for path, part in beside.items():  # what metrics that play on start from; sampling needs none of it
-            if not compare(part.state_dict(), state.get(path)):
-                part.load_state_dict(state[path])
 
     def sample(
         self,
@@ -222,14 +212,29 @@ class Trained:
         )
 
 
-def load_state(target: Path) -> tuple[Path, dict[str, Any]]:
-    """(run folder, state) for a run folder or for one checkpoint file in it."""
-    if target.is_file():
-        return target.resolve().parent.parent, checkpoint.read(target)
-    state = checkpoint.newest(target / "checkpoints", print_warning)
-    if state is None:
-        raise NoCheckpoint(f"{target}: has no checkpoint yet")
-    return target, state
+def load_state(target: Path, accept: Callable[[dict[str, Any]], Any] = checkpoint.demand_sound) -> tuple[Path, dict[str, Any]]:
+    """(run folder, state) for a run folder, whose newest usable state it is, or for one checkpoint file in it.
+
+    ``accept`` raises ``NoCheckpoint`` for a state that is not usable.
+    """
+    folder, target = runs.locate(target)
+    facts = RunFolder(folder).facts()
+
+    def judge(state: dict[str, Any]) -> None:
+        accept(state)
+        checkpoint.demand_kept(state, facts)
+
+    if target != folder:
+        state = checkpoint.read(target, facts.get("identity"))
+        try:
+            judge(state)
+        except NoCheckpoint as error:
+            raise NoCheckpoint(f"{target}: {error}") from error
+        return folder, state
+    found = checkpoint.newest(folder / "checkpoints", print_warning, run=facts.get("identity"), accept=judge)
+    if found is None:
+        raise NoCheckpoint(f"{folder}: has no checkpoint yet")
+    return folder, found
 
 
 def print_warning(line: str) -> None:

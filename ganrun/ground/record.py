@@ -10,8 +10,9 @@ import datetime
 import fcntl
 import json
 import os
+import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,15 @@ def now() -> str:
 
 
 # what is read back from run.json, with a value of its kind
-FORMS: dict[str, Any] = {"data": {}, "environment": {}, "environments_later": [], "seconds": 0.0, "step": 0, "status": ""}
+FORMS: dict[str, Any] = {
+    **{"data": {}, "environment": {}, "environments_later": [], "seconds": 0.0, "step": 0, "status": "", "digest": ""},
+    **{"identity": "", "family": "", "config_sha256": "", "config_sha256_next": "", "earlier_steps": [], "parent": {}},
+}
+# what a process that was killed may leave behind: each file as it is written before it gets its name
+TEMPORARY = re.compile(
+    r"((config\.yaml|metrics\.jsonl|scores\.jsonl)(\.damaged-\d+)?|overrides\.txt|run\.json|sources\.pt"
+    r"|checkpoints/step_\d+\.(pt|json)|samples/step_\d+\.(png|txt))\.tmp\.\d+"
+)
 
 
 class RunFolder:
@@ -62,8 +71,10 @@ class RunFolder:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()} since {now()}\n".encode(), 0)
         self._lock = handle
-        for left in self.path.rglob("*.tmp.*"):  # the lock is ours: whoever wrote these is gone
-            left.unlink(missing_ok=True)
+        for folder in (self.path, self.checkpoints, self.samples):
+            for left in folder.glob("*.tmp.*"):  # the lock is ours: whoever wrote these is gone
+                if TEMPORARY.fullmatch(left.relative_to(self.path).as_posix()):
+                    left.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Give the lock back."""
@@ -98,8 +109,8 @@ class RunFolder:
         return dict(found)
 
     def note(self, **facts: Any) -> None:
-        """Change entries of run.json."""
-        storage.write_json(self.run, {**self.facts(), **facts})
+        """Change entries of run.json; None takes one away."""
+        storage.write_json(self.run, {key: fact for key, fact in {**self.facts(), **facts}.items() if fact is not None})
 
 
 class Rows:
@@ -122,10 +133,30 @@ class Rows:
             return
         damaged = sum(self._row(line) is None for line in lines[:-1])
         if damaged:
-            kept = _free(self.path, "damaged")
-            storage.write(kept, self.path.read_bytes())
+            kept = keep_damaged(self.path)
             warn(f"warning: {damaged} rows of {self.path} are damaged; left out; {kept.name} keeps the file as it was")
         storage.write(self.path, "".join(json.dumps(row) + "\n" for row in self.read() if row["step"] <= step))
+
+    def drop(self, steps: Collection[int]) -> None:
+        """Take out the rows of these steps."""
+        rows = self.read()
+        if any(row["step"] in steps for row in rows):
+            storage.write(self.path, "".join(json.dumps(row) + "\n" for row in rows if row["step"] not in steps))
+
+    def sound(self) -> int | None:
+        """The step of the last row before the first that is damaged or out of order, 0 where none is; None where all are sound.
+
+        A torn last line is no damage: a process was killed while it wrote.
+        """
+        lines, last = self._lines(), 0
+        for place, line in enumerate(lines):
+            row = self._row(line)
+            if row is None and place == len(lines) - 1 and not self.path.read_bytes().endswith(b"\n"):
+                return None
+            if row is None or row["step"] <= last:
+                return last
+            last = row["step"]
+        return None
 
     def _row(self, line: bytes) -> dict[str, Any] | None:
         """The row on a line; None where it is torn or damaged."""
@@ -138,7 +169,12 @@ class Rows:
 
     def _lines(self) -> list[bytes]:
         """The lines of the file; none where there is no file."""
-        return self.path.read_bytes().splitlines() if self.path.exists() else []
+        try:
+            return self.path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise BadInput(f"{self.path}: cannot be read ({error.strerror})") from error
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row, on a line of its own even where the last one is torn."""
@@ -156,6 +192,13 @@ class Rows:
             with storage.storage_errors(self.path), open(self.path, "rb") as file:
                 os.fsync(file.fileno())
                 storage.sync_folder(self.path.parent)
+
+
+def keep_damaged(path: Path) -> Path:
+    """Copy ``path`` to the first free ``NAME.damaged-N``, before it is written anew."""
+    kept = _free(path, "damaged")
+    storage.write(kept, path.read_bytes())
+    return kept
 
 
 def _free(path: Path, word: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -15,13 +16,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ganrun.ground import earlier
 from ganrun.ground.errors import BadInput
+from ganrun.ground.record import RunFolder
 
 LARGEST = 1_000_000  # bytes
 MOST = 20_000  # entries
 DEEPEST = 20  # levels
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 SCALARS = (str, bool, int, float, type(None))
-CHECKPOINT = re.compile(r"step_\d+\.pt")
+CHECKPOINT = re.compile(r"step_(\d+)\.pt")
 
 
 def locate(target: Path) -> tuple[Path, Path]:
@@ -36,13 +38,36 @@ def locate(target: Path) -> tuple[Path, Path]:
     return target.parent.parent, target
 
 
+def step_of(file: Path) -> int:
+    """The step that a checkpoint file, or its manifest, is named by."""
+    return int(file.stem.removeprefix("step_"))
+
+
+def committed(run: Path) -> list[int]:
+    """The steps of the checkpoints in the run folder ``run`` that have a manifest, ascending; none is opened."""
+    found = (path.with_suffix(".pt") for path in (run / "checkpoints").glob("step_*.json"))
+    return sorted(step_of(path) for path in found if CHECKPOINT.fullmatch(path.name))
+
+
+def has_begun(run: Path) -> bool:
+    """Whether the folder holds a training state: a committed checkpoint, or rows of losses."""
+    rows = run / "metrics.jsonl"
+    return bool(committed(run)) or (rows.is_file() and rows.stat().st_size > 0)
+
+
+def digest(data: bytes) -> str:
+    """What run.json says of config.yaml: the SHA-256 (hex) of its bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def read_config(run: Path) -> dict[str, Any]:
     """The config of the run folder ``run``: plain values under plain names, already resolved.
 
     Where it is from before an option existed, it says what was done then: see ``ganrun/ground/earlier.py``.
 
     ``BadInput`` for a folder without one, and for a file that is damaged, huge, deep, or holds anything else: aliases
-    (a few lines of which can unfold to gigabytes), tags, ``_target_``, interpolations.
+    (a few lines of which can unfold to gigabytes), tags, ``_target_``, interpolations. So too for one that is not what run.json
+    vouches for, and for a run that has begun without a run.json. Folders of earlier versions vouch for nothing.
     """
     path = run / "config.yaml"
     text = _read(run, path)
@@ -56,6 +81,19 @@ def read_config(run: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not config:
         raise BadInput(f"{path}: damaged, it is not a mapping of keys to values")
     _verify(config, path, "")
+    facts = RunFolder(run).facts()
+    if not facts and has_begun(run):
+        raise BadInput(
+            f"{run / 'run.json'}: is missing. It says what the run was trained on and with: put it back, "
+            "or train with fresh=true, which sets the folder aside and starts again"
+        )
+    promised = [facts[key] for key in ("config_sha256", "config_sha256_next") if key in facts]
+    if promised and digest(text.encode()) not in promised:
+        raise BadInput(
+            f"{path}: was changed after the run began: it does not have the SHA-256 that run.json says, so it is not what the "
+            f"run was trained with. Put it back as it was (the command that began the run writes it again); "
+            f"a key is changed by typing it: resume={run} KEY=VALUE"
+        )
     return earlier.completed({str(key): value for key, value in config.items()})
 
 

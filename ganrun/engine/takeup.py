@@ -1,0 +1,114 @@
+"""Where a run goes on: its newest usable checkpoint, its parent's for a fork, the weights of another run, or the first step.
+
+Rows of losses that were lost are made again: a run goes back to a checkpoint from before them and takes the same steps once
+more, bit for bit. Where none is left, that is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ganrun.engine import checkpoint, inherit, sampling
+from ganrun.engine.loop import Trainer
+from ganrun.ground.errors import BadInput, NoCheckpoint
+from ganrun.ground.record import Rows, RunFolder
+
+LENIENT = ("optimizers", "averages", "regularizers", "loss", "game")  # what a fork may start anew
+
+
+def take_up(folder: RunFolder, trainer: Trainer, config: Mapping[str, Any], metrics: Rows) -> None:
+    """Bring ``trainer`` to the state from which the run of ``config`` goes on."""
+    steps, facts, log = int(config["steps"]), folder.facts(), int(config["every"]["log"])
+
+    def usable(state: dict[str, Any]) -> None:
+        trainer.judge(state)
+        checkpoint.demand_kept(state, facts)
+
+    def newest(until: int | None = None) -> dict[str, Any] | None:
+        return checkpoint.newest(folder.checkpoints, folder.log, run=facts.get("identity"), accept=usable, until=until)
+
+    state = newest()
+    if state is None:
+        begin(folder, trainer, config, facts, metrics)
+        return
+    retired = checkpoint.retire(folder.checkpoints, state["step"])
+    for path in retired:
+        folder.log(f"warning: {path.name} and its data are kept as {path.name}.unusable")
+    if facts.get("step", 0) > state["step"] and not retired:
+        folder.log(f"warning: run.json tells of step {facts['step']}, but the newest checkpoint is of step {state['step']}")
+    lost = lost_after(metrics, state["step"], last=state["step"] == steps, log=log, forked="parent" in facts)
+    if lost is not None:
+        earlier = newest(lost)
+        if earlier is None:
+            folder.log(
+                f"warning: rows of {metrics.path.name} after step {lost} are lost, and no checkpoint from before them is left "
+                "to make them again"
+            )
+        else:
+            folder.log(
+                f"warning: rows of {metrics.path.name} after step {lost} are lost; "
+                f"they are made again by training anew from the checkpoint of step {earlier['step']}"
+            )
+            state = earlier
+            checkpoint.retire(folder.checkpoints, state["step"], "superseded")
+    trainer.load_state_dict(state)
+    if trainer.step:
+        folder.log(f"going on from step {trainer.step}")
+    if trainer.step > steps:
+        raise BadInput(f"steps={steps}: this run is already at step {trainer.step}")
+
+
+def begin(folder: RunFolder, trainer: Trainer, config: Mapping[str, Any], facts: Mapping[str, Any], metrics: Rows) -> None:
+    """The first state of a run that has none yet."""
+    reached = max([facts.get("step", 0), *(row["step"] for row in metrics.read())])
+    if reached:
+        raise NoCheckpoint(
+            f"{folder.path}: its checkpoints are gone, though it had reached step {reached}. "
+            "fresh=true sets the folder aside and starts again"
+        )
+    if config["fork"] and config["resume"]:
+        take_from_parent(folder, trainer, Path(str(config["resume"])), config.get("at"), int(config["steps"]))
+    elif config["init_from"]:
+        origin, left = inherit.start_from(Path(str(config["init_from"])), trainer)
+        folder.note(init_from=origin)
+        folder.log(f"starts with the weights of {origin['run']} at step {origin['step']}")
+        for sentence in left:
+            folder.log(f"warning: {sentence}")
+
+
+def take_from_parent(folder: RunFolder, trainer: Trainer, parent: Path, at: int | None, steps: int) -> None:
+    """A fork: the parent's checkpoint, with whatever no longer fits started anew, said and recorded."""
+    target = parent if at is None else parent / "checkpoints" / f"step_{int(at):08d}.pt"
+    try:
+        state = sampling.load_state(target)[1]
+    except NoCheckpoint as error:
+        raise NoCheckpoint(f"resume={parent}: has no checkpoint to go on from: {error}") from error
+    try:
+        left = trainer.load_state_dict(state, lenient=LENIENT)
+    except NoCheckpoint as error:
+        raise BadInput(f"resume={parent} fork=true: {error}") from error
+    if trainer.step >= steps:
+        raise BadInput(f"resume={parent} fork=true: starts at step {trainer.step}, so steps={steps} leaves nothing to train")
+    folder.note(parent={"run": str(parent), "step": trainer.step, "digest": checkpoint.digest(state), "left": left})
+    folder.log(f"forked from {parent} at step {trainer.step}")
+    for sentence in left:
+        folder.log(f"warning: {sentence}")
+
+
+def lost_after(metrics: Rows, step: int, *, last: bool, log: int, forked: bool) -> int | None:
+    """The step after which rows that a run at ``step`` must have are not there, or damaged; None where all are there.
+
+    A run logs its first step and its ``last`` whatever ``every.log`` is; in between only damage shows, since the interval may
+    have changed. The first row of a run that was ``forked`` is not known.
+    """
+    held, damaged = [row["step"] for row in metrics.read() if row["step"] <= step], metrics.sound()
+    if step and not forked and held[:1] != [1]:
+        return 0
+    if damaged is not None and damaged < step:
+        return damaged
+    if last and step and held[-1:] != [step]:
+        before = held[-1] if held else 0
+        return before if log and step // log > before // log and before // log * log + log < step else step - 1
+    return None
