@@ -13,7 +13,7 @@ import yaml
 from conftest import compose_config
 from safetensors.torch import save
 
-from ganrun.cli import runs
+from ganrun.ground import runs
 from ganrun.engine import export
 from ganrun.ground.earlier import completed
 

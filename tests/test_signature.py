@@ -15,12 +15,16 @@ from conftest import compose_config
 from omegaconf import OmegaConf
 
 from ganrun.cli import signature
-from ganrun.ground import content
+from ganrun.ground import content, identity
 from ganrun.ground.errors import BadInput
 
 NEUTRAL = {
+    "steps",
     "name",
     "resume",
+    "at",
+    "init_from_partial",
+    "every.keep",
     "fresh",
     "fork",
     "every.log",
@@ -79,7 +83,7 @@ def test_every_key_changes_the_signature_unless_it_cannot_change_the_result(conf
 
 
 def test_the_signature_is_ten_digits_of_the_sha256_of_sorted_json(config: dict[str, Any]) -> None:
-    text = json.dumps({"science": signature.science(config)}, sort_keys=True, separators=(",", ":"))
+    text = json.dumps({"science": identity.counted(config)}, sort_keys=True, separators=(",", ":"))
     assert signature.signature(config) == hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -152,8 +156,8 @@ def test_resume_goes_on_in_the_run_and_a_fork_in_a_folder_that_also_tells_its_pa
 
 def test_differing_names_the_keys_that_differ_by_value_or_by_being_there() -> None:
     one = {"a": 1, "b": {"c": [1, 2], "d": 1.0}, "e": None}
-    assert signature.differing(one, {"a": 1.0, "b": {"c": [1, 2], "d": 1}, "e": None}) == []
-    assert signature.differing(one, {"a": True, "b": {"c": [2, 1], "d": 1}, "f": None}) == ["a", "b.c", "e", "f"]
+    assert identity.differing(one, {"a": 1.0, "b": {"c": [1, 2], "d": 1}, "e": None}) == []
+    assert identity.differing(one, {"a": True, "b": {"c": [2, 1], "d": 1}, "f": None}) == ["a", "b.c", "e", "f"]
 
 
 def test_a_folder_of_images_counts_by_names_and_sizes_wherever_it_lies(tmp_path: Path) -> None:

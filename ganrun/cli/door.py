@@ -16,7 +16,7 @@ from pathlib import Path
 
 import hydra
 
-from ganrun.cli import catalog, check, job, resume, signature
+from ganrun.cli import catalog, check, job, places, resume, signature
 from ganrun.cli.compose import Composer, composer, errors_for_people, hydra_base, one_line, searching
 from ganrun.cli.overrides import Typed, readable, value_of
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
@@ -93,6 +93,8 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     final = [*given, *overrides]
     if start is not None and not fork:
         _goes_on_in_place(start, final, command, found)
+        final += places.in_place(start.folder, typed)
+    final += places.ours(found.compose([text for text in final if not found.parse(text).is_sweep_override()]))
     if command.multirun:
         command.ledger = _open_ledger(final, found)
         final.append(f"+hydra.job.env_set.{job.LEDGER}={quote(str(command.ledger))}")

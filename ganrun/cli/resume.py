@@ -15,17 +15,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from ganrun.cli import signature
 from ganrun.cli.compose import Composer
 from ganrun.cli.overrides import Typed, value_of
-from ganrun.ground import content, runs
+from ganrun.ground import content, identity, runs
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.identity import STACKS
 from ganrun.ground.spell import command as spelt
 from ganrun.ground.spell import names
 from ganrun.ground.spell import quoted as quote
 
-OWN = ("resume", "fresh", "fork", "plugins")  # never taken from the run: each command says them itself
+OWN = ("resume", "at", "fresh", "fork", "plugins")  # never taken from the run: each command says them itself
 READ_AGAIN = "${content:"
 
 
@@ -69,16 +68,15 @@ def origin(
 
 def refused_in_place(start: Origin, config: Mapping[str, Any]) -> str | None:
     """Why ``config`` cannot go on in the run's own folder, or None."""
-    changed = signature.differing(signature.science(config), signature.science(start.config))
-    if "dataset.content" in changed and config["dataset"].get("root") is not None:
-        root = str(config["dataset"]["root"])
-        gone = content.why_not_there(root)
-        if gone is not None:
-            return f"resume={start.folder}: dataset.root={root}: {gone}. Put it back, or say where it is: dataset.root=DIR"
-        if content.earlier_digest(root) == start.config["dataset"].get("content"):
-            changed.remove("dataset.content")
+    changed = identity.changed(config, start.config)
     if not changed:
         return None
+    root = identity.entry(config, "dataset.root")
+    gone = content.why_not_there(str(root)) if "dataset.content" in changed and root is not None else None
+    if gone is not None:
+        return f"resume={start.folder}: dataset.root={root}: {gone}. Put it back, or say where it is: dataset.root=DIR"
+    if changed == ["steps"]:
+        return identity.scheduled(start.folder, config, start.config)
     files = " (the files of the data set are not those of the run)" if changed == ["dataset.content"] else ""
     return f"resume={start.folder}: would change {', '.join(changed)}{files}; add fork=true to go on in a folder of its own"
 
@@ -132,7 +130,8 @@ def _differences(composed: DictConfig, key: str, value: Any, path: str, links: b
         return
     held = _resolved(composed, key)
     if isinstance(value, Mapping) and isinstance(held, DictConfig):
-        for inner in [str(name) for name in held if name not in value] if exact and not links else []:
+        gone = [str(name) for name in held if name not in value] if exact and not links and path not in identity.NEUTRAL else []
+        for inner in gone:
             if OmegaConf.select(held, inner) is None:  # Hydra finds nothing to delete in a null
                 yield f"++{path}.{inner}=0"
             with open_dict(held):
@@ -140,7 +139,7 @@ def _differences(composed: DictConfig, key: str, value: Any, path: str, links: b
             yield f"~{path}.{inner}"
         for inner in value:
             yield from _differences(held, inner, value[inner], f"{path}.{inner}", links, exact)
-    elif is_link == links and not signature.same(OmegaConf.to_container(held) if OmegaConf.is_config(held) else held, value):
+    elif is_link == links and not identity.same(OmegaConf.to_container(held) if OmegaConf.is_config(held) else held, value):
         OmegaConf.update(composed, key, value, merge=False)
         yield f"{path}={quote(value)}"
 

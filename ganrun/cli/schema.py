@@ -51,6 +51,8 @@ BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "every.sample": _at_least(0),
     "every.eval": _at_least(0),
     "every.checkpoint": _at_least(0),
+    "every.keep": _at_least(0),
+    "at": _at_least(0),
     "evaluation.num": _at_least(2),
     "evaluation.batch_size": _at_least(1),
     "evaluation.seed": _at_least(0),
@@ -69,6 +71,7 @@ BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 # Root keys that may be null, with a value that shows the type they have otherwise.
 OPTIONAL: dict[str, Any] = {
     "resume": "",
+    "at": 0,
     "init_from": "",
     "objective": "",
     "evaluation.num": 0,

@@ -12,7 +12,7 @@ from ganrun.cli import catalog, check, resume, signature
 from ganrun.cli.complete import ALLOWED, is_allowed
 from ganrun.cli.compose import composer, errors_for_people
 from ganrun.cli.overrides import readable
-from ganrun.ground import runs
+from ganrun.ground import identity, runs
 from ganrun.ground.errors import BadInput
 
 
@@ -49,8 +49,8 @@ def compare(targets: Sequence[Path], overrides: Sequence[str], config_dir: Path 
     settings: list[dict[str, Any]] = []
     groups = []
     for _, config in prepared:
-        setting = {key: entry for key, entry in signature.science(config).items() if key != "seed"}
-        known = [place for place, other in enumerate(settings) if not signature.differing(setting, other)]
+        setting = {key: entry for key, entry in identity.science(config).items() if key != "seed"}
+        known = [place for place, other in enumerate(settings) if not identity.differing(setting, other)]
         groups.append(known[0] if known else len(settings))
         settings += [] if known else [setting]
     from ganrun.engine import compare as engine

@@ -25,6 +25,15 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def as_then(config: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` as versions before these options wrote it, where it does what they did: the way back from ``completed``."""
+    found, game = dict(config), _mapping(config, "game")
+    then = "free" if game.get("condition") in GAINED else game.get("gain")
+    if game.get("name") in GAMES and game.get("gain") == then:
+        found["game"] = {key: value for key, value in game.items() if key != "gain"}
+    return found
+
+
 def _mapping(holder: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     found = holder.get(key)
     return found if isinstance(found, Mapping) else {}

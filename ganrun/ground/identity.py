@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganrun.ground import runs
+from ganrun.ground import content, earlier, runs
 from ganrun.ground.errors import BadInput
 from ganrun.ground.record import RunFolder
 
@@ -102,12 +102,12 @@ def _lineage(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def of_earlier_versions(config: Mapping[str, Any]) -> str:
     """The identity as it was before the number of steps stood apart: run folders of that time are named by it."""
-    held: dict[str, Any] = {"science": science(config)}
+    held: dict[str, Any] = {"science": science(earlier.as_then(config))}
     if config.get("fork") and config.get("resume"):
         parent = runs.read_config(Path(str(config["resume"])))
-        held["parent"] = {"science": science(parent), "fork": bool(parent.get("fork"))}
+        held["parent"] = {"science": science(earlier.as_then(parent)), "fork": bool(parent.get("fork"))}
     if config.get("init_from"):
-        held["init_from"] = science(_origin(config["init_from"])[0])
+        held["init_from"] = science(earlier.as_then(_origin(config["init_from"])[0]))
     return _digest(held)
 
 
@@ -120,6 +120,16 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = ""
             found += differing(mine, yours, f"{prefix}{key}.")
         elif (key in one) != (key in other) or not same(mine, yours):
             found.append(f"{prefix}{key}")
+    return found
+
+
+def changed(config: Mapping[str, Any], held: Mapping[str, Any]) -> list[str]:
+    """Dotted names of what counts and differs from the config ``held`` of a run; files that are the same count as the same."""
+    found = differing(counted(config), counted(held))
+    root = entry(config, "dataset.root")
+    if "dataset.content" in found and root is not None:
+        if content.earlier_digest(str(root)) == entry(held, "dataset.content"):
+            found.remove("dataset.content")
     return found
 
 
@@ -161,9 +171,9 @@ def verify(config: Mapping[str, Any], folder: Path) -> None:
         if own is None or known != own:
             raise
     else:
-        changed = differing(counted(config), counted(held))
-        if changed:
-            raise BadInput(_another(folder, changed, config, held))
+        others = changed(config, held)
+        if others:
+            raise BadInput(_another(folder, others, config, held))
         if not in_place and _lineage_differs(config, held, known, own):
             raise BadInput(
                 f"{folder}: holds a run that started from elsewhere (resume={held.get('resume')}, fork={held.get('fork')}, "
