@@ -13,8 +13,8 @@ import yaml
 from conftest import compose_config
 from safetensors.torch import save
 
-from ganrun.ground import runs
 from ganrun.engine import export
+from ganrun.ground import runs
 from ganrun.ground.earlier import completed
 
 

@@ -168,7 +168,9 @@ def said_of(parts: list[Part], held_out: float | None, what: str = "images") -> 
     """For the log: how many ``what`` are held out for scoring, and why none where the person has not said so."""
     counts = [len(part.names) for part in parts]
     if len(counts) > 1:
-        return [f"held out for scoring: {counts[1]} of {sum(counts)} {what}, by a hash of their names; dataset.held_out=0 for none"]
+        return [
+            f"held out for scoring: {counts[1]} of {sum(counts)} {what}, by a hash of their names; dataset.held_out=0 for none"
+        ]
     if held_out is None:
         usual = f"by default only of {LEAST} {what} or more, and never the last of a class"
         return [f"nothing is held out ({usual}), so scores have no baseline; dataset.held_out=0.2 holds some out"]

@@ -127,9 +127,8 @@ def changed(config: Mapping[str, Any], held: Mapping[str, Any]) -> list[str]:
     """Dotted names of what counts and differs from the config ``held`` of a run; files that are the same count as the same."""
     found = differing(counted(config), counted(held))
     root = entry(config, "dataset.root")
-    if "dataset.content" in found and root is not None:
-        if content.earlier_digest(str(root)) == entry(held, "dataset.content"):
-            found.remove("dataset.content")
+    if "dataset.content" in found and root is not None and content.earlier_digest(str(root)) == entry(held, "dataset.content"):
+        found.remove("dataset.content")
     return found
 
 

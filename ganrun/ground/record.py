@@ -135,12 +135,12 @@ class Rows:
         if damaged:
             kept = keep_damaged(self.path)
             warn(f"warning: {damaged} rows of {self.path} are damaged; left out; {kept.name} keeps the file as it was")
-        kept: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         for row in self.read():
-            in_order = self.holds is not None or not kept or row["step"] > kept[-1]["step"]  # scores may come in any order
+            in_order = self.holds is not None or not rows or row["step"] > rows[-1]["step"]  # scores may come in any order
             if row["step"] <= step and in_order:
-                kept.append(row)
-        storage.write(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+                rows.append(row)
+        storage.write(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def drop(self, steps: Collection[int]) -> None:
         """Take out the rows of these steps."""
