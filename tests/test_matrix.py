@@ -39,7 +39,7 @@ from ganrun.ground.traits import Rule
 
 CHUNKS = 16  # of the covering array, so that several processes share it
 SMOKE_CHUNKS = 4
-MOST_RULES = 20
+MOST_RULES = 26
 
 
 def train_and_resume(config: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the discriminator says of little data, and of bad fakes, against closed forms: LeCam and top-k."""
+"""Later remedies against closed forms: LeCam, top-k, latent consistency, the Wasserstein divergence, FreezeD and BEGAN."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import compose_config, make_trainer, toy_config
 from test_losses import P, Q, fit, of_table, scores
-from test_regularizers import make, turn
+from test_regularizers import draw, make, played, turn
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ganrun.engine import checkpoint
 from ganrun.ground import registry
 from ganrun.ground.duel import Duel
+from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import Batch, Latent, Verdict
 from ganrun.ground.turn import Stream, Turn
 
@@ -213,3 +215,187 @@ def test_generators_that_are_kept_unlike_are_compared_whole(toy: Any) -> None:
         made.trainer.advance()
         found.append(made.trainer.terms["generator/similarity"])
     assert torch.equal(*found)
+
+
+# latent consistency
+
+
+def remade(sigma: float = 0.1, **options: Any) -> tuple[Any, Duel, Tensor, Tensor, Turn]:
+    """The regularizer, and a duel whose fakes are (2 z, z^2) before the critic 3 a - b."""
+    z, w = draw(6, 1), torch.tensor([3.0, -1.0])
+    judge = Linear2(w)
+    make_fakes = lambda latent: (torch.cat((2 * latent, latent.square()), 1),)  # noqa: E731
+    duel = Duel(judge, (draw(6, 2),), make_fakes(z))
+    duel.remake = lambda move: make_fakes(move(z))
+    regularizer: Any = make("zcr", sigma=sigma, **options)
+    regularizer.before(duel, turn(6))
+    return regularizer, duel, z, z + sigma * turn(6).noise("zcr", z), turn(6)
+
+
+class Linear2(nn.Module):
+    def __init__(self, w: Tensor) -> None:
+        super().__init__()
+        self.w = nn.Parameter(w)
+
+    def forward(self, x: Tensor) -> Verdict:
+        return Verdict(x @ self.w)
+
+
+def test_a_latent_step_costs_the_critic_its_change_and_rewards_the_samples(float64: None) -> None:
+    regularizer, duel, z, near, at = remade(discriminator=5.0, generator=0.5)
+    change = 3 * 2 * (near - z) - (near.square() - z.square())
+    cost = regularizer.term(duel, {"discriminator": duel.discriminator}, at)
+    torch.testing.assert_close(cost, 5 * change.square().mean())
+    reward = regularizer.term(duel, {"generator": nn.Identity()}, at)
+    moved = torch.cat((2 * (near - z), near.square() - z.square()), 1)
+    torch.testing.assert_close(reward, -0.5 * moved.square().mean())
+    assert float((near - z).std()) == pytest.approx(0.1, rel=0.6)
+
+
+def test_latent_consistency_is_of_fakes_as_they_were_made_and_of_whole_packs(float64: None) -> None:
+    regularizer, duel, z, near, at = remade()
+    wanted = regularizer.term(duel, {"discriminator": duel.discriminator}, at)
+    noisy_regularizer, noisy, *_ = remade()
+    noisy.fake = (noisy.fake[0] + 7,)
+    torch.testing.assert_close(noisy_regularizer.term(noisy, {"discriminator": noisy.discriminator}, at), wanted)
+    pairs_regularizer, pairs, *_ = remade()
+    pairs.pack, pairs.discriminator = 2, Linear2(torch.tensor([3.0, -1.0, 3.0, -1.0]))
+    pairs.settle()
+    change = (3 * 2 * (near - z) - (near.square() - z.square())).view(3, 2).sum(1)
+    term = pairs_regularizer.term(pairs, {"discriminator": pairs.discriminator}, at)
+    torch.testing.assert_close(term, 5 * change.square().mean())
+
+
+@pytest.mark.parametrize("game", ["adversarial", "veegan", "madgan", "unrolled", "mrgan"])
+def test_games_make_the_fakes_again_from_the_latents_they_came_from(game: str, toy: Any) -> None:
+    made = toy("mlp", "toy_points", "regularizer=zcr", f"game={game}", "model.generator.norm=none", "condition=concat")
+    duels = []
+    original = made.parts.game.play
+
+    def play(duel: Duel, *where: Any, **said: Any) -> Any:
+        if duel.remake is not None:
+            with torch.no_grad():
+                again, moved = duel.remake(lambda z: z), duel.remake(lambda z: z + 1)
+            duels.append(all(torch.allclose(one, other) for one, other in zip(duel.fake, again, strict=True)))
+            assert not torch.allclose(duel.fake[0], moved[0])
+        return original(duel, *where, **said)
+
+    made.parts.game.play = play
+    made.trainer.advance()
+    assert len(duels) >= 2
+    assert all(duels)
+    assert {"discriminator/zcr", "generator/zcr"} <= made.trainer.terms.keys()
+
+
+# the Wasserstein divergence
+
+
+def test_the_divergence_costs_a_power_of_the_slope(float64: None) -> None:
+    w = draw(3).requires_grad_()
+    duel = lambda: Duel(lambda x: Verdict(x @ w), (draw(5, 3),), (draw(5, 3, seed=1),))  # noqa: E731
+    for at in ("between", "ends"):
+        term = played(make("wgan_div", at=at), duel())
+        torch.testing.assert_close(term, 2 * w.norm() ** 6)
+        torch.testing.assert_close(torch.autograd.grad(term, w)[0], 2 * 6 * w.detach().norm() ** 4 * w.detach())
+    real, fake = draw(400, 2), draw(400, 2, seed=1) + 3
+    bowl = lambda x: Verdict(x.square().sum(1) / 2)  # noqa: E731  # a slope of ||x||
+    ends = played(make("wgan_div", power=2.0, weight=1.0, at="ends"), Duel(bowl, (real,), (fake,)))
+    torch.testing.assert_close(ends, (real.square().sum(1).mean() + fake.square().sum(1).mean()) / 2)
+    between = played(make("wgan_div", power=2.0, weight=1.0), Duel(bowl, (real,), (fake,)))
+    # a and 1 - a have the mean square 1/3 and the mean product 1/6
+    wanted = (real.square().sum(1) / 3 + fake.square().sum(1) / 3 + (real * fake).sum(1) / 3).mean()
+    assert float(between.detach()) == pytest.approx(float(wanted), rel=0.1)
+
+
+def test_a_linear_critic_before_two_masses_has_the_slope_of_the_paper_formula(float64: None) -> None:
+    weight, power, distance = 2.0, 6.0, 3.0
+    loss: Any = registry.build("loss", {"name": "wasserstein"})
+    a = torch.tensor(0.5, requires_grad=True)
+    optimizer = torch.optim.LBFGS([a], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        duel = Duel(lambda x: Verdict(a * x.squeeze(1)), (torch.zeros(4, 1),), (torch.full((4, 1), distance),))
+        total: Tensor = loss.d(duel) + played(make("wgan_div", weight=weight, power=power), duel)
+        total.backward()
+        return total.detach()
+
+    optimizer.step(closure)
+    assert float(a.detach()) == pytest.approx(-((distance / (weight * power)) ** (1 / (power - 1))), rel=1e-5)
+
+
+# frozen layers
+
+
+@pytest.mark.parametrize(
+    "others", ["", ",spectral_norm", ",spectral_regularization,weight_clip", ",historical_averaging,orthogonal"]
+)
+@pytest.mark.parametrize("model", ["mlp", "dcgan"])
+def test_the_first_layers_of_the_discriminator_keep_their_bits_and_the_others_learn(model: str, others: str, toy: Any) -> None:
+    options = ("optimizer=sgd", "optimizer.weight_decay=0.1", "optimizer.lr=0.1", "model.discriminator.norm=layer")
+    data = "toy_points" if model == "mlp" else "toy_images"
+    made = toy(model, data, f"regularizer=[freeze_d{others}]", *options)
+    twin = toy(model, data, f"regularizer=[{others[1:]}]" if others else "regularizer=none", *options)
+    player = made.parts.game.players["discriminator"]
+    before = {name: entry.clone() for name, entry in player.state_dict().items()}
+    assert before.keys() == twin.parts.game.players["discriminator"].state_dict().keys()
+    for _ in range(2):
+        made.trainer.advance()
+    after = player.state_dict()
+    learned = {name for name, _ in player.named_parameters()}
+    kept = [name for name in before if name not in learned and name.rsplit(".", 1)[1] not in ("u", "v", "compensation")]
+    assert len([name for name in kept if before[name].ndim > 1]) == 2
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    assert all(not torch.equal(before[name], after[name]) for name in learned)
+    assert any(name.endswith("bias") for name in learned)
+
+
+def test_with_one_gan_a_class_the_layers_of_each_are_frozen(toy: Any) -> None:
+    made = toy("mlp", "toy_points", "regularizer=freeze_d", "condition=per_class", "batch_size=6")
+    player = made.parts.game.players["discriminator"]
+    assert sorted(name.split(".")[1] for name, _ in player.named_parameters()) == ["0"] * 2 + ["1"] * 2 + ["2"] * 2
+
+
+def test_all_layers_cannot_be_frozen_and_frozen_random_ones_are_said(toy: Any) -> None:
+    with pytest.raises(BadInput, match="layers=3: the discriminator has 3"):
+        toy("mlp", "toy_points", "regularizer=freeze_d", "regularizer.freeze_d.layers=3")
+    made = toy("mlp", "toy_points", "regularizer=freeze_d")
+    assert any("random initial weights" in line for line in made.parts.warnings)
+    made = toy("mlp", "toy_points", "regularizer=freeze_d", "init_from=somewhere")
+    assert not any("random initial weights" in line for line in made.parts.warnings)
+
+
+# the boundary equilibrium
+
+
+def test_the_boundary_equilibrium_weighs_the_fakes_error_by_k_and_moves_k_to_the_balance(float64: None) -> None:
+    loss: Any = registry.build("loss", {"name": "began", "gamma": 0.5, "lambda_k": 0.1})
+    real, fake = scores(-2.0, -4.0), scores(-0.5, -0.7)
+    duel = Duel(Verdict, (real,), (fake,))
+    k = 0.0
+    for _ in range(4):
+        torch.testing.assert_close(loss.d(duel), torch.tensor(3.0 - k * 0.6))
+        torch.testing.assert_close(loss.g(duel), torch.tensor(0.6))
+        loss.after_step(duel)
+        k = min(1.0, k + 0.1 * (0.5 * 3.0 - 0.6))
+        assert float(loss.readings()["k"]) == pytest.approx(k)
+        assert float(loss.readings()["convergence"]) == pytest.approx(3.0 + 0.9)
+    for _ in range(20):
+        loss.after_step(Duel(Verdict, (real,), (torch.tensor([-100.0]),)))
+    assert float(loss.k) == 0
+    up, down = torch.autograd.grad(loss.d(duel), (real, fake))
+    torch.testing.assert_close(up, torch.tensor([-0.5, -0.5]))
+    assert not down.any()
+
+
+def test_a_run_moves_k_once_for_each_real_update_of_the_discriminator(toy: Any) -> None:
+    config = toy_config("mlp", "toy_points", "loss=began", "loss.lambda_k=0.01", "n_critic=2")
+    model = compose_config("model=autoencoder")["model"]
+    made = make_trainer({**config, "model": {**model, "discriminator": {**model["discriminator"], "code": 1}}})
+    calls = []
+    original = made.parts.loss.after_step
+    made.parts.loss.after_step = lambda duel: (calls.append(made.trainer.step), original(duel))[1]  # type: ignore[method-assign, func-returns-value]
+    for _ in range(2):
+        made.trainer.advance()
+    assert calls == [0, 0, 1, 1]
+    assert float(made.parts.loss.readings()["k"]) > 0

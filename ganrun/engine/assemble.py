@@ -75,7 +75,15 @@ def components(parts: Parts, dataset: Dataset) -> dict[str, object]:
     found: dict[str, object] = {f"{group}={config[group]['name']}": getattr(parts, part) for group, part in _SINGLE.items()}
     found[f"dataset={config['dataset']['name']}"] = dataset
     found |= {f"regularizer={name}": entry for name, entry in parts.regularizers.items()}
+    if config.get("init_from"):
+        found["init_from"] = _Inherited()
     return found | {f"metric={name}": entry for name, entry in parts.metrics.items()}
+
+
+class _Inherited:
+    """What follows from players that start with another run's weights."""
+
+    traits = frozenset({"players.inherited"})
 
 
 _SINGLE = {"model": "family", "game": "game", "loss": "loss"}

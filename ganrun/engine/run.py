@@ -171,8 +171,10 @@ class Run:
         trainer = self.trainer
         trainer.check()
         found = dict(trainer.terms)
-        for name, regularizer in sorted(self.parts.regularizers.items()):
-            found |= {f"{name}/{reading}": value for reading, value in regularizer.readings().items()}
+        told = {self.config["loss"]["name"]: self.parts.loss.readings()}
+        told |= {name: regularizer.readings() for name, regularizer in sorted(self.parts.regularizers.items())}
+        for name, readings in told.items():
+            found |= {f"{name}/{reading}": value for reading, value in readings.items()}
         values = torch.stack([value.float() for value in found.values()]).tolist()
         row = {"step": trainer.step, "images": trainer.images, **dict(zip(found, values, strict=True))}
         self.metrics.append({**row, "time": {"at": now(), "seconds": round(self.seconds(), 3)}})

@@ -50,6 +50,7 @@ class Game(nn.Module):
     """Generator against discriminator. ``players`` maps roles to networks; they are not submodules of the game."""
 
     averaged: tuple[str, ...] = ("generator",)
+    remakes = True  # its main duel can make the fakes again, from other latents
 
     def __init__(self, *, n_critic: int = 1, condition: str = "none", pack: int = 1, gain: str = "offset") -> None:
         super().__init__()
@@ -69,7 +70,8 @@ class Game(nn.Module):
 
     @property
     def traits(self) -> frozenset[str]:
-        return self.condition.traits | ({"game.packed"} if self.pack > 1 else set())
+        own = {"game.packed": self.pack > 1, "game.remakes": self.remakes}
+        return self.condition.traits | {trait for trait, there in own.items() if there}
 
     @property
     def needs(self) -> Mapping[str, Rule]:
@@ -92,7 +94,7 @@ class Game(nn.Module):
             players[role] = self.make(family, role, inputs, outputs)
         self.players = players
         self._phases = {phase.name: phase for phase in self.phases()}
-        for name, regularizer in sorted(regularizers.items()):
+        for name, regularizer in sorted(regularizers.items(), key=lambda item: (item[1].rank, item[0])):
             joined = [phase for phase in self._phases.values() if phase.side in regularizer.sides]
             torch.manual_seed(rng.derive(seed, "prepare", name))
             regularizer.allocate(self.roles()["discriminator"][0])
@@ -144,8 +146,10 @@ class Game(nn.Module):
         """This turn's real batch against fakes with the same labels."""
         real = self.condition.real(turn)
         labels = self.labels(real)
-        fake = self.generate(turn.latent(len(real.x) * turn.share[1]), labels)
-        return self.against((real.x,), (fake,), labels)
+        latent = turn.latent(len(real.x) * turn.share[1])
+        duel = self.against((real.x,), (self.generate(latent, labels),), labels)
+        duel.remake = lambda move: (self.generate(move(latent), labels),)
+        return duel
 
     def labels(self, real: Batch) -> Tensor | None:
         """The batch's labels, if the players are to know them."""
@@ -206,10 +210,12 @@ class Game(nn.Module):
         return terms
 
     def after_step(self, phase: Phase, turn: Turn) -> None:
-        """After a real update of ``phase``: clipping, controllers, pools."""
+        """After a real update of ``phase``: the loss's state, clipping, controllers, pools."""
         duel = self._last.pop(phase.name, None)
         if duel is None:
             return
+        if phase.side == "discriminator":
+            self.loss.after_step(duel)
         for _, regularizer in sorted(self.regularizers.items()):
             if phase.side in regularizer.sides:
                 regularizer.after_step(self._trained(phase.name), duel, turn)

@@ -30,6 +30,8 @@ SECOND = "diffusion_discriminator"
 class MDGAN(Encoding):
     """Generator and encoder against one discriminator, then the generator against another."""
 
+    remakes = False  # the fakes of its main duel come from real samples
+
     def __init__(
         self,
         *,

@@ -39,6 +39,8 @@ def check_distance(kind: str) -> None:
 class Translating(Game):
     """A game whose generator maps (source) or, for a family that wants noise, (source, z) to a sample."""
 
+    remakes = False  # most of its generators take no latent
+
     @property
     def traits(self) -> frozenset[str]:
         return super().traits | {"game.translates"}

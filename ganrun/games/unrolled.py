@@ -122,6 +122,7 @@ class Unrolled(Game):
             for step in range(self.steps):
                 ahead = self._ahead(turn, step)
                 virtual = self.against(duel.real, fake, duel.real_condition)
+                virtual.remake = duel.remake
                 act = functools.partial(self.play, virtual, ahead, "discriminator", virtual=True)
                 terms = self.with_weights(weights, buffers, act)
                 total = torch.stack(list(terms.values())).sum()

@@ -95,7 +95,10 @@ class VEEGAN(Encoding):
         with torch.no_grad():
             mean, deviation = self.posterior(real.x)
             code = mean + deviation * turn.noise(self.code_role, mean)
-        return self.against((real.x, code), (self.generate(latent, labels), latent), labels, kinds=("data", "code"))
+        pair = lambda z: (self.generate(z, labels), z)  # noqa: E731
+        duel = self.against((real.x, code), pair(latent), labels, kinds=("data", "code"))
+        duel.remake = lambda move: pair(move(latent))
+        return duel
 
     def make_fakes(self, turn: Turn) -> Terms:
         duel = self.duel(turn)

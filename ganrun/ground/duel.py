@@ -10,6 +10,7 @@ from torch import Tensor
 from ganrun.ground.spec import Verdict
 
 Inputs = tuple[Tensor, ...]
+Move = Callable[[Tensor], Tensor]
 
 
 class Duel:
@@ -49,6 +50,8 @@ class Duel:
         self._verdicts: dict[str, Verdict] = {}
         self._watched: set[str] = set()
         self._whole: Verdict | None = None
+        self.remake: Callable[[Move], Inputs] | None = None  # the fakes from latents that a function has moved; of main duels
+        self.made: tuple[Inputs, Tensor | None] | None = None  # the fakes and labels as they were made, for who kept them
 
     def judge(self, inputs: Inputs, condition: Tensor | None) -> Verdict:
         """A further look at any inputs."""
@@ -56,6 +59,12 @@ class Duel:
         if verdict.score.dtype in (torch.bfloat16, torch.float16):  # losses are computed in full precision
             verdict.score = verdict.score.float()
         return verdict
+
+    def judge_single(self, inputs: Inputs, labels: Tensor | None) -> Verdict:
+        """A further look at samples with a label each, made into packs as the duel's own are."""
+        if self.pack == 1:
+            return self.judge(inputs, labels)
+        return self.judge(tuple(packed(entry, self.pack) for entry in inputs), _packed_labels(labels, self.pack))
 
     @property
     def real_verdict(self) -> Verdict:
@@ -180,9 +189,14 @@ def squared_slope(score: Tensor, inputs: Inputs) -> Tensor:
     patches is their mean, as it is to the losses.
     Returns shape (n,), with a graph for second derivatives.
     """
-    score = score if score.ndim == 1 else score.flatten(1).mean(1)
+    score = of_sample(score)
     gradients = torch.autograd.grad(score.sum(), inputs, create_graph=True)
     return torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0)
+
+
+def of_sample(score: Tensor) -> Tensor:
+    """One score a sample, (n,): of a map of patches, (n, 1, height, width), the mean."""
+    return score if score.ndim == 1 else score.flatten(1).mean(1)
 
 
 def packed(x: Tensor, count: int) -> Tensor:

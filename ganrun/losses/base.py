@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -33,6 +35,13 @@ class Loss(nn.Module):
     def g(self, duel: Duel) -> Tensor:
         """The generator's side."""
         raise NotImplementedError
+
+    def after_step(self, duel: Duel) -> None:
+        """Act on its own buffers after a real update of the discriminator. ``duel``: the main one of the last micro-batch."""
+
+    def readings(self) -> Mapping[str, Tensor]:
+        """Scalars of its own state, by name, for the log."""
+        return {}
 
 
 def cross_entropy(score: Tensor, target: float | Tensor) -> Tensor:

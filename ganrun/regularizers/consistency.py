@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ganrun.ground.duel import Duel, Inputs, packed
+from ganrun.ground.duel import Duel, Inputs, of_sample, packed
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Port
 from ganrun.ground.turn import Turn
@@ -45,8 +45,4 @@ class Consistency(Regularizer):
         single = tuple(entry.detach().unflatten(1, (duel.pack, -1)).flatten(0, 1) for entry in inputs)
         moved = augment(single, duel.kinds, self.policy, turn, f"consistency/{side}")
         other = duel.judge(tuple(packed(entry, duel.pack) for entry in moved), labels).score
-        return (_of_sample(score) - _of_sample(other)).square().mean()
-
-
-def _of_sample(score: Tensor) -> Tensor:
-    return score.flatten(1).mean(1) if score.ndim > 1 else score
+        return (of_sample(score) - of_sample(other)).square().mean()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from ganrun.ground.duel import Duel
+from ganrun.ground.duel import Duel, of_sample
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import Regularizer
@@ -40,5 +40,4 @@ class TopK(Regularizer):
         score = duel.fake_verdict.score.detach()
         count = math.ceil(len(score) * self.kept(turn) - 1e-9)  # a part that comes out whole stays so
         if count < len(score):
-            best = score.flatten(1).mean(1) if score.ndim > 1 else score
-            duel.choose(best.topk(count).indices.sort().values)
+            duel.choose(of_sample(score).topk(count).indices.sort().values)
