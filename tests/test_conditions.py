@@ -17,6 +17,7 @@ from ganrun.games.conditions.base import Concatenated, label_code
 from ganrun.games.conditions.matching_aware import wrong_labels
 from ganrun.games.conditions.per_class import Routed
 from ganrun.games.conditions.projection import Conditioned, Projected, conditional_norms
+from ganrun.games.conditions.reacgan import NEAR, TEMPERATURE, WEIGHT, data_to_data
 from ganrun.games.conditions.shared import Shared
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
@@ -38,6 +39,56 @@ def made(condition: str, role: str, *, norm: str = "batch", depth: int = 3, pack
 
 def points(count: int, size: int = 2) -> Tensor:
     return torch.randn(count, size, generator=torch.Generator().manual_seed(0))
+
+
+# reacgan
+
+
+def unit(*shape: int, seed: int = 0) -> Tensor:
+    rows = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return rows / rows.norm(dim=1, keepdim=True)
+
+
+def test_the_cross_entropy_between_samples_is_the_sum_over_other_classes() -> None:
+    f, v, labels = unit(7, 3), unit(4, 3, seed=1), torch.tensor([0, 1, 2, 3, 0, 1, 1])
+    total = 0.0
+    for i in range(7):
+        own = math.exp(min(float(f[i] @ v[labels[i]]) - NEAR, 0) / TEMPERATURE)
+        others = [max(float(f[i] @ f[j]) - (1 - NEAR), 0) / TEMPERATURE for j in range(7) if labels[j] != labels[i]]
+        total -= math.log(own / (own + sum(map(math.exp, others)))) / 7
+    assert float(data_to_data(f, f @ v.T, labels)) == pytest.approx(total)
+
+
+def test_samples_at_their_proxies_at_right_angles_to_others_have_no_gradient_and_one_class_costs_nothing() -> None:
+    f = torch.eye(3, dtype=torch.float64)[[0, 1, 1]].requires_grad_()
+    labels = torch.tensor([0, 1, 1])
+    value = data_to_data(f, f @ torch.eye(3, dtype=torch.float64).T, labels)
+    assert value.item() == pytest.approx((math.log(3) + 2 * math.log(2)) / 3)  # the first has two others, they have one
+    assert not torch.autograd.grad(value, f)[0].any()
+    assert float(data_to_data(unit(3, 3), unit(3, 3, seed=1), torch.zeros(3, dtype=torch.int64))) == pytest.approx(0, abs=1e-12)
+
+
+def test_reacgan_pulls_the_right_side_to_its_own_classes(toy: Any) -> None:
+    judge, x, labels = made("reacgan", "discriminator"), points(4), torch.tensor([0, 1, 2, 0])
+    verdict = judge(x, condition=labels)
+    torch.testing.assert_close(verdict.heads["embedding"].norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(judge(x, condition=labels.flip(0)).score, verdict.score)
+    assert float(verdict.heads["classes"].detach().abs().max()) <= 1 / TEMPERATURE
+    run = toy("mlp", "toy_points", "condition=reacgan", "model.generator.norm=batch")
+    original, seen = run.parts.game.play, {}
+
+    def play(duel: Any, at: Any, side: str, **said: Any) -> Any:
+        terms = original(duel, at, side, **said)
+        verdict = duel.real_verdict if side == "discriminator" else duel.fake_verdict
+        heads = verdict.heads
+        seen[side] = WEIGHT * data_to_data(heads["embedding"], heads["classes"] * TEMPERATURE, duel.real_condition).detach()
+        return terms
+
+    run.parts.game.play = play
+    run.trainer.advance()
+    for side, value in seen.items():
+        torch.testing.assert_close(run.trainer.terms[f"{side}/classes"], value)
+    assert any(isinstance(module, Conditioned) for module in run.parts.game.players["generator"].modules())
 
 
 # concat

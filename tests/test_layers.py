@@ -132,7 +132,7 @@ def test_no_module_of_the_command_line_imports_torch_when_it_is_imported() -> No
 
 def technique_names() -> set[str]:
     names = {path.stem for group in ("loss", "regularizer", "model", "game") for path in (CONF / group).glob("*.yaml")}
-    names |= {"acgan", "matching_aware", "per_class"}  # conditions whose names are no plain English words
+    names |= {"acgan", "reacgan", "matching_aware", "per_class"}  # conditions whose names are no plain English words
     return names - {"none"}
 
 

@@ -18,7 +18,7 @@ from ganrun.games.conditions.base import GAINS, Condition
 from ganrun.ground import registry, rng
 from ganrun.ground.duel import Duel, Inputs
 from ganrun.ground.errors import BadInput, suggestion
-from ganrun.ground.spec import Batch, Port, Spec
+from ganrun.ground.spec import Batch, Latent, Port, Spec
 from ganrun.ground.traits import Rule
 from ganrun.ground.turn import Turn
 from ganrun.losses.base import Loss
@@ -87,7 +87,7 @@ class Game(nn.Module):
         """Make the players, each from a random stream of its own, and let regularizers rewrite those they act on."""
         self.spec, self.loss, self.regularizers = spec, loss, regularizers
         self.together = not any(trait.endswith("batch_coupled") for trait in family.traits)
-        self.latent_law = family.latent
+        self.latent_law = self.law(family.latent)
         players = {}
         for role, (inputs, outputs) in self.roles().items():
             torch.manual_seed(rng.derive(seed, "weights", role))
@@ -101,6 +101,10 @@ class Game(nn.Module):
             regularizer.prepare({role: players[role] for phase in joined for role in phase.trains})
             if joined:
                 self.consulted.add(name)
+
+    def law(self, latent: Latent) -> Latent:
+        """The law of the generator's input, given the family's."""
+        return latent
 
     def roles(self) -> dict[str, tuple[Ports, Ports]]:
         """The players: ``{role: (inputs, outputs)}``. The inputs of "discriminator" are those of the main duel."""

@@ -50,6 +50,7 @@ class Duel:
         self._verdicts: dict[str, Verdict] = {}
         self._watched: set[str] = set()
         self._whole: Verdict | None = None
+        self._chosen_from: Inputs | None = None
         self.remake: Callable[[Move], Inputs] | None = None  # the fakes from latents that a function has moved; of main duels
         self.made: tuple[Inputs, Tensor | None] | None = None  # the fakes and labels as they were made, for who kept them
 
@@ -81,10 +82,16 @@ class Duel:
         """The verdict on all fakes that there were, whatever was chosen of them."""
         return self._whole if self._whole is not None else self.fake_verdict
 
+    def verdict_on(self, made: Inputs, labels: Tensor | None) -> Verdict:
+        """On fakes as they were made: the main verdict where nothing has changed them since, else that of a further look."""
+        seen = self.fake if self._chosen_from is None else self._chosen_from
+        return self.whole_fake_verdict if seen[0] is made[0] else self.judge_single(made, labels)
+
     def choose(self, rows: Tensor) -> None:
         """Leave the fakes ``rows`` (of packs: the packs) alone in the duel, and of as many real samples those they met."""
         whole, fakes = self.fake_verdict, len(self.fake[0])
-        self._whole = self.whole_fake_verdict
+        if self._whole is None:
+            self._whole, self._chosen_from = whole, self.fake
         paired = len(self.real[0]) == fakes
         for side in ("fake", "real") if paired else ("fake",):
             verdict = whole if side == "fake" else self._verdicts.get("real")

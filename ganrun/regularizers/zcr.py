@@ -55,6 +55,5 @@ class LatentConsistency(Regularizer):
         if all(player is not duel.discriminator for player in players.values()):
             pairs = [pair for *pair, kind in zip(made, near, duel.kinds, strict=True) if kind == "data"]
             return -self.weights["generator"] * torch.stack([(one - other).square().mean() for one, other in pairs]).sum()
-        own = duel.fake_verdict if duel.fake[0] is made[0] else duel.judge_single(made, labels)
-        change = of_sample(own.score) - of_sample(duel.judge_single(near, labels).score)
+        change = of_sample(duel.verdict_on(made, labels).score) - of_sample(duel.judge_single(near, labels).score)
         return self.weights["discriminator"] * change.square().mean()

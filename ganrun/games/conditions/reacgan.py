@@ -1,0 +1,85 @@
+"""An auxiliary classifier whose cross-entropy is between samples: ReACGAN.  Kang et al. 2021, "Rebooting ACGAN".
+
+D maps its features to a vector f of 512 numbers and has a proxy v_y for each class, all of length one. Over a batch,
+
+    C = -mean_i log [e_i / (e_i + sum_j exp([f_i' f_j - m_n]_+ / tau))],        e_i = exp([f_i' v_{y_i} - m_p]_- / tau),
+
+j running over the samples of other classes (the data-to-data cross-entropy), with [t]_- = min(t, 0), [t]_+ = max(t, 0). What is
+within its margin pulls no more, and no length of features or weights can make gradients explode, as they do early in an AC-GAN.
+
+D: L_S + weight * C(real);  G: L_S + weight * C(G(z, y)), with L_S any loss. As in the paper for CIFAR-10, tau = 0.5, m_p = 0.98,
+m_n = 1 - m_p and weight = 0.5; D's C is on real samples alone, as there. G's normalizations are
+conditional. With micro-batches the other samples are those of each. The head ``classes`` holds f' v_k / tau for every class k.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from ganrun.games.conditions.base import LABELLED, Ports, Terms
+from ganrun.games.conditions.projection import Projection
+from ganrun.games.heads import NOT_PACKED
+from ganrun.ground.duel import Duel
+from ganrun.ground.registry import register
+from ganrun.ground.spec import Spec, Verdict
+from ganrun.ground.traits import FEATURES_NEEDED
+from ganrun.ground.turn import Turn
+from ganrun.losses.base import Loss
+from ganrun.networks.base import Family
+
+WIDTH = 512  # of the vectors that are compared
+TEMPERATURE, NEAR, WEIGHT = 0.5, 0.98, 0.5
+
+
+class Embedding(nn.Module):
+    """A discriminator with the heads ``embedding``, unit vectors, and ``classes``; it ignores the label that it is shown."""
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.num_features: int = getattr(network, "num_features", 0)
+        self.embed = nn.Linear(self.num_features, WIDTH)
+        self.proxies = nn.Linear(WIDTH, classes, bias=False)
+
+    def forward(self, *inputs: Tensor, **condition: Any) -> Verdict:
+        verdict: Verdict = self.network(*inputs)
+        assert verdict.features is not None
+        embedding = normalize(self.embed(verdict.features), dim=1)
+        verdict.heads["embedding"] = embedding
+        verdict.heads["classes"] = embedding @ normalize(self.proxies.weight, dim=1).T / TEMPERATURE
+        return verdict
+
+
+def data_to_data(embedding: Tensor, cosines: Tensor, labels: Tensor) -> Tensor:
+    """C of unit vectors ``embedding`` (n, width), their ``cosines`` with the proxies (n, classes) and ``labels`` (n,)."""
+    own = (cosines.gather(1, labels[:, None]).squeeze(1) - NEAR).clamp_max(0) / TEMPERATURE
+    others = (embedding @ embedding.T - (1 - NEAR)).clamp_min(0) / TEMPERATURE
+    others = others.masked_fill(labels[:, None] == labels, -torch.inf)
+    return (torch.cat((own[:, None], others), 1).logsumexp(1) - own).mean()
+
+
+@register("condition", "reacgan")
+class RebootedClassifier(Projection):
+    """Samples near the proxy of their class and away from those of other classes, beside the score."""
+
+    judges_labels = False
+    needs = LABELLED | FEATURES_NEEDED
+    refuses = {"game.packed": NOT_PACKED}
+
+    def discriminator(self, family: Family, role: str, spec: Spec, inputs: Ports, outputs: Ports, pack: int) -> nn.Module:
+        return Embedding(family.make(role, inputs=inputs, outputs=outputs), int(spec.classes or 0))
+
+    def objective(self, loss: Loss, duel: Duel, turn: Turn, side: str) -> Terms:
+        terms = super().objective(loss, duel, turn, side)
+        real = side == "discriminator"
+        verdict, labels = (duel.real_verdict, duel.real_condition) if real else (duel.fake_verdict, duel.fake_condition)
+        assert labels is not None
+        embedding, classes = (
+            verdict.heads[name].float() if verdict.heads[name].element_size() < 4 else verdict.heads[name]
+            for name in ("embedding", "classes")
+        )
+        return {**terms, "classes": WEIGHT * data_to_data(embedding, classes * TEMPERATURE, labels)}
