@@ -63,13 +63,14 @@ class InfoGAN(Game):
         n_critic: int = 1,
         condition: str = "none",
         pack: int = 1,
+        gain: str = "offset",
         categories: list[int] = [10],
         continuous: int = 2,
         weight: float = 1.0,
         continuous_weight: float = 0.1,
         deviation: float = 1.0,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack)
+        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
         check_weights(weight=weight, continuous_weight=continuous_weight)
         if any(size < 2 for size in categories):
             raise ValueError(f"categories={list(categories)}: each must be at least 2, a number of values to tell apart")

@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from ganrun.ground.errors import BadInput
+from ganrun.ground.matrices import weighted_modules
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.regularizers.base import Players, Regularizer
-from ganrun.regularizers.matrices import weighted_modules
 
 
 @register("regularizer", "freeze_d")

@@ -24,6 +24,7 @@ from ganrun.games.conditions.base import LABELLED, Ports, Terms
 from ganrun.games.conditions.projection import Projection
 from ganrun.games.heads import NOT_PACKED
 from ganrun.ground.duel import Duel
+from ganrun.ground.matrices import Embedding
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Spec, Verdict
 from ganrun.ground.traits import FEATURES_NEEDED
@@ -35,7 +36,7 @@ WIDTH = 512  # of the vectors that are compared
 TEMPERATURE, NEAR, WEIGHT = 0.5, 0.98, 0.5
 
 
-class Embedding(nn.Module):
+class Compared(nn.Module):
     """A discriminator with the heads ``embedding``, unit vectors, and ``classes``; it ignores the label that it is shown."""
 
     def __init__(self, network: nn.Module, classes: int) -> None:
@@ -43,14 +44,14 @@ class Embedding(nn.Module):
         self.network = network
         self.num_features: int = getattr(network, "num_features", 0)
         self.embed = nn.Linear(self.num_features, WIDTH)
-        self.proxies = nn.Linear(WIDTH, classes, bias=False)
+        self.proxies = Embedding(classes, WIDTH, bias=False)
 
     def forward(self, *inputs: Tensor, **condition: Any) -> Verdict:
         verdict: Verdict = self.network(*inputs)
         assert verdict.features is not None
         embedding = normalize(self.embed(verdict.features), dim=1)
         verdict.heads["embedding"] = embedding
-        verdict.heads["classes"] = embedding @ normalize(self.proxies.weight, dim=1).T / TEMPERATURE
+        verdict.heads["classes"] = embedding @ normalize(self.proxies.weight, dim=0) / TEMPERATURE
         return verdict
 
 
@@ -71,7 +72,7 @@ class RebootedClassifier(Projection):
     refuses = {"game.packed": NOT_PACKED}
 
     def discriminator(self, family: Family, role: str, spec: Spec, inputs: Ports, outputs: Ports, pack: int) -> nn.Module:
-        return Embedding(family.make(role, inputs=inputs, outputs=outputs), int(spec.classes or 0))
+        return Compared(family.make(role, inputs=inputs, outputs=outputs), int(spec.classes or 0))
 
     def objective(self, loss: Loss, duel: Duel, turn: Turn, side: str) -> Terms:
         terms = super().objective(loss, duel, turn, side)
