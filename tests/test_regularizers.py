@@ -23,7 +23,7 @@ from ganrun.ground.turn import Stream, Turn
 from ganrun.losses.base import Loss
 from ganrun.networks.base import Family
 from ganrun.regularizers.base import Regularizer
-from ganrun.regularizers.gradient_penalty import interpolate
+from ganrun.regularizers.between import interpolate
 
 
 def make(name: str, **options: Any) -> Regularizer:

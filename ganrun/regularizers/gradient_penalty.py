@@ -7,13 +7,13 @@ several generators, the smaller one's are used again from the first on, with the
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import PER_SAMPLE, Players, Regularizer, check_weight
+from ganrun.regularizers.between import cycled, interpolate
 
 
 @register("regularizer", "gradient_penalty")
@@ -38,13 +38,3 @@ class GradientPenalty(Regularizer):
         norm = (squared + 1e-12).sqrt()  # the root's own slope is infinite at zero
         excess = norm - self.target
         return (excess.clamp_min(0) if self.one_sided else excess).square().mean()
-
-
-def cycled(rows: Tensor, count: int) -> Tensor:
-    """``count`` rows, those of ``rows`` over and over: row i is rows[i mod len(rows)]."""
-    return rows if len(rows) == count else rows[torch.arange(count, device=rows.device) % len(rows)]
-
-
-def interpolate(x: Tensor, g: Tensor, mix: Tensor) -> Tensor:
-    """mix * x + (1 - mix) * g with one ``mix`` of shape (n,) a sample."""
-    return torch.lerp(g, x.detach(), mix.to(x.dtype).view(-1, *[1] * (x.ndim - 1)))

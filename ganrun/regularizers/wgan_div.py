@@ -18,7 +18,7 @@ from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import PER_SAMPLE, Players, Regularizer, check_weight
-from ganrun.regularizers.gradient_penalty import cycled, interpolate
+from ganrun.regularizers.between import cycled, interpolate
 
 PLACES = ("between", "ends")
 
