@@ -51,7 +51,7 @@ def describe(
 ) -> float:
     """Write what the run works on and with to run.json; the seconds that were spent on it before.
 
-    Another environment than that in which the run began is said; ``BadInput`` where its data are others.
+    Another environment than that in which the run started is said; ``BadInput`` where its data are others.
     """
     facts = folder.facts()
     present = {"ganrun": ganrun.__version__, "commit": commit(), **environment(runtime)}
@@ -64,9 +64,9 @@ def describe(
         **dataset.card(),
     }
     if facts.get("data", data).get("fingerprint") != data["fingerprint"]:
-        raise BadInput(f"{folder.path}: the data set has changed since this run began; use fork=true or fresh=true")
+        raise BadInput(f"{folder.path}: the data set has changed since this run started; use fork=true or fresh=true")
     if changed:
-        folder.log("warning: this run began elsewhere, so its bits may differ: " + "; ".join(changed))
+        folder.log("warning: this run started elsewhere, so its bits may differ: " + "; ".join(changed))
     facts.setdefault("created", now())
     facts.setdefault("environment", present)
     facts["data"] = facts.get("data", data)
