@@ -35,6 +35,10 @@ from ganrun.ground import signals
 from ganrun.ground.errors import BadInput, Stopped
 from ganrun.ground.objective import Objective, Outcome
 
+class Check:
+    def verify(self, config):
+        pass
+
 def train(config, folder, *, overrides, sweep):
     sys.stderr.write("TRAINS %d\n" % config["seed"])  # one write: lines of two jobs never mix
     if config["seed"] == 13:
@@ -57,7 +61,7 @@ class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("torch", "torchvision", "torchmetrics"):
             raise ImportError("forbidden: " + name)
-        if name in ("ganrun.engine.run", "ganrun.engine.commands"):
+        if name in ("ganrun.engine.run", "ganrun.engine.commands", "ganrun.engine.beforehand"):
             return importlib.util.spec_from_loader(name, self)
     def create_module(self, spec):
         return None
@@ -98,8 +102,8 @@ class Engine:
         (folder / "checkpoints" / "step_00000001.pt").touch()
         return None if score is None else Outcome(self.objective, score, 1)
 
-    def evaluate(self, target: Path, config: Mapping[str, Any]) -> None:
-        self.calls.append({"target": target, "config": config})
+    def evaluate(self, target: Path, config: Mapping[str, Any], *, out: Path | None = None) -> None:
+        self.calls.append({"target": target, "config": config, "out": out})
 
     def sample(self, target: Path, **said: Any) -> Path:
         self.calls.append({"target": target, **said})
@@ -111,6 +115,7 @@ class Engine:
 
     def module(self) -> types.ModuleType:
         module = types.ModuleType("ganrun.engine.run")
+        module.Check = lambda: types.SimpleNamespace(verify=lambda config: None)  # type: ignore[attr-defined]
         module.train, module.evaluate, module.sample = self.train, self.evaluate, self.sample  # type: ignore[attr-defined]
         return module
 
@@ -134,7 +139,7 @@ _started: list[subprocess.Popen[str]] = []
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """Commands of this process train with a stand-in; the signals are given back."""
     found = Engine()
-    for name in ("run", "commands"):
+    for name in ("run", "commands", "beforehand"):
         monkeypatch.setitem(sys.modules, f"ganrun.engine.{name}", found.module())
         monkeypatch.setattr(ganrun.engine, name, found.module(), raising=False)
     yield found

@@ -11,6 +11,7 @@ import cli_driver
 import pytest
 from cli_driver import Engine, await_line, files, finish, run, start, write
 
+import ganrun.engine
 from ganrun.cli import signature
 from ganrun.ground import errors, signals
 from ganrun.ground.errors import BadInput, Diverged, Stopped
@@ -229,6 +230,22 @@ def test_the_digest_of_a_users_images_is_in_the_config_and_names_the_folder(insi
     assert len(set(folders(engine))) == 2
     assert run("train", "dataset=folder", "dataset.root=nowhere").code == 0
     assert engine.last["config"]["dataset"]["content"] == "missing"
+
+
+def test_jobs_that_differ_in_their_seed_alone_are_tried_once(
+    inside: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Any] = []
+    module = ganrun.engine.beforehand
+    monkeypatch.setattr(module, "Check", type("Check", (), {"verify": lambda self, config: tried.append(config)}))
+    assert run("train", "-m", "seed=range(30)", "loss=hinge,lsgan", "batch_size=8,16").code == 0
+    assert [(config["loss"]["name"], config["batch_size"]) for config in tried] == [
+        ("hinge", 8),
+        ("hinge", 16),
+        ("lsgan", 8),
+        ("lsgan", 16),
+    ]
+    assert len(engine.calls) == 120
 
 
 # Real processes

@@ -1,6 +1,7 @@
 """Classes that a classifier finds, and discs that stand where they should: against counting by hand and other libraries."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -162,12 +163,10 @@ def test_classes_of_part_of_the_digits_are_counted_among_those_kept(tmp_path, mo
 
 
 def test_without_logits_of_these_classes_there_is_no_value():
-    found, metric = class_modes([0, 1], 4)
-    assert found
-    metric.reset()
-    metric.update(Sample(logits=torch.zeros(3, 7)), real=False)
-    assert metric.compute() == {}
-    assert "evaluation.extractor=classifier" in metric.missing
+    _, metric = class_modes([0, 1], 4)
+    data = SimpleNamespace(spec=SimpleNamespace(classes=4))
+    assert metric.lacks(data, 4) == ""
+    assert "evaluation.extractor=classifier" in metric.lacks(data, 7)
     with pytest.raises(BadInput, match=r"metric.class_modes.law=dat: .*'data'"):
         build("metric", {"name": "class_modes", "law": "dat"})
 

@@ -150,7 +150,7 @@ def same(one, other) -> None:
 
 def test_the_largest_batch_that_the_game_can_play_is_used(toy):
     rehearsal = rehearsal_of(toy("mlp", "toy_points", "pack=4"))
-    assert rehearsal._size(11) == 8
+    assert rehearsal.size(11) == 8
 
 
 # ---------------------------------------------------------------- spectra

@@ -119,7 +119,14 @@ def train(
 
 
 @app.command("eval")
-def evaluate(target: Target, overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+def evaluate(
+    target: Target,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE|DIR", help="Where scores go; by default RUN/scores.jsonl.")
+    ] = None,
+    config_dir: ConfigDir = None,
+) -> None:
     """Score a run folder. Overrides: metric, evaluation, device, plugins, dataset.root.
 
     [bold]ganrun eval RUN RUN ...[/bold]   compare: mean and interval over seeds by setting, differences on shared seeds
@@ -127,7 +134,7 @@ def evaluate(target: Target, overrides: Overrides = None, config_dir: ConfigDir 
     with _answering():
         from ganrun.cli import targets
 
-        targets.evaluate(target, overrides or [], config_dir)
+        targets.evaluate(target, overrides or [], config_dir, out)
 
 
 @app.command()

@@ -26,10 +26,14 @@ MOST_COMBINATIONS = 500
 
 @dataclass
 class Report:
-    """``mistakes``: one sentence each, in the order typed; ``notes``: what a person should know all the same."""
+    """``mistakes``: one sentence each, in the order typed; ``notes``: what a person should know all the same.
+
+    ``sweep``: the overrides of a sweep that stands in a file.
+    """
 
     mistakes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    sweep: list[str] = field(default_factory=list)
 
     def add(self, *sentences: str) -> None:
         self.mistakes += [sentence for sentence in dict.fromkeys(sentences) if sentence not in self.mistakes]
@@ -80,7 +84,9 @@ def verify(
     for combination in combinations:
         sentences, notes, params = _combination(combination, line)
         if multirun and params and not set(params) <= set(overrides):  # a sweep that stands in a file
-            return verify([*params, *overrides], composer, folders, multirun=True, given=given, origin=origin)
+            report = verify([*params, *overrides], composer, folders, multirun=True, given=given, origin=origin)
+            report.sweep = [text for text in params if text not in overrides]
+            return report
         for sentence in dict.fromkeys(sentences):
             found.setdefault(sentence, []).append(" ".join(combination))
         report.notes += [note for note in notes if note not in report.notes]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import hydra
 
-from ganrun.cli import catalog, check, job, places, resume, signature
+from ganrun.cli import catalog, check, job, places, preflight, resume, signature
 from ganrun.cli.compose import Composer, composer, errors_for_people, hydra_base, one_line, searching
 from ganrun.cli.overrides import Typed, readable, value_of
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
@@ -91,6 +91,8 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     for note in report.notes:
         sys.stderr.write(f"{note}\n")
     final = [*given, *overrides]
+    if command.multirun:
+        _try_jobs([*final, *report.sweep], [*typed, *readable(report.sweep, found)], found)
     if start is not None and not fork:
         _goes_on_in_place(start, final, command, found)
         final += places.in_place(start.folder, typed)
@@ -99,6 +101,18 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
         command.ledger = _open_ledger(final, found)
         final.append(f"+hydra.job.env_set.{job.LEDGER}={quote(str(command.ledger))}")
     return final
+
+
+def _try_jobs(final: Sequence[str], typed: Sequence[Typed], found: Composer) -> None:
+    """Raise ``BadInput`` for jobs that cannot be; where another sweeper chooses them, each is checked when its turn comes."""
+    single = [text for text in final if not found.parse(text).is_sweep_override()]
+    if found.compose(single).hydra.sweeper._target_ != job.BASIC_SWEEPER:
+        return
+    mistakes, notes = preflight.verify(final, typed, found)
+    if mistakes:
+        raise BadInput("\n".join(mistakes))
+    for note in notes:
+        sys.stderr.write(f"{note}\n")
 
 
 def _flags_fit(command: Command) -> None:

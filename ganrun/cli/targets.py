@@ -32,18 +32,18 @@ class Sampling:
     source: Path | None = None  # a folder of images to translate
 
 
-def evaluate(target: Path, words: Sequence[str], config_dir: Path | None) -> None:
+def evaluate(target: Path, words: Sequence[str], config_dir: Path | None, out: Path | None = None) -> None:
     """Score a run folder, or one checkpoint of it; with further ones among ``words``, compare them all."""
     overrides = [word for word in words if "=" in word or word.startswith(("~", "+"))]
     if len(overrides) < len(words):
-        return compare([target, *(Path(word) for word in words if word not in overrides)], overrides, config_dir)
+        return compare([target, *(Path(word) for word in words if word not in overrides)], overrides, config_dir, out)
     target, config = prepare(target, overrides, config_dir, ALLOWED["eval"], "eval")
     from ganrun.engine import commands
 
-    commands.evaluate(target, config)
+    commands.evaluate(target, config, out=out)
 
 
-def compare(targets: Sequence[Path], overrides: Sequence[str], config_dir: Path | None) -> None:
+def compare(targets: Sequence[Path], overrides: Sequence[str], config_dir: Path | None, out: Path | None) -> None:
     """Scores of several runs: mean and interval over seeds for each setting, and differences on shared seeds."""
     prepared = [prepare(target, overrides, config_dir, ALLOWED["eval"], "eval") for target in targets]
     settings: list[dict[str, Any]] = []
@@ -56,7 +56,7 @@ def compare(targets: Sequence[Path], overrides: Sequence[str], config_dir: Path 
     from ganrun.engine import compare as engine
 
     entries = [engine.Entry(target, config, int(config["seed"])) for target, config in prepared]
-    engine.compare(entries, signature.titles(settings), groups)
+    engine.compare(entries, signature.titles(settings), groups, out=out)
 
 
 def sample(target: Path, overrides: Sequence[str], config_dir: Path | None, options: Sampling) -> Path:

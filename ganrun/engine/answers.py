@@ -18,10 +18,14 @@ NO_PART = ("versions",)  # fields of a card that are no part of the question
 
 @dataclass(frozen=True)
 class Question:
-    """The card of each metric that is asked for, in the order typed, and whether the baselines are asked for too."""
+    """The card of each metric that is asked for, in the order typed, and whether the baselines are asked for too.
+
+    ``lacking``: why a metric will have no value here.
+    """
 
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     baselines: bool = False
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -6,17 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganrun.engine import assemble, latents, pictures, sampling, sources
+from ganrun.engine import assemble, beforehand, latents, pictures, sampling, sources
 from ganrun.engine import evaluate as scoring
 from ganrun.engine.progress import console, scores_table, show_panel
 from ganrun.ground.content import SAMPLED
-from ganrun.ground.errors import BadInput
-from ganrun.ground.record import RunFolder
+from ganrun.ground.errors import BadInput, StorageFailed
+from ganrun.ground.record import Rows, RunFolder
 from ganrun.ground.spell import shown
+from ganrun.ground.storage import storage_errors
 
 
-def evaluate(target: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Score a run folder, or one checkpoint of it, and append a row to its scores.jsonl. Returns the scores."""
+def evaluate(target: Path, config: Mapping[str, Any], *, out: Path | None = None) -> dict[str, Any]:
+    """Score a run folder, or one checkpoint of it, and append a row to its scores.jsonl, or to ``out``. Returns the scores.
+
+    ``out``: a file, or a folder, whose scores.jsonl it is. A run folder that may only be read is scored and shown all the same.
+    """
     path = scoring.target_folder(target)
     parts = assemble.build(config)
     if not parts.metrics:
@@ -25,8 +29,21 @@ def evaluate(target: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     assemble.verify(parts, dataset)
     trained = sampling.Trained(target, config)
     folder = RunFolder(path, lambda line: console.print(line, markup=False))
+    place, why = place_of(folder, out)
+    say, write = (folder.log, folder.write) if place == folder.scores else (folder.say, lambda line: None)
+    if why:
+        say(f"warning: {why}: the scores are shown, not kept; --out FILE keeps them elsewhere")
+    scoring.ask(
+        metrics=parts.metrics,
+        dataset=dataset,
+        device=trained.runtime.device,
+        evaluation=config["evaluation"],
+        averaged=bool(trained.averages),
+        say=say,
+    )
+    beforehand.rehearse(parts.metrics, trained.game, dataset, trained.runtime, config)
     if folder.facts().get("data", {}).get("fingerprint") != dataset.fingerprint():
-        folder.log("warning: the data set is not the one that this run was trained on")
+        say("warning: the data set is not the one that this run was trained on")
     scores, baselines = scoring.evaluate(
         metrics=parts.metrics,
         game=trained.game,
@@ -34,12 +51,35 @@ def evaluate(target: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         dataset=dataset,
         runtime=trained.runtime,
         evaluation=config["evaluation"],
-        say=folder.log,
+        say=say,
     )
-    scoring.write_scores(folder, trained.step, scores, baselines, say=folder.write)
-    table = scores_table(scores, baselines)
-    show_panel(f"scores at step {trained.step}", {"cards": shown(folder.scores)}, table, notes=scoring.remarks_of(scores))
+    row = scoring.row_of(trained.step, scores, baselines)
+    if place is not None:
+        Rows(place).append(row if out is None else {"run": str(path), **row})
+    scoring.say_scores(row, write)
+    table, cards = scores_table(scores, baselines), {} if place is None else {"cards": shown(place)}
+    show_panel(f"scores at step {trained.step}", cards, table, notes=scoring.remarks_of(scores))
+    if failed := scoring.failed_in(scores):
+        raise failed
     return scores
+
+
+def place_of(folder: RunFolder, out: Path | None) -> tuple[Path | None, str]:
+    """(where scores go, None where they cannot, and why). ``StorageFailed`` for an ``out`` that cannot be written, at once."""
+    if out is not None:
+        chosen = out.expanduser()
+        chosen = chosen / "scores.jsonl" if chosen.is_dir() or not chosen.suffix else chosen
+        with storage_errors(chosen):
+            chosen.parent.mkdir(parents=True, exist_ok=True)
+        Rows(chosen).verify()
+        return chosen, ""
+    try:
+        Rows(folder.scores).verify()
+        with storage_errors(folder.journal), open(folder.journal, "a"):
+            pass
+    except StorageFailed as error:
+        return None, str(error).partition(". ")[0]
+    return folder.scores, ""
 
 
 def sample(

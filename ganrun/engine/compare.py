@@ -60,7 +60,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean(values), half, count)
 
 
-def compare(entries: Sequence[Entry], names: Sequence[str], groups: Sequence[int]) -> dict[str, Any]:
+def compare(entries: Sequence[Entry], names: Sequence[str], groups: Sequence[int], *, out: Path | None = None) -> dict[str, Any]:
     """Score what is not scored, show the table, return its numbers. Entry i is of the setting ``names[groups[i]]``."""
     for place, name in enumerate(names):
         seeds = [entry.seed for entry, group in zip(entries, groups, strict=True) if group == place]
@@ -68,7 +68,7 @@ def compare(entries: Sequence[Entry], names: Sequence[str], groups: Sequence[int
         if doubled:
             raise BadInput(f"{name}: two runs of this setting have seed={doubled[0]}; name each once, and one checkpoint of it")
     for entry in entries:
-        entry.scores = scores_of(entry)
+        entry.scores = scores_of(entry, out)
     settings = [[entry for entry, group in zip(entries, groups, strict=True) if group == place] for place in range(len(names))]
     table, found = summarise(settings, names)
     console.print(table)
@@ -91,7 +91,7 @@ def remarks_of(entries: Sequence[Entry]) -> list[str]:
     return list(dict.fromkeys(f"{name}: {sentence}" for name, sentence in found))
 
 
-def scores_of(entry: Entry) -> dict[str, Any]:
+def scores_of(entry: Entry, out: Path | None = None) -> dict[str, Any]:
     """The scores of this checkpoint under the cards that are asked for, from scores.jsonl; what is missing is scored now."""
     path = evaluating.target_folder(entry.target)
     entry.step = int(sampling.load_state(entry.target)[1]["step"])
@@ -102,7 +102,7 @@ def scores_of(entry: Entry) -> dict[str, Any]:
         folder.say(f"{path}: scored already at step {entry.step}")
         return answer.scores
     chosen = {name: entry.config["metric"][name] for name in answer.missing}
-    scores = commands.evaluate(entry.target, {**entry.config, "metric": chosen})
+    scores = commands.evaluate(entry.target, {**entry.config, "metric": chosen}, out=out)
     return answer.with_row({"scores": scores}, question).scores
 
 

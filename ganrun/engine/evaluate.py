@@ -17,6 +17,7 @@ from ganrun.engine.progress import with_spread
 from ganrun.engine.rehearsal import Rehearsal
 from ganrun.games.base import Game
 from ganrun.ground import rng
+from ganrun.ground.errors import GanrunError
 from ganrun.ground.record import Rows, RunFolder, now
 from ganrun.ground.runtime import Runtime
 
@@ -67,7 +68,7 @@ def ask(
     """What the config asks, before there is a run: the cards that its scores will have, and whether baselines go with them.
 
     ``averaged``: whether the run has running averages. Raises ``BadInput`` now for what ``evaluate`` would lack after hours
-    of training: an extractor, weights, a split.
+    of training: samples, an extractor, weights, a split.
     """
     if not metrics:
         return Question()
@@ -75,8 +76,10 @@ def ask(
 
     asked = {**evaluation, "average": bool(evaluation["average"] and averaged)}
     num = scoring.default_num(evaluation, dataset)
+    scoring.verify(metrics, dataset, num=num, evaluation=asked)
     cards = scoring.cards(metrics, dataset, num=num, evaluation=asked, device=device, say=say)
-    return Question(cards, bool(evaluation["baselines"]))
+    lacking = scoring.lacking(metrics, dataset, evaluation=asked, device=device, say=say)
+    return Question(cards, bool(evaluation["baselines"]), lacking)
 
 
 def labels_like(dataset: Dataset, game: Game, count: int, seed: int) -> Tensor | None:
@@ -99,6 +102,8 @@ def rows_of(results: Mapping[str, Any]) -> dict[str, Any]:
                 rows[name]["remarks"] = list(result.remarks)
         if result.missing:
             rows[metric] = {"value": None, "missing": result.missing, "card": result.card}
+            if result.failed:
+                rows[metric]["failed"] = True
     return rows
 
 
@@ -114,16 +119,29 @@ def write_scores(
 
     ``say``: where the lines go, by default to the person and to train.log.
     """
-    say = say or folder.log
-    row: dict[str, Any] = {"step": step, "scores": scores}
-    if baselines:
-        row["baselines"] = baselines
-    Rows(folder.scores).append(row := {**row, "time": now()})
-    values = "  ".join(f"{name} {with_spread(entry)}" for name, entry in scores.items() if entry["value"] is not None)
-    say(f"scores at step {step}: {values or 'none'}")
-    for sentence in remarks_of(scores):
-        say(f"  note: {sentence}")
+    row = row_of(step, scores, baselines)
+    Rows(folder.scores).append(row)
+    say_scores(row, say or folder.log)
     return row
+
+
+def row_of(step: int, scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation as a row of scores.jsonl."""
+    return {"step": step, "scores": scores, **({"baselines": baselines} if baselines else {}), "time": now()}
+
+
+def say_scores(row: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """The values of a row on one line, and what must be known of them."""
+    values = "  ".join(f"{name} {with_spread(entry)}" for name, entry in row["scores"].items() if entry["value"] is not None)
+    say(f"scores at step {row['step']}: {values or 'none'}")
+    for sentence in remarks_of(row["scores"]):
+        say(f"  note: {sentence}")
+
+
+def failed_in(scores: Mapping[str, Any]) -> GanrunError | None:
+    """The error that a command ends with where a metric failed; what the others found is kept and was shown."""
+    found = [str(entry.get("missing")) for entry in scores.values() if "failed" in entry]
+    return GanrunError("\n".join(found) + "\nthe other scores are kept; the same command tries again") if found else None
 
 
 def remarks_of(scores: Mapping[str, Any]) -> list[str]:

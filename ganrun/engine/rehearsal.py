@@ -39,7 +39,7 @@ class Rehearsal:
     def improved(self, side: str, *, steps: int, lr: float, batch_size: int) -> Rehearsal:
         """A rehearsal in which the players of ``side`` have been trained against the others for ``steps`` steps of Adam."""
         other = Rehearsal(self._copy(), self.dataset, self.runtime, self.seed)
-        game, size = other.game, self._size(batch_size)
+        game, size = other.game, self.size(batch_size)
         phases = [phase for phase in game.phases() if phase.side == side]
         optimizers = {
             phase.name: torch.optim.Adam(
@@ -64,7 +64,7 @@ class Rehearsal:
         judged = Rehearsal(self._copy(), self.dataset, self.runtime, self.seed)  # looking moves running statistics
         for regularizer in judged.game.regularizers.values():
             regularizer.weight = 0.0
-        size, found = self._size(batch_size), []
+        size, found = self.size(batch_size), []
         phases = [phase for phase in judged.game.phases() if phase.side == "discriminator"]
         with torch.random.fork_rng(devices=[]), torch.enable_grad():  # penalties differentiate by their inputs
             for batch in range(batches):
@@ -88,7 +88,7 @@ class Rehearsal:
         for role, player in self.game.players.items():
             player.requires_grad_(role in phase.trains)
 
-    def _size(self, most: int) -> int:
+    def size(self, most: int) -> int:
         """The largest batch of at most ``most`` samples that the game can play with."""
         for size in range(most, 1, -1):
             try:
@@ -96,7 +96,7 @@ class Rehearsal:
             except BadInput:
                 continue
             return size
-        raise BadInput(f"a batch of {most} samples is too small for this game")
+        raise BadInput(f"batch_size={most}: a batch of so few samples is too small for this game")
 
     def _turn(self, phase: Phase, step: int, slot: int, size: int) -> Turn:
         turn = Turn(

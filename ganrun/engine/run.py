@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ganrun.data.base import Dataset
-from ganrun.engine import answers, assemble, checkpoint, papers, pictures, sampling, sources
+from ganrun.engine import answers, assemble, beforehand, checkpoint, papers, pictures, sampling, sources
 from ganrun.engine import evaluate as scoring
 from ganrun.engine.loop import Trainer
 from ganrun.engine.progress import Display, scores_table, show_panel
@@ -39,7 +39,7 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
     display = Display(int(config["steps"]), quiet=sweep)
     folder = RunFolder(path, display.say)
     parts = assemble.build(config)
-    objective = choose(config.get("objective"), {name: metric.directions for name, metric in parts.metrics.items()})
+    choose(config.get("objective"), beforehand.directions(parts.metrics))  # before the data are read
     runtime = resolve(config["device"])
     dataset = assemble.load_data(config, parts.family)
     assemble.verify(parts, dataset)
@@ -53,6 +53,10 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
         averaged=bool(trainer.averages),
         say=display.say,
     )
+    for why in question.lacking.values():
+        display.say(f"note: {why}")
+    beforehand.rehearse(parts.metrics, parts.game, dataset, runtime, config)
+    objective = choose(config.get("objective"), beforehand.directions(parts.metrics), question.lacking)
     if config["fresh"] and path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         display.say(f"fresh=true: the folder that was there is now {set_aside(path)}")
     folder.open()
@@ -63,7 +67,7 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
         raise
     try:
         run = Run(config, folder, display, parts, runtime, dataset, trainer, question, objective, sweep=sweep)
-        return run.go(overrides)
+        outcome = run.go(overrides)
     except GanrunError as error:
         note_failure(folder, error)
         raise
@@ -78,6 +82,9 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
     finally:
         display.stop()
         folder.close()
+    if run.failed is not None:  # the run is done all the same
+        raise run.failed
+    return outcome
 
 
 class Run:
@@ -104,9 +111,11 @@ class Run:
         self.metrics, self.scores = Rows(folder.metrics), Rows(folder.scores, holds="scores")
         self.started = time.monotonic()
         self.spent = 0.0
+        self.failed: GanrunError | None = None
 
     def go(self, overrides: list[str]) -> Outcome | None:
         papers.introduce(self.folder, self.config, overrides)
+        self.scores.verify()
         self.spent = papers.describe(self.folder, self.config, self.dataset, self.parts.plugins, self.runtime)
         for sentence in [*self.dataset.notes, *self.dataset.remarks, *(f"warning: {entry}" for entry in self.parts.warnings)]:
             self.folder.log(sentence)
@@ -270,6 +279,7 @@ class Run:
 
     def conclude(self, answer: answers.Answer) -> Outcome | None:
         """Show the closing panel, and say what became of the objective."""
+        self.failed = scoring.failed_in(answer.scores)
         if not self.sweep:
             self.close(answer)
         if self.objective is None:

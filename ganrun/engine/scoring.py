@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import itertools
+import math
 import platform
 import sys
+import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from torch import Tensor
 
 from ganrun.data.base import Dataset, to_pixels, to_range
 from ganrun.ground import rng
-from ganrun.ground.errors import BadInput, Diverged, suggestion
+from ganrun.ground.errors import BadInput, Diverged, GanrunError, suggestion
 from ganrun.metrics import reference
 from ganrun.metrics.base import Extractor, Rehearsal, Result, Sample, Score, Stage, in_chunks
 from ganrun.metrics.choose import choose_extractor
@@ -50,6 +52,14 @@ class Bench:
     reads: frozenset[str]
     say: Say
     rehearsal: Rehearsal | None = None
+
+    def classes(self) -> int | None:
+        """How many classes the extractor tells apart; None where it tells none."""
+        if self.extractor is None or not self.extractor.has_logits:
+            return None
+        blank = torch.zeros(1, *self.dataset.spec.shape, dtype=torch.uint8)
+        logits = in_chunks(self.extractor, blank, 1, self.device)[1]
+        return None if logits is None else logits.shape[1]
 
     def split(self, name: str) -> Sample | None:
         """The real data of a split, extracted once; None for a held-out split that is not there."""
@@ -84,8 +94,8 @@ def score(
     """Every metric of ``generated`` (n, *dataset.spec.shape; images in [-1, 1]) against ``evaluation.reference``.
 
     ``evaluation`` is that part of the config; its ``average`` and ``seed`` go on the cards as what was done. A metric that
-    the extractor has nothing for gets a ``Result`` that says why, and so does one of
-    networks without a ``rehearsal``. Raises ``Diverged`` for NaN or Inf in ``generated``,
+    the extractor has nothing for gets a ``Result`` that says why, and so does one of networks without a ``rehearsal``, and one
+    that fails: the others' values are kept. Raises ``Diverged`` for NaN or Inf in ``generated``,
     ``BadInput`` for options that cannot be.
     """
     if tuple(generated.shape[1:]) != tuple(dataset.spec.shape):
@@ -99,7 +109,7 @@ def score(
     real = _real(bench, split)
     fake = bench.sample(generated.detach().float().cpu())
     common = _common(bench, split, len(generated))
-    return {name: _result(name, metric, bench, real, fake, common) for name, metric in metrics.items()}
+    return {name: _tried(name, metric, bench, real, fake, common) for name, metric in metrics.items()}
 
 
 def cards(
@@ -117,12 +127,57 @@ def cards(
     that what it lacks is known before training and not after.
     """
     bench = _bench(metrics, dataset, evaluation, torch.device(device), say)
-    common = _common(bench, _split(dataset, evaluation["reference"]), num)
+    split = _split(dataset, evaluation["reference"])
+    common = _common(bench, split, num)
     found = {}
     for name, metric in metrics.items():
         metric.bind(dataset)
         found[name] = {key: entry for key, entry in _card(name, metric, common).items() if entry is not None or key in common}
     return found
+
+
+def verify(metrics: Mapping[str, Score], dataset: Dataset, *, num: int, evaluation: Mapping[str, Any]) -> None:
+    """Raise ``BadInput`` with all that keeps ``metrics`` from being computed from ``num`` samples: too few, options that the data
+    does not allow. Known from the options alone, so before anything is trained."""
+    split, found = _split(dataset, evaluation["reference"]), []
+    typed = f"evaluation.num={evaluation['num']}" if evaluation["num"] is not None else f"evaluation.num=null, which makes {num}"
+    for name, metric in metrics.items():
+        try:
+            metric.verify(dataset)
+        except BadInput as error:
+            found.append(str(error))
+        real, generated = metric.fewest()
+        if num < generated:
+            cure = f"Try evaluation.num={generated}"
+            found.append(f"metric={name}: needs at least {generated} generated samples, not {typed}. {cure}")
+        if min(len(split), MOST_REAL) < real:
+            where = f"evaluation.reference={evaluation['reference']} has {len(split)}"
+            other = "held_out" if evaluation["reference"] == "train" else "train"
+            found.append(f"metric={name}: needs at least {real} real samples, {where}. Try evaluation.reference={other}")
+    if found:
+        raise BadInput("\n".join(found))
+
+
+def lacking(
+    metrics: Mapping[str, Score], dataset: Dataset, *, evaluation: Mapping[str, Any], device: torch.device | str, say: Say
+) -> dict[str, str]:
+    """Of each metric that will have no value on this data by this extractor, why: {name: sentence}."""
+    bench = _bench(metrics, dataset, evaluation, torch.device(device), say)
+    found = {name: _lacks(name, metric, bench) for name, metric in metrics.items()}
+    return {name: why for name, why in found.items() if why}
+
+
+def _lacks(name: str, metric: Score, bench: Bench) -> str:
+    classes = None
+    if metric.extracts & {"features", "logits"}:
+        if bench.extractor is None:
+            return f"{name} reads features of images, and these are {bench.dataset.spec.kind}"
+        if "logits" in metric.extracts:
+            if not bench.extractor.has_logits:
+                return bench.extractor.why_no_logits
+            if type(metric).lacks is not Score.lacks:  # else nobody asks
+                classes = bench.classes()
+    return metric.lacks(bench.dataset, classes)
 
 
 def _common(bench: Bench, split: Dataset, count: int) -> dict[str, Any]:
@@ -256,13 +311,22 @@ def _real(bench: Bench, split: Dataset) -> Sample:
     return found_sample
 
 
+def _tried(name: str, metric: Score, bench: Bench, real: Sample, fake: Sample, common: Mapping[str, Any]) -> Result:
+    """``_result``, or what its failure leaves: hours of training must not lose the other scores."""
+    try:
+        return _result(name, metric, bench, real, fake, common)
+    except Exception as error:
+        if not isinstance(error, GanrunError):
+            bench.say(traceback.format_exc())
+        metric.reset()
+        said = str(error) if isinstance(error, GanrunError) else f"{type(error).__name__}: {error}"
+        return Result({}, _card(name, metric, common), f"{name} failed: {' '.join(said.split())}", failed=True)
+
+
 def _result(name: str, metric: Score, bench: Bench, real: Sample, fake: Sample, common: Mapping[str, Any]) -> Result:
     card = _card(name, metric, common)
-    if metric.extracts & {"features", "logits"}:
-        if bench.extractor is None:
-            return Result({}, card, missing=f"{name} reads features of images, and these are {bench.dataset.spec.kind}")
-        if "logits" in metric.extracts and not bench.extractor.has_logits:
-            return Result({}, card, missing=bench.extractor.why_no_logits)
+    if why := _lacks(name, metric, bench):
+        return Result({}, card, missing=why)
     if "networks" in metric.extracts and bench.rehearsal is None:
         return Result({}, card, missing=f"{name} reads the networks of a run, and these samples come from none")
     metric.reset()
@@ -271,11 +335,14 @@ def _result(name: str, metric: Score, bench: Bench, real: Sample, fake: Sample, 
     metric.enter(Stage(bench.split, bench.rehearsal))
     metric.update(real, real=True)
     metric.update(fake, real=False)
-    values = {key: float(value) for key, value in metric.compute().items()}
+    found = {key: float(value) for key, value in metric.compute().items()}
     card |= metric.card()  # what a metric knows only of its data
-    spreads = {key: float(value) for key, value in metric.spreads.items()}
+    values = {key: value for key, value in found.items() if math.isfinite(value)}
+    spreads = {key: float(value) for key, value in metric.spreads.items() if key in values and math.isfinite(value)}
+    remarks = [*metric.remarks, *(f"{key} is {value}, which is no score" for key, value in found.items() if key not in values)]
     metric.reset()
-    return Result(values, card, metric.missing, list(metric.remarks), spreads)
+    missing = metric.missing or ("" if values else f"{name} gave no finite value")
+    return Result(values, card, missing, remarks, spreads)
 
 
 def _choice(length: int, most: int, purpose: str) -> Tensor:

@@ -4,7 +4,8 @@
 code    meaning
 ======  =====================================================
 0       done
-1       a job failed (a defect, or a failed job of a sweep)
+1       a job failed (a defect, a metric that gave no score,
+        or a failed job of a sweep)
 2       bad input: option, config, data or checkpoint
 3       training diverged (NaN or Inf)
 4       storage: disk full, folder not writable

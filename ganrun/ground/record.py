@@ -7,6 +7,7 @@ own (``time``), so that what remains is the same in a repeated run.
 from __future__ import annotations
 
 import datetime
+import errno
 import fcntl
 import json
 import os
@@ -180,6 +181,14 @@ class Rows:
             return []
         except OSError as error:
             raise BadInput(f"{self.path}: cannot be read ({error.strerror})") from error
+
+    def verify(self) -> None:
+        """Raise ``StorageFailed`` now where no row could be added."""
+        with storage.storage_errors(self.path):
+            if self.path.exists():
+                open(self.path, "ab").close()
+            elif not os.access(self.path.parent, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row, on a line of its own even where the last one is torn."""

@@ -86,6 +86,9 @@ class Rehearsal(Protocol):
     def improved(self, side: str, *, steps: int, lr: float, batch_size: int) -> Rehearsal:
         """Another rehearsal, in which the players of ``side`` have been trained for ``steps`` steps of Adam against the rest."""
 
+    def size(self, most: int) -> int:
+        """The largest batch of at most ``most`` samples that the game can play with; ``BadInput`` where there is none."""
+
     def values(self, *, batches: int, batch_size: int) -> Tensor:
         """Minus the discriminators' loss, penalties aside, on each of ``batches`` batches, the same at each call: (batches,)."""
 
@@ -134,6 +137,21 @@ class Score(Metric):
         """Of the first value: torchmetrics' word for ``directions``."""
         return next(iter(self.directions.values()), None)
 
+    def fewest(self) -> tuple[int, int]:
+        """The fewest samples that it computes from: (real, generated)."""
+        return 0, 1
+
+    def verify(self, dataset: Data) -> None:
+        """Raise ``BadInput`` for options that this data does not allow; called before training."""
+
+    def rehearse(self, rehearsal: Rehearsal) -> None:
+        """Raise ``BadInput`` where the networks of this run do not allow what it does; called before training."""
+
+    def lacks(self, dataset: Data, classes: int | None) -> str:
+        """Why there will be no value, known before training; "" where there will be one. ``classes``: how many the extractor
+        tells apart, None for none."""
+        return ""
+
     def bind(self, dataset: Any) -> None:
         """Take from the data set what the metric is measured against; called before the updates."""
 
@@ -149,7 +167,7 @@ class Score(Metric):
 class Result:
     """One evaluated metric: its values, or why it has none, and the card that makes them comparable.
 
-    ``spreads`` holds the standard deviations of those values that have one.
+    ``spreads`` holds the standard deviations of those values that have one. ``failed``: an error is why there is none.
     """
 
     values: dict[str, float]
@@ -157,6 +175,7 @@ class Result:
     missing: str = ""
     remarks: list[str] = field(default_factory=list)
     spreads: dict[str, float] = field(default_factory=dict)
+    failed: bool = False
 
 
 @contextlib.contextmanager

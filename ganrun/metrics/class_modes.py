@@ -24,7 +24,7 @@ from ganrun.ground import rng
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
-from ganrun.metrics.base import IMAGES, Sample, Score
+from ganrun.metrics.base import IMAGES, Data, Sample, Score
 
 LAWS = ("uniform", "data")
 RESAMPLES = 200
@@ -65,22 +65,21 @@ class ClassModes(Score):
         self.add_state("real", [], dist_reduce_fx="cat")
         self.add_state("generated", [], dist_reduce_fx="cat")
 
+    def lacks(self, dataset: Data, classes: int | None) -> str:
+        if classes is None or classes == dataset.spec.classes:
+            return ""
+        return f"class_modes needs the logits of the {dataset.spec.classes} classes of the data: evaluation.extractor=classifier"
+
     def bind(self, dataset: Any) -> None:
         self.classes = int(dataset.spec.classes)
 
     def update(self, sample: Sample, *, real: bool) -> None:
         if sample.logits is None:
             raise ValueError("classes are named from logits")
-        if sample.logits.shape[1] == self.classes:
-            (self.real if real else self.generated).append(sample.logits.argmax(1))
+        (self.real if real else self.generated).append(sample.logits.argmax(1))
 
     def compute(self) -> dict[str, float]:
-        """``class_modes``, ``class_kl``; nothing, and why, where the extractor tells other classes apart."""
-        if not self.generated:
-            self.missing = (
-                f"class_modes needs the logits of the {self.classes} classes of the data: evaluation.extractor=classifier"
-            )
-            return {}
+        """``class_modes``, ``class_kl``."""
         named = dim_zero_cat(self.generated)
         law, count = self._law(), len(named)
         source = rng.generator("metric", "class_modes")

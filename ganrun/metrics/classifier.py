@@ -137,8 +137,8 @@ def cached(dataset: Data, device: torch.device, say: Callable[[str], None]) -> t
     held_out = dataset.held_out()
     content = (training.RECIPE, dataset.fingerprint(), None if held_out is None else held_out.fingerprint(), dataset.spec.classes)
     stem = f"classifier-{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}"
-    with weights.alone(folder / f"{stem}.lock"):
-        found = _from_cache(folder, stem, say)
+    with weights.alone(None if folder is None else folder / f"{stem}.lock"):
+        found = None if folder is None else _from_cache(folder, stem, say)
         if found is None:
             say("training a classifier of this data, once, for its scores (a minute or two for 60000 small images)")
             start = time.monotonic()
@@ -148,6 +148,8 @@ def cached(dataset: Data, device: torch.device, say: Callable[[str], None]) -> t
             seconds = time.monotonic() - start
             say(f"classifier: {trained.accuracy:.1%} of {trained.held_out} held-out images right, {seconds:.0f} s")
             try:
+                if folder is None:
+                    raise StorageFailed(weights.NO_CACHE)
                 storage.write(folder / f"{stem}-{digest}.pt", data)
             except (StorageFailed, OSError) as error:
                 say(f"the classifier could not be kept for the next time: {error}")

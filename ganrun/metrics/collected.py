@@ -57,6 +57,9 @@ class Collected(Score):
         self.add_state("real", [], dist_reduce_fx="cat")
         self.add_state("generated", [], dist_reduce_fx="cat")
 
+    def fewest(self) -> tuple[int, int]:
+        return self.least, self.least
+
     def update(self, sample: Sample, *, real: bool) -> None:
         rows = getattr(sample, self.field)
         if rows is None:

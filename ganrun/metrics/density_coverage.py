@@ -50,9 +50,12 @@ class DensityCoverage(Collected):
         self.neighbours = neighbours
         self.used: int | None = None
 
+    def fewest(self) -> tuple[int, int]:
+        return self.neighbours + 1, self.neighbours + 1
+
     def compute(self) -> dict[str, float]:
         """``density``, ``coverage``; ``BadInput`` where a side has no more samples than neighbours."""
-        real, generated = self.equal("density_coverage", MOST, self.neighbours + 1)
+        real, generated = self.equal("density_coverage", MOST, self.fewest()[0])
         self.used, middle = len(real), real.mean(0)
         density, coverage = balls(real - middle, generated - middle, self.neighbours)
         self.spreads = {"density": standard_error(density), "coverage": standard_error(coverage)}

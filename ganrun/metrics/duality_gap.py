@@ -42,6 +42,12 @@ class DualityGap(Score):
         self.steps, self.lr, self.batch_size, self.batches = steps, lr, batch_size, batches
         self.rehearsal: Rehearsal | None = None
 
+    def fewest(self) -> tuple[int, int]:
+        return 0, 0
+
+    def rehearse(self, rehearsal: Rehearsal) -> None:
+        rehearsal.size(self.batch_size)
+
     def enter(self, stage: Stage) -> None:
         self.rehearsal = stage.rehearsal
 

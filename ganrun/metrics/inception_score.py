@@ -63,6 +63,9 @@ class InceptionScore(Score):
         self.directions = {"is": True} if splits == 1 else {"is": True, "is_std": None}
         self.add_state("generated", [], dist_reduce_fx="cat")
 
+    def fewest(self) -> tuple[int, int]:
+        return 0, self.splits
+
     def update(self, sample: Sample, *, real: bool) -> None:
         if real:
             return

@@ -40,6 +40,9 @@ class LogDensity(Score):
         self.add_state("real", [], dist_reduce_fx="cat")
         self.add_state("generated", [], dist_reduce_fx="cat")
 
+    def fewest(self) -> tuple[int, int]:
+        return 1, 1
+
     def bind(self, dataset: Any) -> None:
         self.density = dataset.log_density
 

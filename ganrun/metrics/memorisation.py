@@ -19,7 +19,7 @@ from torch import Tensor
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
-from ganrun.metrics.base import IMAGES, Sample, Stage
+from ganrun.metrics.base import IMAGES, Data, Sample, Stage
 from ganrun.metrics.collected import CHUNK, Collected, squared_distances, standard_error, subset
 from ganrun.metrics.fid import frechet_distance, influence, moments
 
@@ -54,6 +54,17 @@ class Memorisation(Collected):
         self.splits: dict[str, Sample | None] = {}
         self.used: int | None = None
 
+    def fewest(self) -> tuple[int, int]:
+        return 0, self.least
+
+    def lacks(self, dataset: Data, classes: int | None) -> str:
+        held_out = dataset.held_out()
+        counts = (len(dataset), 0 if held_out is None else len(held_out))
+        if min(counts) >= self.least:
+            return ""
+        found = "nothing" if held_out is None else f"{counts[1]} of {sum(counts)}"
+        return f"memorisation compares training with held-out data, {self.least} samples of each at least; held out is {found}"
+
     def enter(self, stage: Stage) -> None:
         self.splits = {name: stage.split(name) for name in ("train", "held_out")}
 
@@ -66,8 +77,7 @@ class Memorisation(Collected):
         held = {name: sample.features for name, sample in self.splits.items() if sample and sample.features is not None}
         self.splits = {}
         if len(held) < 2:
-            self.missing = "memorisation compares training with held-out data, and the data set holds nothing out"
-            return {}
+            return {}  # ``lacks`` says why
         self.used = count = min(*(len(rows) for rows in held.values()), MOST)
         train, held_out = (subset(rows, count, "memorisation", name).double() for name, rows in held.items())
         whole = [subset(rows, MOST, "memorisation", "nearest", name).double() for name, rows in held.items()]

@@ -22,12 +22,13 @@ from ganrun.ground import rng
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
-from ganrun.metrics.base import IMAGES, Sample, Score
+from ganrun.metrics.base import IMAGES, Data, Sample, Score
 from ganrun.metrics.collected import standard_error
 
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 SIDES = (22, 44, 99, 176)  # from which there are 2, 3, 4, 5 scales; torchmetrics refuses four below 99
 TAPS = 11
+LEAST_SIDE = 5  # the taps below 11 pixels
 BLOCK = 100  # pairs at a time
 
 
@@ -44,7 +45,7 @@ def similarity(one: Tensor, other: Tensor) -> Tensor:
         (one + 1) / 2,
         (other + 1) / 2,
         sigma=1.5 if side >= TAPS else 0.5,
-        kernel_size=TAPS if side >= TAPS else 5,
+        kernel_size=TAPS if side >= TAPS else LEAST_SIDE,
         betas=tuple(entry / sum(exponents) for entry in exponents),
         data_range=1.0,
         reduction="none",
@@ -90,6 +91,14 @@ class StructuralSimilarity(Score):
         self.scales: int | None = None
         for name in ("real", "generated", "real_classes", "generated_classes"):
             self.add_state(name, [], dist_reduce_fx="cat")
+
+    def fewest(self) -> tuple[int, int]:
+        return 2, 2
+
+    def verify(self, dataset: Data) -> None:
+        side = min(dataset.spec.shape[-2:])
+        if side < LEAST_SIDE:
+            raise BadInput(f"metric=ms_ssim: compares windows of {LEAST_SIDE} pixels, and these images have a side of {side}")
 
     def update(self, sample: Sample, *, real: bool) -> None:
         if sample.x is None:

@@ -21,7 +21,7 @@ from torchmetrics.utilities import dim_zero_cat
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
-from ganrun.metrics.base import Sample, Score
+from ganrun.metrics.base import Data, Sample, Score
 from ganrun.metrics.collected import standard_error
 
 
@@ -44,6 +44,14 @@ class NGrams(Score):
         self.directions = {f"ngrams_{n}": False for n in range(longest, 0, -1)} | {"distinct": True}
         self.add_state("real", [], dist_reduce_fx="cat")
         self.add_state("generated", [], dist_reduce_fx="cat")
+
+    def fewest(self) -> tuple[int, int]:
+        return 1, 1
+
+    def verify(self, dataset: Data) -> None:
+        length = dataset.spec.shape[0]
+        if self.longest > length:
+            raise BadInput(f"metric.ngrams.longest={self.longest}: rows of this data hold {length} symbols, so at most {length}")
 
     def update(self, sample: Sample, *, real: bool) -> None:
         if sample.x is None:

@@ -46,9 +46,12 @@ class PrecisionRecall(Collected):
         self.neighbours = neighbours
         self.used: int | None = None
 
+    def fewest(self) -> tuple[int, int]:
+        return self.neighbours + 1, self.neighbours + 1
+
     def compute(self) -> dict[str, float]:
         """``precision``, ``recall``; ``BadInput`` where a side has no more samples than neighbours."""
-        real, generated = self.equal("precision_recall", MOST, self.neighbours + 1)
+        real, generated = self.equal("precision_recall", MOST, self.fewest()[0])
         self.used, middle = len(real), real.mean(0)
         real, generated = real - middle, generated - middle
         found = {

@@ -48,7 +48,8 @@ def name_of(extractor: Extractor, fingerprint: str, rows: Tensor, chunk: int, de
 
 def load(name: str, count: int, say: Callable[[str], None]) -> Found | None:
     """(features, logits or None) of ``count`` samples kept under ``name``; None, and why, where there is nothing usable."""
-    for path in sorted(weights.cache_folder().glob(f"{name}-*.pt")):
+    folder = weights.cache_folder()
+    for path in sorted(folder.glob(f"{name}-*.pt")) if folder is not None else []:
         try:
             data, digest = weights.read(path, "cache")
             if path.stem != f"{name}-{digest}":
@@ -69,8 +70,10 @@ def load(name: str, count: int, say: Callable[[str], None]) -> Found | None:
 
 def keep(name: str, found: Found, say: Callable[[str], None]) -> None:
     """Put features under ``name``; a cache that cannot be written is said and does no harm."""
-    data = weights.encode(found)
-    path = weights.cache_folder() / f"{name}-{hashlib.sha256(data).hexdigest()}.pt"
+    data, folder = weights.encode(found), weights.cache_folder()
+    if folder is None:
+        return say(f"the features could not be kept for the next time: {weights.NO_CACHE}")
+    path = folder / f"{name}-{hashlib.sha256(data).hexdigest()}.pt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         storage.write(path, data)

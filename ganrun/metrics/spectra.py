@@ -49,6 +49,9 @@ class Spectra(Score):
         super().__init__()
         self.rehearsal: Rehearsal | None = None
 
+    def fewest(self) -> tuple[int, int]:
+        return 0, 0
+
     def enter(self, stage: Stage) -> None:
         self.rehearsal = stage.rehearsal
 

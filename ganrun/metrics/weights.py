@@ -53,17 +53,25 @@ def digest(module: nn.Module) -> str:
     return total.hexdigest()
 
 
-def cache_folder() -> Path:
-    """$GANRUN_CACHE, else ganrun's folder in the user's cache; not created."""
+def cache_folder() -> Path | None:
+    """$GANRUN_CACHE, else ganrun's folder in the user's cache; not created. None for a user without a home (a container)."""
     chosen = os.environ.get("GANRUN_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "ganrun"
+    try:
+        return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "ganrun"
+    except RuntimeError:
+        return None
+
+
+NO_CACHE = "there is no home folder to keep it in; GANRUN_CACHE=DIR names another place"
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """One process at a time, by a lock on ``path``; where the file system cannot lock, all at once."""
+def alone(path: Path | None) -> Iterator[None]:
+    """One process at a time, by a lock on ``path``; where there is none or the file system cannot lock, all at once."""
     handle = None
     with contextlib.suppress(OSError):
+        if path is None:
+            raise FileNotFoundError
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(handle, fcntl.LOCK_EX)

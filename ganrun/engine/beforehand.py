@@ -1,0 +1,71 @@
+"""What can be known of scores, and of the jobs of a sweep, before the first step, so that no night of training is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ganrun.data.base import Dataset
+from ganrun.engine import assemble
+from ganrun.engine import evaluate as scoring
+from ganrun.engine.rehearsal import Rehearsal
+from ganrun.engine.words import check_numbers
+from ganrun.games.base import Game
+from ganrun.ground.errors import BadInput
+from ganrun.ground.objective import choose
+from ganrun.ground.runtime import Runtime, resolve
+
+
+class Check:
+    """Builds the parts of one config after the other and forgets them; equal data sets in a row are read once."""
+
+    def __init__(self) -> None:
+        self._key = ""
+        self._dataset: Dataset | None = None
+
+    def verify(self, config: Mapping[str, Any]) -> None:
+        """Raise ``BadInput`` for what ``run.train`` would refuse before its first step. Nothing is written but the cache."""
+        check_numbers(config)
+        parts = assemble.build(config)
+        dataset = self._data(config, parts)
+        assemble.verify(parts, dataset)
+        runtime = resolve({**config["device"], "name": "cpu"})  # jobs may run elsewhere
+        trainer = assemble.trainer(parts, dataset, runtime)
+        assemble.check_consulted(parts)
+        question = scoring.ask(
+            metrics=parts.metrics,
+            dataset=dataset,
+            device=torch.device("cpu"),
+            evaluation=config["evaluation"],
+            averaged=bool(trainer.averages),
+            say=lambda line: None,
+        )
+        rehearse(parts.metrics, parts.game, dataset, runtime, config)
+        choose(config.get("objective"), directions(parts.metrics), question.lacking)
+
+    def _data(self, config: Mapping[str, Any], parts: assemble.Parts) -> Dataset:
+        key = json.dumps([config["dataset"], config["model"]], sort_keys=True, default=str)
+        if self._dataset is None or key != self._key:
+            self._key, self._dataset = key, assemble.load_data(config, parts.family)
+        return self._dataset
+
+
+def directions(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, bool | None]]:
+    """The values of each metric, with their directions."""
+    return {name: metric.directions for name, metric in metrics.items()}
+
+
+def rehearse(metrics: Mapping[str, Any], game: Game, dataset: Dataset, runtime: Runtime, config: Mapping[str, Any]) -> None:
+    """Raise ``BadInput`` for metrics of networks that this game cannot be tried out with. The players are cast."""
+    readers = {name: metric for name, metric in metrics.items() if "networks" in metric.extracts}
+    if not readers:
+        return
+    rehearsal = Rehearsal(game, dataset, runtime, int(config["evaluation"]["seed"]))
+    for name, metric in readers.items():
+        try:
+            metric.rehearse(rehearsal)
+        except BadInput as error:
+            raise BadInput(f"metric={name}: {error}") from error
