@@ -16,7 +16,7 @@ from ganrun.cli.compose import composer
 from ganrun.ground.spell import quoted as quote
 
 FOLDERS = [CONF]
-STACKS = signature.STACKS
+STACKS = catalog.STACKS
 RECIPES = [name for name in catalog.files("model", FOLDERS) if catalog.entry("model", name, FOLDERS).is_global]
 EXPERIMENTS = [name for name in catalog.files("experiment", FOLDERS) if name != "none"]
 WRITERS = [("model", name) for name in RECIPES] + [("experiment", name) for name in EXPERIMENTS]

@@ -5,16 +5,20 @@ Imports neither torch nor Hydra, so ``ganrun list`` and TAB completion answer at
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ganrun.ground import files as yaml_files
 from ganrun.ground.errors import BadInput, suggestion
+from ganrun.ground.files import OR_NULL
+from ganrun.ground.identity import STACKS
 
+PATHS = ("output", "resume", "init_from", "evaluation.weights", "dataset.root", "dataset.source", "dataset.target")
 GROUPS = ("model", "game", "loss", "regularizer", "dataset", "device", "metric", "optimizer", "experiment")
 PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
 LINK = re.compile(r"\$\{.*\}")
@@ -73,13 +77,8 @@ def files(group: str, folders: Sequence[Path]) -> dict[str, Path]:
 def entry(group: str, name: str, folders: Sequence[Path]) -> Entry:
     """The option ``name`` of ``group`` with what it takes over from the options that it builds on."""
     path = files(group, folders)[name]
-    text = path.read_text(encoding="utf-8")
-    try:
-        content = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path}: damaged, it cannot be read ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise BadInput(f"{path}: damaged, it is not a mapping of keys to values")
+    text = yaml_files.read(path)
+    content = yaml_files.parse(text, path, is_root_text)
     found = Entry(group, name, path, *_comments(text))
     for base in _bases(content, group):
         if base in files(group, folders) and base != name:
@@ -139,10 +138,60 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             yield f"{prefix}{key}", _text(value)
 
 
+def package(text: str) -> str:
+    """The place that a file's first lines give its keys: ``# @package loss``; empty for none."""
+    return _comments(text)[1]
+
+
+def is_text(path: Sequence[str], folders: Sequence[Path]) -> bool:
+    """True where the dotted key, cut at the dots, takes text: its default is text, in each option of its group that has it."""
+    dotted, group = ".".join(path), path[0] if path else ""
+    if dotted in OR_NULL or group not in groups(folders):
+        return is_root_text(path)
+    parent = ".".join(path[:-1])
+    held = [
+        value if key == dotted else value[0]
+        for option in _readable(group, folders)
+        for key, value in leaves(option.values, f"{option.package if group in STACKS else group}.")
+        if key == dotted or (key == parent and path[-1].isdigit() and isinstance(value, list) and value)
+    ]
+    return bool(held) and all(isinstance(value, str) and "${" not in value for value in held)
+
+
+def _readable(group: str, folders: Sequence[Path]) -> Iterator[Entry]:
+    """The options whose files can be read: one that cannot is named when it is chosen."""
+    for name in files(group, folders):
+        with suppress(BadInput):
+            yield entry(group, name, folders)
+
+
+def is_root_text(path: Sequence[str]) -> bool:
+    """The same of a key that belongs to no group, and of those that may be null."""
+    dotted = ".".join(path)
+    if dotted in OR_NULL or (len(path) == 2 and path[0] == "plugins"):
+        return True
+    held: Any = _root()
+    for part in path:
+        held = held.get(part) if isinstance(held, Mapping) else None
+    return isinstance(held, str) and "${" not in held
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys with what they hold."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def _root() -> dict[str, Any]:
-    content = yaml.safe_load((conf_dir() / "config.yaml").read_text(encoding="utf-8"))
-    assert isinstance(content, dict)
-    return content
+    return _root_of(conf_dir() / "config.yaml")
+
+
+@functools.cache
+def _root_of(path: Path) -> dict[str, Any]:
+    return yaml_files.load(path, lambda path: False)
 
 
 def _comments(text: str) -> tuple[str, str]:

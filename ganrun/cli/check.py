@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from ganrun.cli import layers, schema
 from ganrun.cli.compose import Composer, one_line
 from ganrun.cli.overrides import COMPOSING_FAILS, Typed, parse
+from ganrun.ground import spell
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.identity import STACKS
 
@@ -67,7 +68,7 @@ def verify(
 ) -> Report:
     """Check ``overrides``; ``given`` are ganrun's own, which come before them (the keys of the run ``origin``)."""
     report = Report()
-    typed = []
+    typed, composer.multirun = [], multirun
     for text in overrides:
         try:
             typed.append(parse(text, composer))
@@ -148,9 +149,9 @@ def _options_exist(entry: Typed, composer: Composer, report: Report) -> bool:
 def _combination(combination: Sequence[str], line: Line) -> tuple[list[str], list[str], list[str]]:
     """(mistakes, notes, a sweep that stands in a file) of the jobs that choose ``combination``."""
     composer, values = line.composer, line.values
-    fixed = [*line.given, *(entry.text for entry in line.hydra_choices)]
-    fixed += [entry.text for entry in line.hydra_values if entry.key == "hydra.searchpath"]
-    fixed += [entry.text for entry in line.typed if entry.override.is_delete() and entry.key in STACKS]
+    fixed = [*line.given, *(entry.spelt for entry in line.hydra_choices)]
+    fixed += [entry.spelt for entry in line.hydra_values if entry.key == "hydra.searchpath"]
+    fixed += [entry.spelt for entry in line.typed if entry.override.is_delete() and entry.key in STACKS]
     try:
         composed = composer.compose([*fixed, *combination])
         found = layers.analyse(composed, composer, line.folders, frozenset(line.choices), line.origin)
@@ -162,12 +163,14 @@ def _combination(combination: Sequence[str], line: Line) -> tuple[list[str], lis
         if entry.path[0] not in line.wrong:
             sentences += _value(entry, found, line)
     sentences += _together(values, found.config)
+    if not sentences:
+        sentences += _linked([*fixed, *combination], found, line)
     known = {"hydra": OmegaConf.to_container(composed.hydra, resolve=False)} if line.hydra_values else {}
     unknown = [text for entry in line.hydra_values if not entry.adds for text in _unknown(entry.text, known, entry.path)]
     params: Mapping[str, Any] = OmegaConf.select(composed, "hydra.sweeper.params") or {}
     if line.hydra_values and not unknown:
         try:
-            whole = composer.compose([*fixed, *combination, *(entry.text for entry in line.hydra_values)])
+            whole = composer.compose([*fixed, *combination, *(entry.spelt for entry in line.hydra_values)])
             params = OmegaConf.select(whole, "hydra.sweeper.params") or {}
         except COMPOSING_FAILS as error:
             unknown = [_composing_failed(error)]
@@ -204,6 +207,35 @@ def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:
             else:
                 sentences.append(f"{text}: {mistake.why}")
     return sentences
+
+
+def _linked(before: Sequence[str], found: layers.Layers, line: Line) -> list[str]:
+    """What is wrong with what the typed interpolations give."""
+    sentences = []
+    for entry in line.values:
+        for spelling, value in entry.values:
+            if not layers.holds_link(value):
+                continue
+            others = [_one_value(other) for other in line.values if other is not entry]
+            try:
+                composed = line.composer.compose([*before, *others, f"{entry.key}={spelling}"])
+                gives = OmegaConf.select(composed, entry.key, throw_on_missing=True)
+                gives = OmegaConf.to_container(gives, resolve=True) if OmegaConf.is_config(gives) else gives
+            except COMPOSING_FAILS as error:
+                if "hydra:" not in spelling:  # what Hydra says of a job is known in the job
+                    sentences.append(f"{entry.text}: {one_line(error)}")
+                continue
+            held, _ = schema.locate(found.base, entry.path)
+            for mistake in schema.compare(held, gives, entry.key, resolved=True):
+                sentences.append(f"{entry.text}: gives {spell.value(mistake.value)}: {mistake.why}")
+    return sentences
+
+
+def _one_value(entry: Typed) -> str:
+    """The override, of a sweep the first job's."""
+    if entry.override.is_delete() or not entry.override.is_sweep_override():
+        return entry.spelt
+    return f"{entry.key}={entry.values[0][0]}"
 
 
 def _unknown(text: str, base: Mapping[str, Any], path: list[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,18 +12,59 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 
-from ganrun.cli import signature  # noqa: F401  (tells OmegaConf the resolvers that config.yaml uses)
-from ganrun.cli.catalog import conf_dir
+from ganrun.cli import (
+    catalog,
+    signature,  # noqa: F401  (tells OmegaConf the resolvers that config.yaml uses)
+)
+from ganrun.ground import files
 from ganrun.ground.errors import BadInput, GanrunError
+
+
+class _UserFiles(ConfigSource):
+    """The yaml files of the user's folder, read as ``ganrun.cli.files`` reads them."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "ganrun"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        name = Path(self._normalize_file_name(config_path))
+        path, folders = Path(self.path) / name, [Path(self.path), catalog.conf_dir()]
+        text = files.read(path)
+        place = catalog.package(text) or ".".join(name.parts[:-1])
+        prefix = [] if place == "_global_" else place.replace("_group_", ".".join(name.parts[:-1])).split(".") if place else []
+        content = files.parse(text, path, lambda key: catalog.is_text(key, folders), tuple(prefix))
+        try:
+            header = self._get_header_dict(text)
+        except ValueError as error:
+            raise BadInput(f"{path}: {error}") from error
+        return ConfigResult(self.provider, f"file://{self.path}", OmegaConf.create(content), header)
+
+    def available(self) -> bool:
+        return self.is_group("")
+
+    def is_group(self, config_path: str) -> bool:
+        return (Path(self.path) / config_path).is_dir()
+
+    def is_config(self, config_path: str) -> bool:
+        return (Path(self.path) / self._normalize_file_name(config_path)).is_file()
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        found: list[str] = []
+        for path in sorted((Path(self.path) / config_path).iterdir()):
+            self._list_add_result(found, str(Path(config_path) / path.name), path.name, results_filter)
+        return sorted(set(found))
 
 
 class _UserConf(SearchPathPlugin):
@@ -33,13 +74,14 @@ class _UserConf(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         if _UserConf.folder is not None:
-            search_path.prepend("user", f"file://{_UserConf.folder.absolute()}", anchor="main")
+            search_path.prepend("user", f"{_UserFiles.scheme()}://{_UserConf.folder.absolute()}", anchor="main")
 
 
 @contextmanager
 def searching(folder: Path | None) -> Iterator[None]:
     """Look into ``folder`` before ganrun's own conf/, where one is given."""
-    Plugins.instance().register(_UserConf)
+    for plugin in (_UserConf, _UserFiles):
+        Plugins.instance().register(plugin)
     before, _UserConf.folder = _UserConf.folder, folder
     try:
         yield
@@ -55,8 +97,9 @@ def hydra_base() -> dict[str, str]:
 class Composer:
     """Composes configs; ``groups`` are the names a person can choose options of."""
 
-    def __init__(self, config_name: str) -> None:
-        self.config_name = config_name
+    def __init__(self, config_name: str, folders: Sequence[Path]) -> None:
+        self.config_name, self.folders = config_name, folders
+        self.multirun = False  # whether what is typed may be a sweep
         self.loader = GlobalHydra.instance().config_loader()
         self.parser = OverridesParser.create(config_loader=self.loader)
         self.groups = sorted(group for group in self.loader.list_groups("") if group != "hydra")
@@ -79,8 +122,8 @@ class Composer:
 @contextmanager
 def composer(config_dir: Path | None = None, config_name: str = "config") -> Iterator[Composer]:
     """A ``Composer`` whose folders are searched as ``ganrun train`` searches them."""
-    with searching(config_dir), initialize_config_dir(config_dir=str(conf_dir()), job_name="ganrun", **hydra_base()):
-        yield Composer(config_name)
+    with searching(config_dir), initialize_config_dir(config_dir=str(catalog.conf_dir()), job_name="ganrun", **hydra_base()):
+        yield Composer(config_name, catalog.places(config_dir))
 
 
 @contextmanager

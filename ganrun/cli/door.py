@@ -19,6 +19,7 @@ import hydra
 from ganrun.cli import catalog, check, job, places, preflight, resume, signature
 from ganrun.cli.compose import Composer, composer, errors_for_people, hydra_base, one_line, searching
 from ganrun.cli.overrides import Typed, readable, value_of
+from ganrun.ground import runs
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
 from ganrun.ground.spell import quoted as quote
 from ganrun.ground.spell import value
@@ -74,15 +75,13 @@ def train(command: Command) -> int:
 def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list[str]:
     """The overrides that Hydra gets: checked, those of ``resume=RUN`` first, a sweep's ledger last."""
     folders = catalog.places(command.config_dir)
-    command.multirun = command.multirun or "hydra.mode=MULTIRUN" in overrides
+    found.multirun = command.multirun = command.multirun or "hydra.mode=MULTIRUN" in overrides
     typed = readable(overrides, found)
     run, fork = value_of("resume", typed), value_of("fork", typed) is True
     start, given, origin = None, [], "conf"
     if run is not None:
-        start = _start(Path(str(run)), typed, command, found)
+        start = _start(runs.place(str(run)), typed, command, found)
         given, origin = start.overrides, f"resume={start.folder}"
-        resumes = {entry.text for entry in typed if entry.key == "resume"}
-        overrides = [f"resume={quote(str(start.folder))}" if text in resumes else text for text in overrides]
     report = check.verify(overrides, found, folders, multirun=command.multirun, given=given, origin=origin)
     if start is None and fork:
         report.add("fork=true: needs resume=RUN, the run to go on from")
@@ -90,7 +89,8 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
         raise BadInput("\n".join(report.mistakes))
     for note in report.notes:
         sys.stderr.write(f"{note}\n")
-    final = [*given, *overrides]
+    resumed = f"resume={quote(str(start.folder))}" if start is not None else ""
+    final = [*given, *(resumed if start is not None and entry.key == "resume" else entry.spelt for entry in typed)]
     if command.multirun:
         _try_jobs([*final, *report.sweep], [*typed, *readable(report.sweep, found)], found)
     if start is not None and not fork:

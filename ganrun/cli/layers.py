@@ -120,6 +120,15 @@ def _resolved(config: DictConfig | ListConfig, key: Any) -> Any:
     return plain(entry) if OmegaConf.is_config(entry) else entry
 
 
+def holds_link(value: Any) -> bool:
+    """True where an interpolation stands in ``value`` or in what it holds."""
+    if isinstance(value, Mapping):
+        return any(holds_link(entry) for entry in value.values())
+    if isinstance(value, list):
+        return any(holds_link(entry) for entry in value)
+    return isinstance(value, str) and "${" in value
+
+
 def _pure(group: str, layers: Layers, composer: Composer) -> Any:
     """``group`` as its own option file has it, without what recipes and experiments write into it."""
     if group in STACKS:

@@ -26,7 +26,7 @@ EQUAL = ("seed", "name", "output", "keep", "every", "evaluation.seed")  # jobs t
 
 def verify(overrides: Sequence[str], typed: Sequence[Typed], composer: Composer) -> tuple[list[str], list[str]]:
     """(mistakes, notes) of the jobs that ``overrides`` stand for, a product of sweeps; ``typed`` is the same, read."""
-    swept = {entry.text: entry for entry in typed if entry.override.is_sweep_override()}
+    swept = {entry.spelt: entry for entry in typed if entry.override.is_sweep_override()}
     single = [text for text in overrides if text not in swept]
     axes = [entry.values[:1] if _is_equal(entry.key) else entry.values for entry in swept.values()]
     keys = [entry.key for entry in swept.values()]

@@ -54,7 +54,7 @@ def origin(
     for group in composer.groups:
         if group not in chosen and group != "experiment":
             choices += _choice(group, config.get(group), folder, composer)
-    replaced = [entry.text for entry in typed if entry.key in chosen and _is_plain(entry, composer)]
+    replaced = [entry.spelt for entry in typed if entry.key in chosen and _is_plain(entry, composer)]
     composed = composer.compose([*choices, *replaced])
     for key in config:
         if key not in composed or key == "hydra":

@@ -13,6 +13,7 @@ from typing import Any
 
 from ganrun.cli.signature import NAME
 from ganrun.ground.errors import nearest
+from ganrun.ground.files import OR_NULL
 
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -69,31 +70,25 @@ BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
 }
 # Root keys that may be null, with a value that shows the type they have otherwise.
-OPTIONAL: dict[str, Any] = {
-    "resume": "",
-    "at": 0,
-    "init_from": "",
-    "objective": "",
-    "evaluation.num": 0,
-    "evaluation.weights": "",
-    "evaluation.weights_sha256": "",
-}
-NAMES = ("name", "output", "resume", "init_from")  # text that may look like a number
+OPTIONAL: dict[str, Any] = {"at": 0, "evaluation.num": 0} | dict.fromkeys(OR_NULL, "")
 
 
-def compare(default: Any, value: Any, path: str) -> Iterator[Mistake]:
-    """What is wrong with ``value`` where the schema has ``default``, at the dotted key ``path``."""
+def compare(default: Any, value: Any, path: str, *, resolved: bool = False) -> Iterator[Mistake]:
+    """What is wrong with ``value`` where the schema has ``default``, at the dotted key ``path``.
+
+    An interpolation fits anywhere, unless the value is ``resolved``: then ``${`` is text.
+    """
     if default is None and path in OPTIONAL and value is not None:
         default = OPTIONAL[path]
     if default is None or default is Anything or default == "???" or value is Anything:
         return
-    if isinstance(value, str) and "${" in value:
+    if isinstance(value, str) and "${" in value and not resolved:
         return
     if isinstance(default, Mapping) and isinstance(value, Mapping):
         for key, inner in value.items():
             place = f"{path}.{key}" if path else str(key)
             if key in default:
-                yield from compare(default[key], inner, place)
+                yield from compare(default[key], inner, place, resolved=resolved)
             else:
                 yield Mistake(place, inner, "", unknown=True)
         return
@@ -112,11 +107,16 @@ def misfit(default: Any, value: Any, path: str = "") -> str | None:
     if isinstance(default, int):
         if kind is float and value.is_integer() and abs(value) < 1e15:
             return f"must be a whole number: write {path.rpartition('.')[2]}={int(value)}"
-        return None if kind is int else "must be a whole number"
+        zeros = kind is str and re.fullmatch(r"[-+]?0+[0-9]+", value)
+        return (
+            None
+            if kind is int
+            else "must be a whole number" + (f": write {path.rpartition('.')[2]}={int(value)}" if zeros else "")
+        )
     if isinstance(default, float):
         return None if kind in (int, float) else "must be a number"
     if isinstance(default, str):
-        return None if kind is str or (path in NAMES and kind in (int, float)) else "must be text"
+        return None if kind is str else "must be text" + (f": for the word null write '{path}=\"null\"'" if value is None else "")
     if isinstance(default, list):
         return _misfit_of_list(default, value)
     if isinstance(default, Mapping):

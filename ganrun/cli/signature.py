@@ -9,7 +9,6 @@ worker processes of any launcher know them too.
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +17,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ganrun.ground import content, identity, runs
+from ganrun.ground import content, files, identity, runs
 from ganrun.ground.errors import BadInput
 from ganrun.ground.identity import differing
 from ganrun.ground.record import RunFolder
@@ -71,7 +70,7 @@ def run_folder(config: Mapping[str, Any]) -> Path:
     number, or by the identity that its run.json has been given.
     """
     if config.get("resume") and not config.get("fork"):
-        return Path(str(config["resume"]))
+        return runs.place(config["resume"])
     above = _output(config) / segment(config["name"])
     found = above / leaf(config)
     if not found.exists():
@@ -116,7 +115,7 @@ def _container(root: DictConfig, key: Any) -> Any:
 
 
 def _output(config: Mapping[str, Any]) -> Path:
-    return Path(os.path.expanduser(str(config["output"])))
+    return runs.place(config["output"])
 
 
 # Hydra's questions, answered from the config that it has composed.
@@ -144,6 +143,11 @@ def _content(root: str | None) -> str | None:
     return content.digest(root)
 
 
+def _as_typed(value: Any) -> Any:
+    """Text out of the environment, read as if it stood in a file."""
+    return files.scalar(value) if isinstance(value, str) else value
+
+
 def forget() -> None:
     """Look at folders afresh: each command does, once."""
     _content.cache_clear()
@@ -154,18 +158,13 @@ RESOLVERS: dict[str, Callable[..., Any]] = {
     "sweep_dir": _sweep_dir,
     "job_dir": _job_dir,
     "content": _content,
+    "as_typed": _as_typed,
 }
 
 
 def register() -> None:
     """Tell OmegaConf the resolvers. ``${content:${.root}}`` is a digest of a folder's file names and sizes."""
-    resolvers: dict[str, Callable[..., Any]] = {
-        "run_dir": _run_dir,
-        "sweep_dir": _sweep_dir,
-        "job_dir": _job_dir,
-        "content": _content,
-    }
-    for name, resolver in resolvers.items():
+    for name, resolver in RESOLVERS.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 

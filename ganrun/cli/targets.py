@@ -34,13 +34,19 @@ class Sampling:
 
 def evaluate(target: Path, words: Sequence[str], config_dir: Path | None, out: Path | None = None) -> None:
     """Score a run folder, or one checkpoint of it; with further ones among ``words``, compare them all."""
-    overrides = [word for word in words if "=" in word or word.startswith(("~", "+"))]
+    overrides = [word for word in words if not _is_run(word)]
     if len(overrides) < len(words):
-        return compare([target, *(Path(word) for word in words if word not in overrides)], overrides, config_dir, out)
+        return compare([target, *(runs.place(word) for word in words if _is_run(word))], overrides, config_dir, out)
     target, config = prepare(target, overrides, config_dir, ALLOWED["eval"], "eval")
     from ganrun.engine import commands
 
     commands.evaluate(target, config, out=out)
+
+
+def _is_run(word: str) -> bool:
+    """True for a path, which may hold ``=``; ``KEY=VALUE`` and what Hydra deletes or adds are overrides."""
+    override = "=" in word or word.startswith("+") or (word.startswith("~") and "/" not in word)
+    return not override or ("/" in word and runs.place(word).exists()) or (runs.place(word) / "config.yaml").exists()
 
 
 def compare(targets: Sequence[Path], overrides: Sequence[str], config_dir: Path | None, out: Path | None) -> None:
@@ -99,15 +105,20 @@ def prepare(
     folder, target = runs.locate(target)
     folders = catalog.places(config_dir)
     with errors_for_people(), composer(config_dir) as found:
-        refused = [f"{text}: ganrun {command} takes {', '.join(allowed)}" for text in overrides if not is_allowed(text, allowed)]
+        refused = [
+            f"{text}: ganrun {command} takes {', '.join(allowed)}{'; nor is there such a run folder' if '/' in text else ''}"
+            for text in overrides
+            if not is_allowed(text, allowed)
+        ]
         if refused:
             raise BadInput("\n".join(refused))
-        start = resume.origin(folder, readable(overrides, found), found, (command, target))
+        typed = readable(overrides, found)
+        start = resume.origin(folder, typed, found, (command, target))
         report = check.verify(overrides, found, folders, multirun=False, given=start.overrides, origin=str(folder))
         if report.mistakes:
             raise BadInput("\n".join(report.mistakes))
         for note in report.notes:
             sys.stderr.write(f"{note}\n")
-        config = signature.plain(found.compose([*start.overrides, *overrides]))
+        config = signature.plain(found.compose([*start.overrides, *(entry.spelt for entry in typed)]))
     kept = {key: start.config[key] for key in resume.OWN if key in start.config and key != "plugins"}
     return target, config | kept

@@ -12,6 +12,7 @@ from typing import Any
 
 from ganrun.engine import checkpoint, inherit, sampling
 from ganrun.engine.loop import Trainer
+from ganrun.ground import runs
 from ganrun.ground.errors import BadInput, NoCheckpoint
 from ganrun.ground.record import Rows, RunFolder
 
@@ -69,9 +70,9 @@ def begin(folder: RunFolder, trainer: Trainer, config: Mapping[str, Any], facts:
             "fresh=true sets the folder aside and starts again"
         )
     if config["fork"] and config["resume"]:
-        take_from_parent(folder, trainer, Path(str(config["resume"])), config.get("at"), int(config["steps"]))
+        take_from_parent(folder, trainer, runs.place(config["resume"]), config.get("at"), int(config["steps"]))
     elif config["init_from"]:
-        origin, left = inherit.start_from(Path(str(config["init_from"])), trainer)
+        origin, left = inherit.start_from(runs.place(config["init_from"]), trainer)
         folder.note(init_from=origin)
         folder.log(f"starts with the weights of {origin['run']} at step {origin['step']}")
         for sentence in left:

@@ -91,7 +91,7 @@ def family(config: Mapping[str, Any]) -> str:
 def _lineage(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a run starts from: nothing, its parent (at a step, where one is named), or another run's weights."""
     if config.get("fork") and config.get("resume"):
-        parent = runs.read_config(Path(str(config["resume"])))
+        parent = runs.read_config(runs.place(config["resume"]))
         found = {"science": counted(parent), "fork": bool(parent.get("fork"))}
         return {"parent": found if config.get("at") is None else {**found, "at": int(config["at"])}}
     if config.get("init_from"):
@@ -104,7 +104,7 @@ def of_earlier_versions(config: Mapping[str, Any]) -> str:
     """The identity as it was before the number of steps stood apart: run folders of that time are named by it."""
     held: dict[str, Any] = {"science": science(earlier.as_then(config))}
     if config.get("fork") and config.get("resume"):
-        parent = runs.read_config(Path(str(config["resume"])))
+        parent = runs.read_config(runs.place(config["resume"]))
         held["parent"] = {"science": science(earlier.as_then(parent)), "fork": bool(parent.get("fork"))}
     if config.get("init_from"):
         held["init_from"] = science(earlier.as_then(_origin(config["init_from"])[0]))

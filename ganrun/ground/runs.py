@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from ganrun.ground import earlier
+from ganrun.ground import content, earlier, files
 from ganrun.ground.errors import BadInput
 from ganrun.ground.record import RunFolder
 
@@ -26,8 +24,14 @@ SCALARS = (str, bool, int, float, type(None))
 CHECKPOINT = re.compile(r"step_(\d+)\.pt")
 
 
+def place(text: str | Path) -> Path:
+    """A path as people write it: relative to the current folder, or from ``~``, their home."""
+    return Path(content.expand(text))
+
+
 def locate(target: Path) -> tuple[Path, Path]:
     """(run folder, target) for a run folder or one checkpoint file of it, both absolute."""
+    target = place(target)
     if not target.exists():
         raise BadInput(f"{target}: there is no such run folder or checkpoint")
     target = target.absolute()
@@ -73,12 +77,12 @@ def read_config(run: Path) -> dict[str, Any]:
     text = _read(run, path)
     try:
         _scan(text, path)
-        config = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        config = files.parse(text, path, lambda key: ".".join(key) in files.ROOT_TEXT, links=False)
     except BadInput:
         raise
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise BadInput(f"{path}: damaged, it cannot be read ({_first_line(error)})") from error
-    if not isinstance(config, dict) or not config:
+    if not config:
         raise BadInput(f"{path}: damaged, it is not a mapping of keys to values")
     _verify(config, path, "")
     facts = RunFolder(run).facts()
