@@ -294,7 +294,7 @@ def test_an_experiments_value_that_a_typed_option_does_not_have_is_refused_with_
     mine = write(inside, experiment__x="# @package _global_\n# X.\noptimizer: {betas: [0.1, 0.2], lr: 0.5}\n")
     answer = run("train", "-cd", mine, "experiment=x", "optimizer=rmsprop")
     assert answer.code == 2
-    assert "add ~optimizer.betas" in answer.err
+    assert "add '~optimizer.betas'" in answer.err
     answer = run("train", "-cd", mine, "experiment=x", "optimizer=rmsprop", "~optimizer.betas")
     assert answer.code == 0
     assert "betas" not in engine.last["config"]["optimizer"]
