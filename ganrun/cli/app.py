@@ -6,6 +6,7 @@ needs it, so ``--help`` and a misspelt flag answer at once.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ganrun.cli import complete
-from ganrun.ground import terminal
+from ganrun.cli import complete, unknown
+from ganrun.ground import here, terminal
 from ganrun.ground.errors import GanrunError
 
 app = typer.Typer(
@@ -76,7 +77,7 @@ def common(
     pass
 
 
-@app.command()
+@app.command(cls=unknown.Command)
 def train(
     overrides: Overrides = None,
     multirun: Annotated[bool, _hydra("--multirun", "-m", help="Sweep: one run for each combination, as in -m seed=0,1")] = False,
@@ -118,7 +119,7 @@ def train(
         raise typer.Exit(code)
 
 
-@app.command("eval")
+@app.command("eval", cls=unknown.Command)
 def evaluate(
     target: Target,
     overrides: Overrides = None,
@@ -137,7 +138,7 @@ def evaluate(
         targets.evaluate(target, overrides or [], config_dir, out)
 
 
-@app.command()
+@app.command(cls=unknown.Command)
 def sample(
     target: Target,
     overrides: Overrides = None,
@@ -180,7 +181,7 @@ def sample(
         typer.echo(targets.sample(target, overrides or [], config_dir, options))
 
 
-@app.command()
+@app.command(cls=unknown.Command)
 def export(
     target: Target,
     overrides: Overrides = None,
@@ -195,7 +196,7 @@ def export(
         typer.echo(targets.export(target, overrides or [], config_dir, out, raw))
 
 
-@app.command()
+@app.command(cls=unknown.Command)
 def probe(
     target: Target,
     overrides: Overrides = None,
@@ -210,7 +211,7 @@ def probe(
         targets.probe(target, overrides or [], config_dir, labels, seed)
 
 
-@app.command()
+@app.command(cls=unknown.Command)
 def theory(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these experiments; all by default.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where figures go.")] = Path("outputs/theory"),
@@ -229,7 +230,7 @@ def theory(
             raise typer.Exit(1)
 
 
-@app.command("list")
+@app.command("list", cls=unknown.Command)
 def list_components(
     group: Annotated[str | None, typer.Argument(metavar="GROUP", help="Only this group, such as loss.")] = None,
     config_dir: ConfigDir = None,
@@ -247,6 +248,7 @@ def list_components(
 def _answering() -> Iterator[None]:
     """Errors meant for a person as their message, anything else as a traceback; the exit code that errors.py lists."""
     try:
+        here.stand_somewhere()
         yield
     except (typer.Exit, typer.Abort):
         raise
@@ -264,5 +266,7 @@ def _answering() -> Iterator[None]:
 
 def main() -> None:
     """The entry point ``ganrun``."""
+    if importlib.util.find_spec("fcntl") is None:
+        sys.exit("ganrun runs on Unix (Linux, macOS; on Windows inside WSL): this Python has no fcntl, which locks run folders")
     terminal.install()
     app(prog_name="ganrun")

@@ -23,6 +23,16 @@ from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.identity import STACKS
 
 MOST_COMBINATIONS = 500
+# launchers and sweepers of Hydra's own family, by the package that brings them
+PLUGINS = {
+    "joblib": "ganrun[sweep]",
+    "submitit_": "hydra-submitit-launcher",
+    "ray": "hydra-ray-launcher",
+    "rq": "hydra-rq-launcher",
+    "optuna": "hydra-optuna-sweeper",
+    "ax": "hydra-ax-sweeper",
+    "nevergrad": "hydra-nevergrad-sweeper",
+}
 
 
 @dataclass
@@ -142,7 +152,11 @@ def _options_exist(entry: Typed, composer: Composer, report: Report) -> bool:
         elif value is not None:
             for name in value if isinstance(value, list) else [value]:
                 if str(name) not in valid:
-                    report.add(f"{entry.text}: there is no {key} {str(name)!r}. {suggestion(str(name), valid)}")
+                    package = next((found for word, found in PLUGINS.items() if str(name).startswith(word)), None)
+                    needs = suggestion(str(name), valid)
+                    if package and key.startswith("hydra/"):
+                        needs = f'It needs a plug-in: pip install "{package}"'
+                    report.add(f"{entry.text}: there is no {key} {str(name)!r}. {needs}")
     return len(report.mistakes) == before
 
 

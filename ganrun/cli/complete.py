@@ -65,7 +65,7 @@ def _candidates(before: Sequence[str], incomplete: str, folders: Sequence[Path])
         yield from _options(matching[0], "", groups, folders)
     else:
         yield from (f"{group}=" for group in matching)
-    for path, default in _keys(before, groups, folders):
+    for path, default in keys(before, folders):
         deep = "." in path
         wanted = not deep or "." in incomplete or (incomplete and path.split(".")[0] not in groups)
         if wanted and path.startswith(incomplete):
@@ -87,8 +87,9 @@ def _options(group: str, start: str, groups: Sequence[str], folders: Sequence[Pa
     yield from (f"{group}={kept}{option}" for option in valid if option.startswith(begun) and option not in taken)
 
 
-def _keys(before: Sequence[str], groups: Sequence[str], folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
+def keys(before: Sequence[str], folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """Root keys and the keys of the options that are chosen, by the words before or by default."""
+    groups = catalog.groups(folders)
     for key, default in catalog.root_keys().items():
         yield from catalog.flat({key: default})
     chosen = {group: list(options) for group, options in catalog.defaults().items()}

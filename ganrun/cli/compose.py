@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
+import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,13 +83,45 @@ class _UserConf(SearchPathPlugin):
 @contextmanager
 def searching(folder: Path | None) -> Iterator[None]:
     """Look into ``folder`` before ganrun's own conf/, where one is given."""
+    plugins = _hydras_plugins()
     for plugin in (_UserConf, _UserFiles):
-        Plugins.instance().register(plugin)
+        plugins.register(plugin)
     before, _UserConf.folder = _UserConf.folder, folder
     try:
         yield
     finally:
         _UserConf.folder = before
+
+
+def _hydras_plugins() -> Plugins:
+    """Hydra's registry, for which it imports every plug-in that is installed; one that is broken is named."""
+    try:
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            found = Plugins.instance()
+    except Exception as error:
+        raise BadInput(
+            f"{culprit(error) or 'a Hydra plug-in'} cannot be imported ({in_words(error)}). Repair or uninstall it"
+        ) from error
+    for warning in heard:
+        if "Error importing" in str(warning.message):
+            sys.stderr.write(f"warning: {' '.join(str(warning.message).split())}\n")
+    return found
+
+
+def culprit(error: BaseException) -> str | None:
+    """The Hydra plug-in in whose code ``error`` came up."""
+    places = [re.search(r"hydra_plugins[/.](\w+)", frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    return next((f"the Hydra plug-in {place[1]}" for place in reversed(places) if place), None)
+
+
+def in_words(error: BaseException) -> str:
+    """What kind of error it is and what it says; of one that says nothing, the line that raised it."""
+    said = " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    if not said and frames:
+        said = f"{frames[-1].line}, in {frames[-1].filename} line {frames[-1].lineno}"
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def hydra_base() -> dict[str, str]:

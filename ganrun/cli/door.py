@@ -13,14 +13,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import hydra
 
 from ganrun.cli import catalog, check, job, places, preflight, resume, signature
-from ganrun.cli.compose import Composer, composer, errors_for_people, hydra_base, one_line, searching
-from ganrun.cli.overrides import Typed, readable, value_of
-from ganrun.ground import runs
+from ganrun.cli.compose import Composer, composer, culprit, errors_for_people, hydra_base, in_words, searching
+from ganrun.cli.overrides import Typed, parse, readable, value_of
+from ganrun.ground import here, runs
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
+from ganrun.ground.identity import STACKS, same
 from ganrun.ground.spell import quoted as quote
 from ganrun.ground.spell import value
 
@@ -89,8 +91,12 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
         raise BadInput("\n".join(report.mistakes))
     for note in report.notes:
         sys.stderr.write(f"{note}\n")
+    if command.multirun:
+        typed = [_once(entry, found) for entry in typed]
     resumed = f"resume={quote(str(start.folder))}" if start is not None else ""
     final = [*given, *(resumed if start is not None and entry.key == "resume" else entry.spelt for entry in typed)]
+    if here.is_gone() and not runs.place(str(found.compose(_first_jobs(final, found)).output)).is_absolute():
+        raise BadInput("the current folder has been removed: cd to another one, or give output=/an/absolute/path")
     if command.multirun:
         _try_jobs([*final, *report.sweep], [*typed, *readable(report.sweep, found)], found)
     if start is not None and not fork:
@@ -113,6 +119,22 @@ def _try_jobs(final: Sequence[str], typed: Sequence[Typed], found: Composer) -> 
         raise BadInput("\n".join(mistakes))
     for note in notes:
         sys.stderr.write(f"{note}\n")
+
+
+def _once(entry: Typed, found: Composer) -> Typed:
+    """A sweep whose values name a run twice (``seed=0,0``, ``lr=2e-4,0.0002``) without the second: two jobs are not one run."""
+    if not entry.override.is_choice_sweep():
+        return entry
+    kept: list[tuple[str, Any]] = []
+    for spelling, chosen in entry.values:
+        alike = sorted(chosen, key=str) if isinstance(chosen, list) and entry.key in STACKS else chosen
+        if any(same(alike, other) for _, other in kept):
+            sys.stderr.write(f"note: {entry.text}: {spelling} stands twice, as one run; it is done once\n")
+        else:
+            kept.append((spelling, alike))
+    if len(kept) == len(entry.values):
+        return entry
+    return parse(f"{entry.key}={','.join(spelling for spelling, _ in kept)}", found)
 
 
 def _flags_fit(command: Command) -> None:
@@ -142,10 +164,14 @@ def _goes_on_in_place(start: resume.Origin, final: list[str], command: Command, 
         raise BadInput(refused)
 
 
+def _first_jobs(final: Sequence[str], found: Composer) -> list[str]:
+    """The overrides that all jobs of a sweep share."""
+    return [text for text in final if not found.parse(text).is_sweep_override()]
+
+
 def _open_ledger(final: Sequence[str], found: Composer) -> Path:
     """Where this sweep's jobs report, in Hydra's hidden folder of the sweep."""
-    single = [text for text in final if not found.parse(text).is_sweep_override()]
-    folder = Path(str(found.compose(single).hydra.sweep.dir)).absolute()
+    folder = Path(str(found.compose(_first_jobs(final, found)).hydra.sweep.dir)).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -188,7 +214,7 @@ def _hydra_answers(command: Command) -> Iterator[None]:
             return
         if isinstance(error, GanrunError):
             raise
-        raise GanrunError(f"the launcher gave up ({one_line(error)}); {AGAIN}") from error
+        raise GanrunError(f"{culprit(error) or 'the launcher'} gave up ({in_words(error)}); {AGAIN}") from error
 
 
 def _call_hydra(arguments: list[str]) -> None:

@@ -7,6 +7,7 @@ player's learning rate follows the optimizer's) go on following it, and what is 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ def origin(
     """
     folder = folder.absolute()
     config = runs.read_config(folder)
+    for sentence in runs.lacking_plugins(folder):
+        sys.stderr.write(f"{sentence}\n")
     chosen = {entry.key for entry in typed if entry.key in composer.groups}
     _ask_for_plugins(config, typed, f"{folder}: this run used", command)
     choices = ["experiment=none"]

@@ -16,7 +16,7 @@ import yaml
 import ganrun
 from ganrun.data.base import Dataset
 from ganrun.engine.words import commit
-from ganrun.ground import identity, runs, storage
+from ganrun.ground import identity, registry, runs, storage
 from ganrun.ground.errors import BadInput
 from ganrun.ground.record import RunFolder, keep_damaged, now
 from ganrun.ground.runtime import Runtime, environment
@@ -71,6 +71,7 @@ def describe(
     facts.setdefault("environment", present)
     facts["data"] = facts.get("data", data)
     facts["plugins"] = plugins
+    facts["installed_plugins"] = registry.installed_plugins()
     facts.setdefault("budget", {"steps": int(config["steps"]), "batch_size": int(config["batch_size"])})
     if changed:
         facts["environments_later"] = [*facts.get("environments_later", []), {"at": now(), **present}]

@@ -38,6 +38,8 @@ PACKAGES = {
     "schedule": "ganrun.optimizers",
 }
 
+ENTRY_POINTS = "ganrun.plugins"
+
 _components: dict[tuple[str, str], Callable[..., Any]] = {}
 _swept: set[str] = set()
 
@@ -92,8 +94,16 @@ def load_plugins(modules: Iterable[str]) -> dict[str, str]:
 
     Returns ``{module: version}`` of the modules that were named. The current folder is on the path while importing.
     """
-    for entry in importlib.metadata.entry_points(group="ganrun.plugins"):
-        entry.load()
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            entry.load()
+        except Exception as error:
+            held = entry.dist
+            name = f"{held.name} {held.version}" if held else entry.value
+            raise BadInput(
+                f"the installed plug-in {name} (entry point {ENTRY_POINTS}) cannot be imported: {type(error).__name__}: {error}. "
+                "Repair or uninstall it"
+            ) from error
     versions = {}
     for module in modules:
         here = os.getcwd()
@@ -108,6 +118,12 @@ def load_plugins(modules: Iterable[str]) -> dict[str, str]:
             sys.path.remove(here)
         versions[module] = str(getattr(loaded, "__version__", "unknown"))
     return versions
+
+
+def installed_plugins() -> dict[str, str]:
+    """``{distribution: version}`` of the plug-ins that are joined by the entry point; nothing is imported."""
+    found = [entry.dist for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)]
+    return {str(held.name): str(held.version) for held in found if held is not None}
 
 
 def options(component: Callable[..., Any]) -> dict[str, Any]:

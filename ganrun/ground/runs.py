@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+import shlex
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ganrun.ground import content, earlier, files
+from ganrun.ground import content, earlier, files, registry
 from ganrun.ground.errors import BadInput
 from ganrun.ground.record import RunFolder
 
@@ -99,6 +101,22 @@ def read_config(run: Path) -> dict[str, Any]:
             f"a key is changed by typing it: resume={run} KEY=VALUE"
         )
     return earlier.completed({str(key): value for key, value in config.items()})
+
+
+def lacking_plugins(run: Path) -> list[str]:
+    """What to say of plug-ins joined by the entry point that the run had and this Python has not."""
+    try:
+        held = json.loads((run / "run.json").read_text(encoding="utf-8")).get("installed_plugins")
+    except (OSError, ValueError, AttributeError):
+        return []
+    here = registry.installed_plugins()
+    pairs = held.items() if isinstance(held, dict) else ()
+    return [
+        f"note: {run}: was made with the installed plug-in {name} {version}, which this Python does not have; if the run needs "
+        f"it: pip install {shlex.quote(f'{name}=={version}')}"
+        for name, version in pairs
+        if name not in here and all(re.fullmatch(r"[\w.+!-]{1,100}", str(word)) for word in (name, version))
+    ]
 
 
 def _read(run: Path, path: Path) -> str:

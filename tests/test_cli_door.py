@@ -1,0 +1,112 @@
+"""Odd surroundings at the door: a folder that is gone, flags that there are not, plug-ins that are broken or missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import types
+from pathlib import Path
+
+import cli_driver
+import pytest
+from cli_driver import Engine, run
+
+from ganrun.cli import app, compose
+from ganrun.ground import registry, runs
+from ganrun.ground.errors import BadInput
+
+inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
+
+
+def test_a_removed_current_folder_is_one_sentence_and_absolute_paths_work(inside: Path, engine: Engine) -> None:
+    assert run("train", f"output={inside / 'o'}").code == 0
+    folder = engine.last["folder"]
+    (inside / "gone").mkdir()
+    os.chdir(inside / "gone")
+    (inside / "gone").rmdir()
+    answer = run("sample", folder)
+    assert (answer.code, answer.lines) == (
+        0,
+        ["warning: the current folder has been removed; only absolute paths have a meaning"],
+    )
+    refused = run("train")
+    assert refused.code == 2
+    assert refused.lines[-1].startswith("the current folder has been removed: cd to another one")
+    assert run("train", f"output={inside / 'o'}", "seed=1").code == 0
+    os.chdir(inside)
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        (["train", "--stpes", "100"], "steps=100"),
+        (["train", "--step=100"], "steps=100"),
+        (["train", "-steps", "10"], "steps=10"),
+        (["train", "--loss", "hinge"], "loss=hinge"),
+        (["train", "--lr=1"], "optimizer.lr=1"),
+        (["eval", "RUN", "--devic", "cpu"], "device=cpu"),
+        (["sample", "RUN", "--sede", "1"], "--seed"),
+    ],
+)
+def test_a_flag_that_there_is_not_names_the_override_or_flag_that_is_meant(line: list[str], meant: str) -> None:
+    answer = run(*line)
+    assert answer.code == 2
+    assert meant in answer.err
+
+
+def test_values_that_name_one_run_twice_are_done_once_and_said(inside: Path, engine: Engine) -> None:
+    answer = run("train", "-m", "seed=0,0,1", "optimizer.lr=2e-4,0.0002", "regularizer=[r1,r2],[r2,r1]")
+    assert answer.code == 0
+    assert [call["config"]["seed"] for call in engine.calls] == [0, 1]
+    assert sum("is done once" in said for said in answer.lines) == 3
+
+
+def test_a_launcher_that_is_not_installed_names_its_package(inside: Path) -> None:
+    answer = run("train", "-m", "hydra/launcher=submitit_slurm", "seed=0,1")
+    assert (answer.code, len(answer.lines)) == (2, 1)
+    assert 'pip install "hydra-submitit-launcher"' in answer.err
+
+
+def test_a_broken_plug_in_of_hydras_is_named_with_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = compile("def act():\n    raise RuntimeError('no\\nlicence')\n", "/x/hydra_plugins/hydra_bad/__init__.py", "exec")
+    module = types.ModuleType("bad")
+    exec(code, module.__dict__)
+    monkeypatch.setattr(compose.Plugins, "instance", staticmethod(module.act))
+    with (
+        pytest.raises(BadInput, match=r"the Hydra plug-in hydra_bad cannot be imported .RuntimeError: no licence"),
+        compose.searching(None),
+    ):
+        pass
+    with pytest.raises(AssertionError) as caught:
+        exec(compile("assert not True", __file__, "exec"))
+    assert compose.in_words(caught.value).startswith("AssertionError: ")
+
+
+def test_a_system_without_fcntl_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(SystemExit, match="ganrun runs on Unix"):
+        app.main()
+
+
+def test_a_plug_in_joined_by_the_entry_point_is_loaded_recorded_and_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tmp_path / "site"
+    (made / "ganrun_extra-1.2.dist-info").mkdir(parents=True)
+    (made / "ganrun_extra-1.2.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: ganrun-extra\nVersion: 1.2\n")
+    (made / "ganrun_extra-1.2.dist-info" / "entry_points.txt").write_text("[ganrun.plugins]\nmine = ganrun_extra_of_a_test\n")
+    (made / "ganrun_extra_of_a_test.py").write_text("LOADED = True\n")
+    monkeypatch.syspath_prepend(str(made))
+    assert registry.installed_plugins() == {"ganrun-extra": "1.2"}
+    registry.load_plugins([])
+    assert sys.modules.pop("ganrun_extra_of_a_test").LOADED
+    (tmp_path / "run.json").write_text(json.dumps({"installed_plugins": registry.installed_plugins()}))
+    assert runs.lacking_plugins(tmp_path) == []
+    (made / "ganrun_extra_of_a_test.py").write_text("raise KeyError('x')\n")
+    with pytest.raises(BadInput, match=r"the installed plug-in ganrun-extra 1.2 .* cannot be imported: KeyError: 'x'"):
+        registry.load_plugins([])
+    monkeypatch.undo()
+    (note,) = runs.lacking_plugins(tmp_path)
+    assert "ganrun-extra 1.2" in note
+    assert "pip install ganrun-extra==1.2" in note
