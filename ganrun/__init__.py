@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganrun.ground.errors import GanrunError
 from ganrun.ground.registry import register
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ganrun.engine.sampling import Trained
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "load_generator", "register"]
+__all__ = ["GanrunError", "__version__", "load", "load_generator", "register"]
 
 
 def load(run: str | Path, *, device: str = "auto", average: bool = True, plugins: tuple[str, ...] = ()) -> Trained:

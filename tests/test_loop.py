@@ -661,7 +661,7 @@ def test_bf16_is_near_float32(toy: Any) -> None:
 
 
 def test_the_runtime_of_a_trainer_is_the_one_of_its_config(toy: Any) -> None:
-    assert toy("mlp", "toy_points", "device.precision=bf16").trainer.runtime == Runtime(torch.device("cpu"), "bf16")
+    assert toy("mlp", "toy_points", "device.precision=bf16").trainer.runtime == Runtime(torch.device("cpu"), "bf16", True)
 
 
 # phases of any game

@@ -12,6 +12,7 @@ from ganrun.engine.progress import console, scores_table, show_panel
 from ganrun.ground.content import SAMPLED
 from ganrun.ground.errors import BadInput, StorageFailed
 from ganrun.ground.record import Rows, RunFolder
+from ganrun.ground.runtime import resolve
 from ganrun.ground.spell import shown
 from ganrun.ground.storage import storage_errors
 
@@ -21,6 +22,11 @@ def evaluate(target: Path, config: Mapping[str, Any], *, out: Path | None = None
 
     ``out``: a file, or a folder, whose scores.jsonl it is. A run folder that may only be read is scored and shown all the same.
     """
+    with resolve(config["device"]).applied():
+        return _evaluate(target, config, out)
+
+
+def _evaluate(target: Path, config: Mapping[str, Any], out: Path | None) -> dict[str, Any]:
     path = scoring.target_folder(target)
     parts = assemble.build(config)
     if not parts.metrics:

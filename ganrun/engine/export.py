@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
@@ -18,6 +19,7 @@ from ganrun.engine.loop import compare
 from ganrun.engine.sampling import Trained
 from ganrun.ground import earlier, storage
 from ganrun.ground.errors import BadInput
+from ganrun.ground.runtime import Runtime
 from ganrun.ground.spec import Spec
 
 KEPT = ("model", "game", "loss", "regularizer", "seed", "plugins")  # what decides the generator's form
@@ -61,8 +63,9 @@ def load(path: Path, *, device: str = "cpu") -> nn.Module:
         config = {**earlier.completed(about["config"]), "metric": {}}
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise BadInput(f"{path}: not a generator exported by ganrun ({error})") from error
-    parts = assemble.build(config, with_metrics=False)
-    parts.game.cast(parts.family, Spec(**spec), parts.loss, parts.regularizers, int(config["seed"]))
+    with Runtime(torch.device("cpu")).applied():
+        parts = assemble.build(config, with_metrics=False)
+        parts.game.cast(parts.family, Spec(**spec), parts.loss, parts.regularizers, int(config["seed"]))
     network = parts.game.players["generator"]
     misfits = compare(network.state_dict(), tensors)
     if misfits:

@@ -95,7 +95,7 @@ class Trainer:
         holders = [module for role, found in self._holders.items() if role not in phase.trains for module in found]
         frozen = [buffer for module in holders for buffer in module.buffers(recurse=False)]
         kept = [buffer.clone() for buffer in frozen]
-        self._seed(rng.derive(self.seed, self.step, phase.name, repeat, "default"))
+        rng.seed_default(rng.derive(self.seed, self.step, phase.name, repeat, "default"), self.runtime.device)
         totals: dict[str, Tensor] = {}
         for index in range(self.accumulate):
             turn = Turn(
@@ -140,13 +140,6 @@ class Trainer:
         self.game.after_step(phase, turn)
         if frozen:
             torch._foreach_copy_(frozen, kept)
-
-    def _seed(self, seed: int) -> None:
-        """Seed torch's default generators: on the CPU its own alone, since torch.manual_seed asks every backend there is."""
-        if self.runtime.device.type == "cpu":
-            torch.default_generator.manual_seed(seed)
-        else:
-            torch.manual_seed(seed)
 
     def _open(self, trains: tuple[str, ...]) -> None:
         """Let gradients reach the players of this phase and no other."""

@@ -20,7 +20,6 @@ from ganrun.engine import assemble
 from ganrun.engine.sampling import Trained
 from ganrun.ground import rng
 from ganrun.ground.errors import BadInput
-from ganrun.ground.runtime import resolve
 
 POOLED = 4
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -39,16 +38,20 @@ def probe(target: Path, config: Mapping[str, Any], *, labels: int = 1000, seed: 
         )
     if len(trained.game.roles()["discriminator"][0]) > 1:
         raise BadInput("probe: this run's discriminator judges a sample together with another input, and never a sample alone")
-    fresh = assemble.build({**config, "seed": rng.derive(int(config["seed"]), "probe") % 2**31}, with_metrics=False)
-    assemble.cast(fresh, dataset.spec, resolve(config["device"]))
-    train, test = splits(dataset, labels, seed)
-    judges = {"discriminator": trained.game.players["discriminator"], "random discriminator": fresh.game.players["discriminator"]}
-    found = {}
-    for name, judge in judges.items():
-        views = [activations(judge, x, trained.game.pack) for x, _ in (train, test)]
-        found[name] = accuracy(views[0], train[1], views[1], test[1])
-    found["raw pixels"] = accuracy(train[0].flatten(1), train[1], test[0].flatten(1), test[1])
-    return found
+    with trained.runtime.applied():
+        fresh = assemble.build({**config, "seed": rng.derive(int(config["seed"]), "probe") % 2**31}, with_metrics=False)
+        assemble.cast(fresh, dataset.spec, trained.runtime)
+        train, test = splits(dataset, labels, seed)
+        judges = {
+            "discriminator": trained.game.players["discriminator"],
+            "random discriminator": fresh.game.players["discriminator"],
+        }
+        found = {}
+        for name, judge in judges.items():
+            views = [activations(judge, x, trained.game.pack) for x, _ in (train, test)]
+            found[name] = accuracy(views[0], train[1], views[1], test[1])
+        found["raw pixels"] = accuracy(train[0].flatten(1), train[1], test[0].flatten(1), test[1])
+        return found
 
 
 def splits(dataset: Dataset, labels: int, seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

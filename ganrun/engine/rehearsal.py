@@ -111,5 +111,5 @@ class Rehearsal:
             slot=slot,
             update=step,
         )
-        torch.manual_seed(turn.generator("default").initial_seed())
+        rng.seed_default(turn.generator("default").initial_seed(), self.runtime.device)
         return turn

@@ -32,10 +32,16 @@ from ganrun.ground.spell import command, shown
 def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep: bool = False) -> Outcome | None:
     """Train the run of ``config`` in the folder ``path`` to its end, or go on with it, or say that it is done.
 
-    Returns what its objective reached, None where nothing is scored. Raises the errors of ``ganrun.ground.errors``.
+    Returns what its objective reached, None where nothing is scored. Raises the errors of ``ganrun.ground.errors``. Torch's own
+    state is afterwards as it was before.
     """
     identity.verify(config, path)
     check_numbers(config)
+    with resolve(config["device"]).applied():
+        return _train(config, path, overrides, sweep)
+
+
+def _train(config: Mapping[str, Any], path: Path, overrides: list[str], sweep: bool) -> Outcome | None:
     display = Display(int(config["steps"]), quiet=sweep)
     folder = RunFolder(path, display.say)
     parts = assemble.build(config)

@@ -18,7 +18,7 @@ from ganrun.engine.average import Average
 from ganrun.engine.latents import BLOCK, COLUMNS, Given, of_samples, walks
 from ganrun.engine.sources import Sources, load, translates
 from ganrun.games.base import Game
-from ganrun.ground import runs
+from ganrun.ground import rng, runs
 from ganrun.ground.errors import BadInput, NoCheckpoint
 from ganrun.ground.record import RunFolder
 from ganrun.ground.registry import lookup, names
@@ -66,7 +66,7 @@ def generate(
                 device=runtime.device,
                 share=(part, parts),
             )
-            torch.manual_seed(turn.generator(f"default {part}" if part else "default").initial_seed())
+            rng.seed_default(turn.generator(f"default {part}" if part else "default").initial_seed(), runtime.device)
             condition, source = (
                 None if entry is None else _block(entry, block).chunk(parts)[part].to(runtime.device)
                 for entry in (labels, sources)
@@ -85,15 +85,20 @@ def _block(rows: Tensor, block: int) -> Tensor:
 class Trained:
     """A trained generator, from a run folder alone: no data set is needed.
 
-    ``step`` is the checkpoint's; ``spec`` the shape of what it makes.
+    ``step`` is the checkpoint's; ``spec`` the shape of what it makes. Torch's threads, determinism and generators are the
+    run's while it builds and samples, and the caller's again afterwards.
     """
 
     def __init__(self, target: Path, config: Mapping[str, Any], *, raw: bool = False) -> None:
+        self.runtime = resolve(config["device"])
+        with self.runtime.applied():
+            self._build(target, config, raw)
+
+    def _build(self, target: Path, config: Mapping[str, Any], raw: bool) -> None:
         folder = runs.locate(target)[0]
         self.folder, self.config = folder, config
         self.spec = load_spec(folder)
         parts = assemble.build(config, with_metrics=False)
-        self.runtime = resolve(config["device"])
         whole = assemble.holder(parts, self.spec, self.runtime)
         state = load_state(target, whole.judge)[1]
         self.step, self.game = int(state["step"]), parts.game
@@ -200,16 +205,17 @@ class Trained:
             if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < int(self.spec.classes or 0):
                 raise BadInput(f"labels={labels}: classes are 0 to {int(self.spec.classes or 0) - 1}")
             chosen = chosen.repeat(math.ceil(count / len(chosen)))[:count]
-        return generate(
-            self.game,
-            count,
-            seed=seed,
-            runtime=self.runtime,
-            averages=self.averages,
-            labels=chosen,
-            sources=None if starts is None else starts.source,
-            latents=latents,
-        )
+        with self.runtime.applied():
+            return generate(
+                self.game,
+                count,
+                seed=seed,
+                runtime=self.runtime,
+                averages=self.averages,
+                labels=chosen,
+                sources=None if starts is None else starts.source,
+                latents=latents,
+            )
 
 
 def load_state(target: Path, accept: Callable[[dict[str, Any]], Any] = checkpoint.demand_sound) -> tuple[Path, dict[str, Any]]:

@@ -90,13 +90,13 @@ class Game(nn.Module):
         self.latent_law = self.law(family.latent)
         players = {}
         for role, (inputs, outputs) in self.roles().items():
-            torch.manual_seed(rng.derive(seed, "weights", role))
+            rng.seed_default(rng.derive(seed, "weights", role))
             players[role] = self.make(family, role, inputs, outputs)
         self.players = players
         self._phases = {phase.name: phase for phase in self.phases()}
         for name, regularizer in sorted(regularizers.items(), key=lambda item: (item[1].rank, item[0])):
             joined = [phase for phase in self._phases.values() if phase.side in regularizer.sides]
-            torch.manual_seed(rng.derive(seed, "prepare", name))
+            rng.seed_default(rng.derive(seed, "prepare", name))
             regularizer.allocate(self.roles()["discriminator"][0])
             regularizer.prepare({role: players[role] for phase in joined for role in phase.trains})
             if joined:

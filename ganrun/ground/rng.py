@@ -23,6 +23,14 @@ def derive(*keys: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def seed_default(seed: int, device: torch.device | str = "cpu") -> None:
+    """Seed torch's default generator: of the CPU alone, unless on another device, since ``torch.manual_seed`` asks them all."""
+    if torch.device(device).type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 def generator(*keys: object) -> torch.Generator:
     """A fresh CPU generator seeded by ``derive(*keys)``."""
     return torch.Generator().manual_seed(derive(*keys))

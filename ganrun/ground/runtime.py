@@ -6,7 +6,7 @@ import contextlib
 import os
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from ganrun.ground.errors import BadInput, suggestion
 
 PRECISIONS = ("fp32", "bf16")
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # without it, cuBLAS has no deterministic mode
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,47 @@ class Runtime:
 
     device: torch.device
     precision: str = "fp32"
+    deterministic: bool = False
+    threads: int | None = None  # None: as many as the process has
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """bfloat16 for matrix products and convolutions where asked for; parameters stay float32."""
         if self.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within, torch computes as this runtime says, whatever the program around it has chosen.
+
+        Afterwards all is as it was: threads, determinism, default generators, modes, and the environment.
+        """
+        cuda = range(torch.cuda.device_count()) if torch.cuda.is_initialized() or self.device.type == "cuda" else []
+        with contextlib.ExitStack() as stack:
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            stack.callback(torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode())
+            stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+            stack.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+            filling: Any = torch.utils.deterministic
+            stack.callback(setattr, filling, "fill_uninitialized_memory", filling.fill_uninitialized_memory)
+            stack.enter_context(torch.random.fork_rng(cuda))
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            for kind in {"cpu", self.device.type}:
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            if torch.get_default_device().type != "cpu":
+                stack.enter_context(torch.device("cpu"))
+            torch.set_default_dtype(torch.float32)
+            if self.threads is not None:
+                torch.set_num_threads(self.threads)
+            if self.deterministic:
+                if WORKSPACE not in os.environ:
+                    stack.callback(os.environ.pop, WORKSPACE, None)
+                    os.environ[WORKSPACE] = ":4096:8"
+                torch.backends.cudnn.benchmark = False
+            torch.use_deterministic_algorithms(self.deterministic)
+            filling.fill_uninitialized_memory = False  # no part of determinism, and a pass over every fresh tensor
+            yield
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -41,7 +77,7 @@ class Runtime:
 
 
 def resolve(config: Mapping[str, Any]) -> Runtime:
-    """The runtime of the ``device`` group; ``BadInput`` for a device that this machine lacks."""
+    """The runtime of the ``device`` group; ``BadInput`` for a device that this machine lacks. Changes nothing by itself."""
     name, precision, threads = config["name"], config["precision"], config["threads"]
     if precision not in PRECISIONS:
         raise BadInput(f"device.precision={precision}: {suggestion(precision, PRECISIONS)}")
@@ -53,17 +89,9 @@ def resolve(config: Mapping[str, Any]) -> Runtime:
     if not present[name]:
         having = " or ".join(f"device={entry}" for entry, there in present.items() if there)
         raise BadInput(f"device={name}: this machine, or this build of torch, has none. Try {having}")
-    if threads is not None:
-        if threads < 1:
-            raise BadInput(f"device.threads={threads}: must be at least 1, or null")
-        torch.set_num_threads(threads)
-    if config["deterministic"]:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(bool(config["deterministic"]))
-    # filling fresh memory with NaN is no part of determinism, and costs a pass over every tensor
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return Runtime(torch.device(name), precision)
+    if threads is not None and threads < 1:
+        raise BadInput(f"device.threads={threads}: must be at least 1, or null")
+    return Runtime(torch.device(name), precision, bool(config["deterministic"]), threads)
 
 
 def environment(runtime: Runtime) -> dict[str, Any]:
