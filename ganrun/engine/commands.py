@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganrun.engine import assemble, beforehand, latents, pictures, sampling, sources
+from ganrun.engine import assemble, beforehand, checkpoint, handout, latents, pictures, sampling, sources
 from ganrun.engine import evaluate as scoring
 from ganrun.engine.progress import console, scores_table, show_panel
 from ganrun.ground.content import SAMPLED
@@ -105,7 +106,8 @@ def sample(
 ) -> Path:
     """Write ``num`` samples (64 unless told) of a trained run as a picture, and each for itself if asked.
 
-    ``source``: a folder of images for the run to translate, one sample each. Returns the picture's path.
+    ``source``: a folder of images for the run to translate, one sample each. Returns the picture's path: each request has a
+    name of its own, and nothing that is there is overwritten.
     """
     trained = sampling.Trained(target, config, raw=raw)
     given = None if source is None else own_images(source, trained, config)
@@ -122,13 +124,6 @@ def sample(
         class_grid=class_grid,
         starts=starts,
     )
-    out = out or trained.folder / "samples"
-    chosen = {"truncation": truncation, "interpolate": interpolate, "class_grid": class_grid or None}
-    words = [f"{key}_{value}" for key, value in chosen.items() if value is not None]
-    if source is not None:
-        words.append(f"input_{source.resolve().name}")
-    name = "_".join([f"{SAMPLED}{trained.step:08d}_seed_{seed}_num_{num}", *words])
-    path = out / f"{name}.png"
     group = (len(labels) if labels else int(trained.spec.classes or 1)) if trained.game.condition.uses_labels else 1
     columns = pictures.across(len(x), group)
     if class_grid:
@@ -139,10 +134,40 @@ def sample(
         picture = pictures.beside(x, trained.spec, starts.source, starts.target)
     else:
         picture = pictures.picture_of(x, trained.spec, columns=columns, table=class_grid or interpolate is not None)
-    pictures.save_picture(picture, path, x, trained.spec)
+    request = {
+        "run": trained.folder.resolve().name,
+        "step": trained.step,
+        "seed": seed,
+        "num": num,
+        "raw": raw,
+        "labels": labels or None,
+        "truncation": truncation,
+        "interpolate": interpolate,
+        "class_grid": class_grid,
+        "input": None if source is None else source.resolve().name,
+    }
+    exact = {"weights": trained.digest, "precision": trained.runtime.precision, **({} if given is None else vars(given))}
+    out, stem = out or trained.folder / "samples", handout.name(spoken(request), {**request, "exact": checkpoint.digest(exact)})
+    files = {".png": lambda: pictures.png(picture, json.dumps(request))}
+    if trained.spec.kind == "tokens":
+        files[".txt"] = lambda: pictures.text_of(x, trained.spec)
     if separate:
-        pictures.save_each(x, trained.spec, out / name, starts.names if starts is not None else ())
-    return path
+        names = starts.names if starts is not None else ()
+        files |= {f"/{end}": make for end, make in pictures.pieces(x, trained.spec, names).items()}
+    return out / f"{handout.write(out, stem, files)}.png"
+
+
+def spoken(request: Mapping[str, Any]) -> list[str]:
+    """The words of a file's name that tell this request from the usual one: ``step_00002000 seed_0 num_64 raw label_3``."""
+    words = [f"{SAMPLED}{request['step']:08d}", f"seed_{request['seed']}", f"num_{request['num']}"]
+    for key, entry in request.items():
+        if key in ("raw", "class_grid") and entry:
+            words.append(key)
+        elif key == "labels" and entry:
+            words.append("label_" + "_".join(map(str, entry)))
+        elif key in ("truncation", "interpolate", "input") and entry is not None:
+            words.append(f"{key}_{entry}")
+    return words
 
 
 def own_images(source: Path, trained: sampling.Trained, config: Mapping[str, Any]) -> sources.Sources:

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import nn
 
 import ganrun
-from ganrun.engine import assemble
+from ganrun.engine import assemble, handout
 from ganrun.engine.loop import compare
 from ganrun.engine.sampling import Trained
 from ganrun.ground import earlier, storage
@@ -26,7 +26,9 @@ KEPT = ("model", "game", "loss", "regularizer", "seed", "plugins")  # what decid
 
 
 def export(target: Path, out: Path | None, config: Mapping[str, Any], *, raw: bool = False) -> Path:
-    """Write the generator of a run (its average unless ``raw``) to ``out``, by default RUN/generator.safetensors.
+    """Write the generator of a run (its average unless ``raw``) to the file ``out``, or under a free name to the folder ``out``.
+
+    Without ``out``: RUN/generator.safetensors, with ``raw`` generator_raw.safetensors; another export there stays.
 
     The file's metadata ``ganrun`` is JSON: version, config, spec of the data, step, and whether it is the average.
     """
@@ -41,13 +43,14 @@ def export(target: Path, out: Path | None, config: Mapping[str, Any], *, raw: bo
         "average": averaged,
     }
     tensors = {name: entry.detach().cpu().contiguous().clone() for name, entry in network.state_dict().items()}
-    path = out or trained.folder / "generator.safetensors"
-    if path.is_dir():
-        path = path / "generator.safetensors"
-    with storage.storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    storage.write(path, save(tensors, metadata={"ganrun": json.dumps(about)}))
-    return path
+    data = save(tensors, metadata={"ganrun": json.dumps(about)})
+    if out is None or out.is_dir():
+        folder, stem = out or trained.folder, "generator" if averaged or not raw else "generator_raw"
+        return folder / f"{handout.write(folder, stem, {'.safetensors': lambda: data})}.safetensors"
+    with storage.storage_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    storage.write(out, data)
+    return out
 
 
 def load(path: Path, *, device: str = "cpu") -> nn.Module:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ganrun.data.base import to_pixels
@@ -170,22 +173,27 @@ def page(text: list[str]) -> Image.Image:
     return picture
 
 
-def save_text(x: Tensor, spec: Spec, path: Path) -> None:
-    """Rows of tokens as lines of a text file, written in one step."""
-    with storage.storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    storage.write(path, "".join(f"{line.rstrip()}\n" for line in lines(x, spec)))
+def text_of(x: Tensor, spec: Spec) -> bytes:
+    """Rows of tokens as lines of text."""
+    return "".join(f"{line.rstrip()}\n" for line in lines(x, spec)).encode()
+
+
+def png(picture: Image.Image, about: str = "") -> bytes:
+    """A PNG file, with ``about`` as its comment."""
+    buffer, notes = io.BytesIO(), PngInfo()
+    if about:
+        notes.add_text("Comment", about)
+    picture.save(buffer, format="PNG", pnginfo=notes)
+    return buffer.getvalue()
 
 
 def save_picture(picture: Image.Image, path: Path, x: Tensor, spec: Spec) -> None:
     """Write the picture of the samples ``x`` as a PNG in one step, and beside one of text the lines themselves."""
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
     with storage.storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    storage.write(path, buffer.getvalue())
+    storage.write(path, png(picture))
     if spec.kind == "tokens":
-        save_text(x, spec, path.with_suffix(".txt"))
+        storage.write(path.with_suffix(".txt"), text_of(x, spec))
 
 
 def beside(x: Tensor, spec: Spec, source: Tensor, target: Tensor | None = None) -> Image.Image:
@@ -201,17 +209,18 @@ def beside(x: Tensor, spec: Spec, source: Tensor, target: Tensor | None = None) 
     return grid(torch.stack(rows, 1).flatten(0, 1), columns)
 
 
-def save_each(x: Tensor, spec: Spec, folder: Path, names: tuple[str, ...] = ()) -> None:
-    """Every image as a PNG of its own, at its own size, by its number or its name; points as one text file of numbers."""
-    with storage.storage_errors(folder / "00000.png"):
-        folder.mkdir(parents=True, exist_ok=True)
-        if spec.kind == "image":
-            for index, image in enumerate(to_pixels(x)):
-                place = folder / f"{names[index] if names else f'{index:05d}'}.png"
-                place.parent.mkdir(parents=True, exist_ok=True)
-                to_picture(image).save(place)
-        elif spec.kind == "tokens":
-            save_text(x, spec, folder / "lines.txt")
-        else:
-            rows = (" ".join(f"{value:.9g}" for value in point) for point in x.tolist())
-            (folder / "points.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+def pieces(x: Tensor, spec: Spec, names: tuple[str, ...] = ()) -> dict[str, Callable[[], bytes]]:
+    """Files of single samples, by name: every image as a PNG at its own size, by its number or its name; points, or lines of
+    text, as one text file."""
+    if spec.kind == "tokens":
+        return {"lines.txt": lambda: text_of(x, spec)}
+    if spec.kind == "image":
+        called = [names[index] if names else f"{index:05d}" for index in range(len(x))]
+        made = [functools.partial(_single, image) for image in to_pixels(x)]
+        return dict(zip([f"{entry}.png" for entry in called], made, strict=True))
+    rows = [" ".join(f"{value:.9g}" for value in point) + "\n" for point in x.tolist()]
+    return {"points.txt": lambda: "".join(rows).encode()}
+
+
+def _single(pixels: Tensor) -> bytes:
+    return png(to_picture(pixels))

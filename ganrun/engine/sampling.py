@@ -85,8 +85,8 @@ def _block(rows: Tensor, block: int) -> Tensor:
 class Trained:
     """A trained generator, from a run folder alone: no data set is needed.
 
-    ``step`` is the checkpoint's; ``spec`` the shape of what it makes. Torch's threads, determinism and generators are the
-    run's while it builds and samples, and the caller's again afterwards.
+    ``step`` and ``digest`` are the checkpoint's; ``spec`` is the shape of what it makes. Torch's threads, determinism and
+    generators are the run's while it builds and samples, and the caller's again afterwards.
     """
 
     def __init__(self, target: Path, config: Mapping[str, Any], *, raw: bool = False) -> None:
@@ -101,7 +101,7 @@ class Trained:
         parts = assemble.build(config, with_metrics=False)
         whole = assemble.holder(parts, self.spec, self.runtime)
         state = load_state(target, whole.judge)[1]
-        self.step, self.game = int(state["step"]), parts.game
+        self.step, self.digest, self.game = int(state["step"]), checkpoint.digest(state), parts.game
         self.averages = {} if raw else whole.averages
         wanted: dict[str, Any] = {f"players/{role}": player for role, player in self.game.players.items()}
         wanted |= {f"averages/{role}": average for role, average in self.averages.items()}
