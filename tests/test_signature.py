@@ -117,7 +117,7 @@ def test_the_folder_is_readable_and_lies_under_output_and_name(config: dict[str,
     found = signature.run_folder({**config, "output": "there", "name": "study-1", "seed": 4})
     assert found.parent == Path("there/study-1")
     words, _, digits = found.name.rpartition("-")
-    assert words == "dcgan-nonsaturating-folder-seed4"
+    assert words == "dcgan-nonsaturating-folder-gradient_penalty-r1-seed4"
     assert len(digits) == 10
     assert int(digits, 16) >= 0
 

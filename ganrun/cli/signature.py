@@ -17,6 +17,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ganrun.cli import naming
 from ganrun.ground import content, files, identity, runs
 from ganrun.ground.errors import BadInput
 from ganrun.ground.identity import differing
@@ -54,38 +55,41 @@ def segment(name: object, key: str = "name") -> str:
 
 
 def leaf(config: Mapping[str, Any]) -> str:
-    """``<model>-<loss>-<dataset>-seed<seed>-<signature>``: the folder's own name, under ``<output>/<name>``."""
-    return _leaf(config, signature(config))
+    """``<model>-<loss>-<dataset>-<what differs>-seed<seed>-<signature>``: the folder's own name, under ``<output>/<name>``."""
+    for group in naming.ALWAYS:
+        segment(config[group]["name"], f"{group}.name")
+    words = naming.words(config, identity.science(config))
+    return "-".join([*words, f"seed{segment(config['seed'], 'seed')}", signature(config)])
 
 
-def _leaf(config: Mapping[str, Any], digits: str) -> str:
-    words = [segment(config[group]["name"], f"{group}.name") for group in ("model", "loss", "dataset")]
-    return "-".join([*words, f"seed{segment(config['seed'], 'seed')}", digits])
+def place(above: Path, config: Mapping[str, Any]) -> Path:
+    """The run's folder in ``above``: of today's name, else the one that an earlier version made for this config, else a new one.
+
+    Names of earlier versions have fewer words, and their number counts the steps too; where that has changed since, the run is
+    found by the identity that its run.json has been given.
+    """
+    found = above / leaf(config)
+    if found.exists():
+        return found
+    seed = found.name.rsplit("-", 2)[1]
+    for digits in (signature(config), identity.of_earlier_versions(config)[:10]):
+        for other in sorted(above.glob(f"*-{seed}-{digits}/config.yaml")):
+            return other.parent
+    return next(relatives(found, "identity", identity.identity(config)), found)
 
 
 def run_folder(config: Mapping[str, Any]) -> Path:
-    """Where this run lives: in RUN for ``resume=RUN``, else in a folder of its own.
-
-    Where there is none of today's name, one of an earlier version, whose name holds the number of steps too, is found by that
-    number, or by the identity that its run.json has been given.
-    """
+    """Where this run lives: in RUN for ``resume=RUN``, else in a folder of its own."""
     if config.get("resume") and not config.get("fork"):
         return runs.place(config["resume"])
-    above = _output(config) / segment(config["name"])
-    found = above / leaf(config)
-    if not found.exists():
-        earlier = above / _leaf(config, identity.of_earlier_versions(config)[:10])
-        if (earlier / "config.yaml").exists():
-            return earlier
-        return next(relatives(found, "identity", identity.identity(config)), found)
-    return found
+    return place(_output(config) / segment(config["name"]), config)
 
 
 def relatives(folder: Path, key: str, value: str) -> Iterator[Path]:
-    """The run folders beside ``folder``, with its model, loss, data set and seed, whose run.json has ``value`` under ``key``."""
-    words = folder.name.rpartition("-")[0]
-    for path in sorted(folder.parent.glob(f"{words}-*/run.json")):
-        if re.fullmatch(r"[0-9a-f]{10}", path.parent.name.removeprefix(f"{words}-")):
+    """The run folders beside ``folder``, with its seed, whose run.json has ``value`` under ``key``."""
+    seed = folder.name.rsplit("-", 2)[1]
+    for path in sorted(folder.parent.glob(f"*-{seed}-*/run.json")):
+        if re.fullmatch(rf".*-{seed}-[0-9a-f]{{10}}", path.parent.name):
             with suppress(BadInput):
                 if RunFolder(path.parent).facts().get(key) == value:
                     yield path.parent
@@ -133,9 +137,10 @@ def _sweep_dir(*, _root_: DictConfig) -> str:
 def _job_dir(*, _root_: DictConfig) -> str:
     """Absolute, so that it wins over the sweep folder; inside the sweep folder where the user has named one."""
     config = plain(_root_)
-    if OmegaConf.select(_root_, "hydra.sweep.dir") == _sweep_dir(_root_=_root_):
+    folder = OmegaConf.select(_root_, "hydra.sweep.dir")
+    if folder == _sweep_dir(_root_=_root_):
         return str(run_folder(config).absolute())
-    return leaf(config)
+    return place(Path(str(folder)), config).name
 
 
 @functools.lru_cache(maxsize=64)
