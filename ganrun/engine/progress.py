@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -18,48 +18,41 @@ if not console.is_terminal:
 
 
 class Display:
-    """Shows steps, images, rate, time left and losses. On stderr, so that stdout can be piped."""
+    """Shows the step, the time left and the losses. On stderr, so that stdout can be piped.
 
-    def __init__(self, steps: int, *, quiet: bool = False) -> None:
-        self.steps, self.quiet = steps, quiet
-        self.live = console.is_terminal and not quiet
-        self._started, self._first, self._spoken = time.monotonic(), 0, 0.0
-        self._bar = Progress(
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[rate]} step/s"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
-            console=console,
-            disable=not self.live,
-            refresh_per_second=4,
-        )
-        self._task = self._bar.add_task("train", total=steps, rate="-", losses="")
+    ``heading`` goes before the live line: which job of a sweep this is. ``quiet``: no plain lines.
+    """
+
+    def __init__(self, steps: int, *, quiet: bool = False, heading: str = "") -> None:
+        self.steps, self.quiet, self.heading = steps, quiet, heading
+        self.live = console.is_terminal and (not quiet or bool(heading))
+        self.step = self._first = 0
+        self.losses: list[str] = []
+        self._started, self._spoken = time.monotonic(), 0.0
+        self._live = Live(self, console=console, refresh_per_second=4, transient=bool(heading)) if self.live else None
 
     def start(self, step: int) -> None:
-        self._first, self._started = step, time.monotonic()
-        self._bar.start()
-        self._bar.update(self._task, completed=step)
+        self.step, self._first, self._started = step, step, time.monotonic()
+        if self._live:
+            self._live.start()
 
     def advance(self, step: int) -> None:
-        """A step is done. Costs a few microseconds: the bar redraws itself four times a second."""
-        if self.live:
-            self._bar.update(self._task, completed=step)
+        """A step is done. Costs nothing: the line redraws itself four times a second."""
+        self.step = step
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Show the losses of a log row; a plain line every ten seconds at most where there is no terminal."""
-        rate = (row["step"] - self._first) / max(time.monotonic() - self._started, 1e-9)
-        losses = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if "/" in name and "gradient_norm" not in name)
-        self._bar.update(self._task, completed=row["step"], rate=f"{rate:.1f}", losses=losses)
-        due = time.monotonic() - self._spoken > 10 or row["step"] == self.steps
+        self.step = row["step"]
+        values = {name: value for name, value in row.items() if "/" in name and "gradient_norm" not in name}
+        short = beginnings([name.partition("/")[0] for name in values])
+        self.losses = [
+            f"{short.get(phase, phase)}/{term} {value:.3g}"
+            for (phase, _, term), value in ((name.partition("/"), value) for name, value in values.items())
+        ]
+        due = time.monotonic() - self._spoken > 10 or self.step == self.steps
         if not self.live and not self.quiet and due:
             self._spoken = time.monotonic()
-            left = (self.steps - row["step"]) / rate if rate > 0 else 0.0
-            console.print(
-                f"step {row['step']}/{self.steps}  images {row['images']}  {rate:.1f} step/s  {left:.0f} s left  {losses}",
-                markup=False,
-            )
+            console.print("  ".join([*self._facts(), *self.losses]), markup=False)
 
     def say(self, line: str) -> None:
         """A line above the bar."""
@@ -67,7 +60,50 @@ class Display:
             console.print(line, markup=False)
 
     def stop(self) -> None:
-        self._bar.stop()
+        if self._live:
+            self._live.stop()
+
+    def line(self, width: int) -> str:
+        """The live line, of at most ``width`` columns: step, bar and time left first, losses as far as there is room."""
+        share = self.step / self.steps if self.steps else 1.0
+        step, left, rate = self._facts()
+        room = width - len(f"{step}  {left}") - 2
+        if self.heading:
+            heading = self.heading if len(self.heading) <= room // 2 else self.heading[: max(0, room // 2 - 1)] + "…"
+            step, room = f"{heading}  {step}", room - len(heading) - 2
+        bar = min(24, room)
+        text = f"{step}  {'━' * round(share * bar):<{bar}}  {left}" if bar >= 4 else f"{step}  {left}"
+        for word in [rate, *self.losses]:
+            if len(text) + 2 + len(word) <= width:
+                text += f"  {word}"
+        return text[:width]
+
+    def __rich__(self) -> Text:
+        return Text(self.line(console.width - 1), no_wrap=True, overflow="crop")
+
+    def _facts(self) -> tuple[str, str, str]:
+        rate = (self.step - self._first) / max(time.monotonic() - self._started, 1e-9)
+        left = f"{duration((self.steps - self.step) / rate)} left" if rate > 0 else "time left: -"
+        return f"step {self.step}/{self.steps}", left, f"{rate:.3g}/s"
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``3 min 20 s``, ``5 h 10 min``, ``2 d 3 h``."""
+    total = round(seconds)
+    for unit, size, part, below in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if total >= size:
+            return f"{total // size} {unit} {total % size // below} {part}"
+    return f"{total} s"
+
+
+def beginnings(names: Sequence[str]) -> dict[str, str]:
+    """The shortest beginning of each name that no other one has: {"discriminator": "d", "generator": "g"}."""
+    found = {}
+    for name in dict.fromkeys(names):
+        others = [other for other in names if other != name]
+        sizes = range(1, len(name) + 1)
+        found[name] = next((name[:size] for size in sizes if not any(other.startswith(name[:size]) for other in others)), name)
+    return found
 
 
 def with_spread(entry: Mapping[str, Any]) -> str:
