@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import math
+import re
 import subprocess
 import sys
 import weakref
@@ -112,7 +113,24 @@ def test_without_class_probabilities_is_has_no_value_and_says_why(digits):
 def test_a_sample_below_the_feature_dimension_is_remarked_on(digits):
     found = score(digits, x_of(digits)[:40], "is", "fid")
     assert "N=40 <= 64 feature dimensions on the generated side" in found["fid"].remarks[0]
-    assert found["is"].remarks == []
+    assert "biased down by up to 11%: compare only at the same N, or evaluation.num=225" in found["is"].remarks[0]
+    assert score(digits, x_of(digits)[:225], "is")["is"].remarks == []
+
+
+@pytest.mark.parametrize("name", ["is", "fid", "kid", "precision_recall", "density_coverage", "memorisation", "class_modes"])
+def test_a_sample_that_is_too_small_is_said_with_a_better_one(name, digits):
+    (remark, *_) = score(digits, x_of(digits)[:20], name)[name].remarks
+    assert re.search(r"evaluation\.num|metric=kid|needs fewer|perfect generator", remark), remark
+
+
+def test_small_samples_of_points_are_remarked_on():
+    ring = build("dataset", {"name": "ring8", "num": 400})
+    few, enough = (
+        scoring.score({"modes": build("metric", {"name": "modes"})}, ring.batch(torch.arange(n)).x, ring, evaluation=EVALUATION)
+        for n in (100, 320)
+    )
+    assert "evaluation.num=320 is enough" in few["modes"].remarks[0]
+    assert enough["modes"].remarks == []
 
 
 def test_scoring_is_a_function_of_its_input_and_leaves_the_global_random_numbers_alone(digits):

@@ -22,6 +22,7 @@ from ganrun.metrics.base import IMAGES
 from ganrun.metrics.collected import CHUNK, Collected, neighbour_radii, squared_distances, standard_error
 
 MOST = 10_000  # samples of a side
+FEW = 1000  # below, the size of the sample tells more than that of the balls
 
 
 def balls(real: Tensor, generated: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -57,6 +58,12 @@ class DensityCoverage(Collected):
         """``density``, ``coverage``; ``BadInput`` where a side has no more samples than neighbours."""
         real, generated = self.equal("density_coverage", MOST, self.fewest()[0])
         self.used, middle = len(real), real.mean(0)
+        self.remarks = ()
+        if len(real) < FEW:
+            self.remarks = (
+                f"density and coverage move with N, which is {len(real)} on each side: compare at the same N, "
+                f"or raise evaluation.num to {FEW}",
+            )
         density, coverage = balls(real - middle, generated - middle, self.neighbours)
         self.spreads = {"density": standard_error(density), "coverage": standard_error(coverage)}
         return {"density": density.mean().item(), "coverage": coverage.mean().item()}

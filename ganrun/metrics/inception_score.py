@@ -28,6 +28,7 @@ from ganrun.ground.traits import Rule
 from ganrun.metrics.base import IMAGES, Sample, Score
 from ganrun.metrics.collected import standard_error
 
+BIAS = 0.02  # of the score, from which a reader is told
 SHUFFLE_SEED = 2020  # torch-fidelity's, so that several splits agree with it too
 
 
@@ -82,13 +83,20 @@ class InceptionScore(Score):
         shuffled = logits[torch.from_numpy(np.random.RandomState(SHUFFLE_SEED).permutation(count))]
         scores = inception_scores(shuffled, self.splits)
         self.remarks = ()
+        classes = logits.shape[1]
+        if (classes - 1) / (2 * (count // self.splits)) > BIAS:
+            enough = -(-(classes - 1) * self.splits // (2 * BIAS))
+            self.remarks = (
+                f"IS of {count // self.splits} samples a split and {classes} classes is biased down by up to "
+                f"{(classes - 1) / (2 * (count // self.splits)):.0%}: compare only at the same N, or evaluation.num={enough:.0f}",
+            )
         if self.splits == 1:
             self.spreads = {"is": scores.item() * standard_error(divergences(logits))}
             return {"is": scores.item()}
         self.spreads = {"is": scores.std(correction=0).item() / self.splits**0.5}
         if count < 5000 * self.splits:
             each = f"{count // self.splits} samples each"
-            self.remarks = (f"{self.splits} splits of {each}: IS is biased down (the published protocol has 5000 each)",)
+            self.remarks += (f"{self.splits} splits of {each}: IS is biased down (the published protocol has 5000 each)",)
         return {"is": scores.mean().item(), "is_std": scores.std(correction=0).item()}
 
     def card(self) -> dict[str, Any]:

@@ -64,7 +64,10 @@ class KernelDistance(Collected):
         self.used = size = min(self.subset_size, smaller // 2)
         self.remarks = ()
         if size < self.subset_size:
-            self.remarks = (f"KID by subsets of {size} instead of {self.subset_size}, half of the {smaller} samples there are",)
+            self.remarks = (
+                f"KID by subsets of {size} instead of {self.subset_size}, half of the {smaller} samples there are; "
+                f"evaluation.num={2 * self.subset_size} allows it where as many are real",
+            )
         source = np.random.RandomState(SHUFFLE_SEED)
         found = []
         for _ in range(self.subsets):

@@ -92,7 +92,10 @@ class Memorisation(Collected):
         dimension = generated.shape[1]
         self.remarks = ()
         if min(len(generated), count) <= dimension:
-            self.remarks = (f"{min(len(generated), count)} samples for {dimension} features: both distances are biased up",)
+            self.remarks = (
+                f"{min(len(generated), count)} samples for {dimension} features: both distances are biased up; "
+                "nearest_train needs fewer",
+            )
         self.spreads = {
             "fid_gap": (standard_error(moves[1] - moves[0]) ** 2 + of_real[0] ** 2 + of_real[1] ** 2) ** 0.5,
             "fid_train": standard_error(moves[0]),

@@ -85,6 +85,12 @@ class Modes(Score):
         good = distance <= self.radius * self.std
         kinds = len(self.centres)
         codes = nearest + kinds * good
+        self.remarks = ()
+        if len(codes) < 2 * SOLID * kinds:
+            self.remarks = (
+                f"{len(codes)} samples of {kinds} modes are too few for modes_{SOLID}; "
+                f"evaluation.num={2 * SOLID * kinds} is enough",
+            )
         source = rng.generator("metric", "modes")
         again = torch.randint(len(codes), (RESAMPLES, len(codes)), generator=source)
         drawn = torch.stack([codes[rows].bincount(minlength=2 * kinds) for rows in again])

@@ -24,6 +24,7 @@ from ganrun.metrics.base import IMAGES
 from ganrun.metrics.collected import CHUNK, Collected, neighbour_radii, squared_distances, standard_error
 
 MOST = 10_000  # samples of a side
+FEW = 1000  # below, the size of the sample tells more than that of the balls
 
 
 def inside(x: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
@@ -53,6 +54,12 @@ class PrecisionRecall(Collected):
         """``precision``, ``recall``; ``BadInput`` where a side has no more samples than neighbours."""
         real, generated = self.equal("precision_recall", MOST, self.fewest()[0])
         self.used, middle = len(real), real.mean(0)
+        self.remarks = ()
+        if len(real) < FEW:
+            self.remarks = (
+                f"precision and recall move with N, which is {len(real)} on each side: compare at the same N, "
+                f"or raise evaluation.num to {FEW}",
+            )
         real, generated = real - middle, generated - middle
         found = {
             "precision": inside(generated, real, neighbour_radii(real, self.neighbours)),
