@@ -103,7 +103,7 @@ class Engine:
         return None if score is None else Outcome(self.objective, score, 1)
 
     def evaluate(self, target: Path, config: Mapping[str, Any], *, out: Path | None = None) -> None:
-        self.calls.append({"target": target, "config": config, "out": out})
+        self.calls.append({"target": target, "config": config, **({} if out is None else {"out": out})})
 
     def sample(self, target: Path, **said: Any) -> Path:
         self.calls.append({"target": target, **said})
