@@ -7,13 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from staged import staged, turn_of
+from conftest import compose_config, make_trainer
+from staged import Judge, Linear, gradient, staged, turn_of
 from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
+from torch.nn.functional import softplus
 
+from ganrun.data.base import to_pixels
 from ganrun.engine.latents import of_samples
+from ganrun.engine.sampling import generate
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import Latent, Verdict
+from ganrun.metrics.classifier import Classifier
 
 # InfoGAN
 
@@ -142,3 +148,128 @@ def test_both_players_gain_by_readable_codes_whatever_happens_to_the_fakes(toy: 
 def test_impossible_codes_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises((BadInput, ValueError), match=message):
         registry.build("game", {"name": "infogan", **options})
+
+
+# BiGAN and ALI
+
+
+def pairs(stochastic: bool = False, **options: Any) -> Any:
+    """G(z) = 2 z, E(x) = 3 x or its two numbers, s(x, z) = w_0 x + w_1 z + w_2 x z."""
+    players = {
+        "generator": Linear(2.0),
+        "encoder": Twofold() if stochastic else Linear(3.0),
+        "discriminator": Judge(lambda x, w: x @ w[:2] + w[2] * x[:, 0] * x[:, 1], torch.tensor([0.5, -0.3, 0.2])),
+    }
+    return staged("bigan", players, stochastic=stochastic, **options)
+
+
+class Twofold(nn.Module):
+    """x to the mean 3 x and the deviation 1/2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((self.a * x, torch.full_like(x, math.log(0.5))), 1)
+
+
+def test_generator_and_encoder_learn_from_the_discriminators_loss_with_the_sides_exchanged(float64: None) -> None:
+    x = torch.randn(9, 1, generator=torch.Generator().manual_seed(0))
+    game = pairs()
+    turn = turn_of(game, "generator", x)
+    z, w = turn.latent(9).double(), game.players["discriminator"].weights.detach()
+    score = lambda x, z: (w[0] * x + w[1] * z + w[2] * x * z).squeeze(1)  # noqa: E731
+    a, b = torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
+    wanted = softplus(score(x, b * x)).mean() + softplus(-score(a * z, z)).mean()
+    terms = game.make_fakes(turn)
+    torch.testing.assert_close(terms["loss"], wanted)
+    found = gradient(terms["loss"], game.players["generator"], game.players["encoder"])
+    torch.testing.assert_close(found, list(torch.autograd.grad(wanted, (a, b))))
+    judged = game.judge_fakes(turn_of(game, "generator", x))["loss"]
+    with torch.no_grad():
+        torch.testing.assert_close(judged, softplus(-score(x, b * x)).mean() + softplus(score(a * z, z)).mean())
+    assert not any(entry.any() for entry in gradient(judged, game.players["generator"], game.players["encoder"]))
+
+
+def test_an_encoder_of_ali_draws_its_codes(float64: None) -> None:
+    x = torch.linspace(-1, 1, 4000)[:, None]
+    game = pairs(stochastic=True)
+    code = game.duel(turn_of(game, "discriminator", x)).real[1]
+    rest = (code - 3 * x).detach()
+    assert float(rest.mean()) == pytest.approx(0, abs=0.03)
+    assert float(rest.std()) == pytest.approx(0.5, rel=0.03)
+    assert gradient(code.sum(), game.players["encoder"])[0].shape == ()
+
+
+def test_a_run_of_bigan_trains_the_encoder_beside_the_generator(toy: Any) -> None:
+    made = toy("mlp", "toy_points", "game=bigan", "optimizer.lr=0.003", "batch_size=16", "model.generator.norm=none")
+    for _ in range(3):
+        made.trainer.advance()
+    assert {"discriminator/loss", "generator/loss", "generator/encoder_gradient_norm"} <= made.trainer.terms.keys()
+    assert float(made.trainer.terms["generator/encoder_gradient_norm"]) > 0
+
+
+# VAE/GAN
+
+
+def variational(**options: Any) -> Any:
+    players = {"generator": Linear(2.0), "encoder": Twofold(), "discriminator": Judge(lambda x, w: x @ w, torch.tensor([0.7]))}
+    return staged("vaegan", players, **options)
+
+
+def test_codes_cost_their_divergence_and_the_encoder_hears_of_features_alone(float64: None) -> None:
+    x = torch.randn(11, 1, generator=torch.Generator().manual_seed(0))
+    game = variational(prior=0.5)
+    turn = turn_of(game, "encoder", x)
+    terms = game.encode_well(turn)
+    wanted = kl_divergence(Normal(3 * x, 0.5), Normal(0.0, 1.0)).sum(1).mean()
+    torch.testing.assert_close(terms["prior"], 0.5 * wanted)
+    a = torch.tensor(3.0, requires_grad=True)
+    again = 2 * (a * x + 0.5 * turn.noise("encoder", x))  # D's features are the sample itself
+    likelihood = (x - again).square().sum(1).mean() / 2
+    torch.testing.assert_close(terms["likelihood"], likelihood)
+    torch.testing.assert_close(gradient(terms["likelihood"], game.players["encoder"])[0], torch.autograd.grad(likelihood, a)[0])
+    assert game.phases()[1].trains == ("encoder",)
+
+
+def test_both_kinds_of_fakes_count_once_each_and_the_generator_hears_of_features_by_its_weight(float64: None) -> None:
+    x = torch.randn(11, 1, generator=torch.Generator().manual_seed(0))
+    game = variational(reconstruction=0.3)
+    for phase, act in (("discriminator", game.judge_fakes), ("generator", game.make_fakes)):
+        turn = turn_of(game, phase, x)
+        terms = act(turn)
+        made, rebuilt = 2 * turn.latent(11).double(), 2 * (3 * x + 0.5 * turn.noise("encoder", x))
+        s = lambda x: 0.7 * x.squeeze(1)  # noqa: E731
+        if phase == "discriminator":
+            wanted = softplus(-s(x)).mean() + softplus(s(made)).mean() + softplus(s(rebuilt)).mean()
+        else:
+            wanted = softplus(-s(made)).mean() + softplus(-s(rebuilt)).mean()
+            torch.testing.assert_close(terms["likelihood"], 0.3 * (x - rebuilt).square().sum(1).mean() / 2)
+        torch.testing.assert_close(terms["loss"], wanted)
+
+
+def test_a_uniform_prior_is_refused(toy: Any) -> None:
+    with pytest.raises(BadInput, match=r"model\.prior=normal"):
+        toy("mlp", "toy_points", "game=vaegan", "model.prior=uniform")
+
+
+@pytest.mark.long
+def test_the_shipped_classifier_reads_the_category_of_digits() -> None:
+    config = compose_config(
+        "model=mlp", "steps=2000", "ema=0.995", "regularizer=[r1]", "regularizer.r1.weight=0.1", "game=infogan", "metric=none"
+    )
+    made, count = make_trainer(config), 100
+    for _ in range(2000):
+        made.trainer.advance()
+    game = made.parts.game
+    latents = game.latent_law.draw(10 * count, torch.Generator().manual_seed(0))
+    first = game.latent_law.size - 12
+    latents[:, first : first + 10] = torch.eye(10).repeat_interleave(count, 0)
+    x = generate(game, len(latents), seed=0, runtime=made.trainer.runtime, averages=made.trainer.averages, latents=latents)
+    reader = Classifier()
+    reader.prepare(made.dataset, torch.device("cpu"), print)
+    seen = reader(to_pixels(x))[1].argmax(1)
+    joint = torch.stack([torch.bincount(rows, minlength=10) for rows in seen.split(count)]).double() / len(seen)
+    information = torch.special.xlogy(joint, joint / (joint.sum(0) * joint.sum(1, keepdim=True))).nansum()
+    assert float(information) > 1.2  # of log 10 = 2.30 nats

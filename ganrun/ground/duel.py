@@ -135,6 +135,22 @@ class Duel:
         other._settled, other._verdicts = True, {"real": self.real_verdict}
         return other
 
+    def exchanged(self) -> Duel:
+        """The same duel, with the same verdicts, in which real and fake have changed sides."""
+        self.settle()
+        other = Duel(
+            self.discriminator,
+            self.fake,
+            self.real,
+            kinds=self.kinds,
+            real_condition=self.fake_condition,
+            fake_condition=self.real_condition,
+            main=False,
+        )
+        other.fake_weight = self.fake_weight
+        other._settled, other._verdicts = True, {"real": self.fake_verdict, "fake": self.real_verdict}
+        return other
+
     def look(self) -> None:
         """Judge both sides now: in one forward pass where allowed.
 
