@@ -9,7 +9,7 @@ import pytest
 from cli_driver import CONF, finish, start, write
 
 from ganrun.cli import catalog
-from ganrun.cli.complete import complete
+from ganrun.cli.complete import complete, group_names, run_folders
 
 inside = cli_driver.inside  # fixture
 
@@ -26,7 +26,7 @@ LOSSES = list(catalog.files("loss", [CONF]))
         ([], "los", [f"loss={name}" for name in LOSSES]),
         ([], "m", ["metric=", "model="]),
         ([], "step", ["steps=2000"]),
-        ([], "ever", [f"every.{key}" for key in ("checkpoint=500", "eval=0", "log=50", "sample=500")]),
+        ([], "ever", [f"every.{key}" for key in ("checkpoint=500", "eval=0", "keep=0", "log=50", "sample=500")]),
         ([], "every.c", ["every.checkpoint=500"]),
         ([], "optimizer.l", ["optimizer.lr=2e-4"]),
         (["optimizer=rmsprop"], "optimizer.l", ["optimizer.lr=5e-5"]),
@@ -73,3 +73,13 @@ def test_bash_is_answered_by_the_command_itself(inside: Path) -> None:
     evaluation = ask(inside, "ganrun", "eval", "RUN", "m")
     assert "metric=" in evaluation
     assert "model=" not in evaluation
+
+
+def test_run_folders_and_groups_are_completed(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (inside / "outputs" / "default" / name).mkdir(parents=True)
+        (inside / "outputs" / "default" / name / "config.yaml").touch()
+    assert complete([], "resume=out") == ["resume=outputs/default/a", "resume=outputs/default/b"]
+    assert complete([], "init_from=outputs/default/b") == ["init_from=outputs/default/b"]
+    assert run_folders("outputs/default/a") == ["outputs/default/a"]
+    assert group_names("lo") == ["loss"]

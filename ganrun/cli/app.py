@@ -61,7 +61,9 @@ ConfigDir = Annotated[
     Path | None,
     _hydra("--config-dir", "-cd", metavar="DIR", help="A folder of your own options; they win over ganrun's."),
 ]
-Target = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint of it.")]
+Target = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint of it.", autocompletion=complete.run_folders)
+]
 
 
 def _version(asked: bool) -> None:
@@ -232,7 +234,9 @@ def theory(
 
 @app.command("list", cls=unknown.Command)
 def list_components(
-    group: Annotated[str | None, typer.Argument(metavar="GROUP", help="Only this group, such as loss.")] = None,
+    group: Annotated[
+        str | None, typer.Argument(metavar="GROUP", help="Only this group, such as loss.", autocompletion=complete.group_names)
+    ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
     """Everything there is to choose, one line each with its options; * marks the default."""

@@ -237,4 +237,7 @@ def _text(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return f"[{', '.join(_text(inner) for inner in value)}]"
+    if isinstance(value, float) and 0 < abs(value) < 1e-3:  # as people write it: 2e-4
+        digits, _, power = f"{value:.15e}".partition("e")
+        return f"{float(digits):.12g}e{int(power)}"
     return str(value)

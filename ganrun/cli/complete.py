@@ -31,6 +31,23 @@ def words(context: typer.Context, incomplete: str) -> list[str]:
     return [word for word in found if allowed is None or "=" not in word or is_allowed(word, allowed)]
 
 
+def run_folders(incomplete: str) -> list[str]:
+    """Run folders below ``outputs``, or below what is typed, that begin so."""
+    found = []
+    for above in {"outputs", incomplete.rpartition("/")[0]} - {""}:
+        for pattern in ("config.yaml", "*/config.yaml", "*/*/config.yaml"):
+            found += [str(path.parent) for path in Path(above).glob(pattern)]
+    return sorted({folder for folder in found if folder.startswith(incomplete)})
+
+
+def group_names(incomplete: str) -> list[str]:
+    """The groups of ``ganrun list`` that begin so."""
+    try:
+        return [group for group in catalog.groups(catalog.places(None)) if group.startswith(incomplete)]
+    except GanrunError:
+        return []
+
+
 def is_allowed(override: str, allowed: Sequence[str]) -> bool:
     """True for an override of one of the keys ``allowed`` or of a key inside them."""
     key = override.lstrip("+~").split("=")[0].split("@")[0]
@@ -56,6 +73,7 @@ def _candidates(before: Sequence[str], incomplete: str, folders: Sequence[Path])
         yield from _options(key, start, groups, folders)
         return
     if equals:
+        yield from (f"{key}={folder}" for folder in (run_folders(start) if key in ("resume", "init_from") else ()))
         return
     if incomplete.startswith("hydra"):
         yield from (f"hydra/{group}=" for group in ("launcher", "sweeper") if f"hydra/{group}=".startswith(incomplete))
