@@ -16,6 +16,7 @@ from safetensors.torch import save
 from ganrun.engine import export
 from ganrun.ground import runs
 from ganrun.ground.earlier import completed
+from ganrun.optimizers.base import schedule
 
 
 def old(*overrides: str) -> dict[str, Any]:
@@ -55,3 +56,22 @@ def test_an_old_run_folder_and_an_old_export_are_read_in_todays_words(tmp_path: 
     z, labels = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1])
     loaded = export.load(tmp_path / "old.safetensors")
     assert torch.equal(loaded(z, condition=labels), generator(z, condition=labels))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ({"name": "exponential", "final": 1e-5}, {"final": 1e-3}),
+        ({"name": "exponential", "final": 0.0}, {"final": 1e-3}),
+        ({"name": "exponential", "final": 0.2}, {"final": 0.2}),
+        ({"name": "constant", "final": 0.2, "start": 0.5}, {"final": 0.0, "start": 0.0}),
+        ({"name": "linear", "final": 1e-5, "start": 0.5}, {"final": 1e-5, "start": 0.5}),
+    ],
+)
+def test_an_old_schedule_ends_where_it_did(written: dict[str, Any], meant: dict[str, float]) -> None:
+    config = old()
+    config["optimizer"]["schedule"] |= written
+    found = completed(config)
+    assert found["optimizer"]["schedule"] == {**config["optimizer"]["schedule"], **meant}
+    schedule(found["optimizer"]["schedule"], 10)  # is one that can be
+    assert completed(found) == found

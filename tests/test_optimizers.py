@@ -110,7 +110,33 @@ def test_schedules_half_way() -> None:
     half = {name: registry.lookup("schedule", name)(0.5, 0.25) for name in registry.names("schedule")}
     assert half == pytest.approx({"constant": 1.0, "linear": 0.625, "cosine": 0.625, "exponential": 0.5})
     assert registry.lookup("schedule", "cosine")(0.25, 0.0) == pytest.approx((1 + math.sqrt(0.5)) / 2)
-    assert registry.lookup("schedule", "exponential")(1.0, 0.0) == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names("schedule") if name != "constant"])
+@pytest.mark.parametrize("final", [0.5, 1e-3, 1e-5, 1e-12])
+def test_every_final_factor_is_reached(name: str, final: float) -> None:
+    rate = schedule({"name": name, "warmup": 0, "start": 0.5, "final": final}, 10)
+    assert rate(10) == pytest.approx(final, rel=1e-9)
+    assert rate(5) == 1
+    assert rate(9) == pytest.approx(registry.lookup("schedule", name)(0.8, final), rel=1e-9)
+
+
+def test_the_rate_of_conditional_gans_falls_to_a_millionth(compose: Any) -> None:
+    options = compose("experiment=cgan")["optimizer"]
+    assert options["lr"] * schedule(options["schedule"], 1000)(1000) == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": "exponential", "final": 0.0}, r"optimizer.schedule.final=0.0: .* never reaches zero. Try .*final=1e-3"),
+        ({"name": "constant", "final": 0.5}, r"final=0.5: the schedule constant never falls"),
+        ({"name": "constant", "start": 0.5}, r"start=0.5, .* the schedule constant never falls"),
+    ],
+)
+def test_what_a_schedule_would_not_heed_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        schedule({"warmup": 0, "start": 0.0, "final": 0.0, **options}, 10)
 
 
 def factors(steps: int, **options: Any) -> list[float]:

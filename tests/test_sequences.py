@@ -171,6 +171,14 @@ def test_rows_without_a_shared_symbol_are_log_2_apart() -> None:
     )
 
 
+def test_grams_longer_than_the_rows_are_said_to_be_missing() -> None:
+    metric = build("metric", {"name": "ngrams", "longest": 5})
+    for real in (True, False):
+        metric.update(Sample(torch.eye(4).expand(6, 4, 4)), real=real)
+    assert next(iter(metric.compute())) == "ngrams_4"
+    assert metric.remarks == ("no n-grams of 5: the rows are 4 symbols long",)
+
+
 def test_the_metric_reads_likeliest_symbols_and_counts_distinct_rows() -> None:
     data = number_names()
     metric = build("metric", {"name": "ngrams", "longest": 2})
@@ -181,4 +189,5 @@ def test_the_metric_reads_likeliest_symbols_and_counts_distinct_rows() -> None:
     found = metric.compute()
     assert list(found) == ["ngrams_2", "ngrams_1", "distinct"]
     assert found["distinct"] == 0.2
+    assert metric.remarks == ()
     assert found["ngrams_2"] == pytest.approx(divergence(real.argmax(-1), real[:2].argmax(-1), 2, real.shape[-1]))

@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 import ganrun
-from ganrun.engine import probe
+from ganrun.cli.runs import read_config
+from ganrun.engine import commands, probe
 from ganrun.engine.latents import of_samples
 from ganrun.engine.run import train
 from ganrun.ground.errors import BadInput
@@ -69,6 +70,14 @@ def test_what_cannot_be_is_refused_by_name(run: Path, tmp_path: Path) -> None:
         trained.sample(8, truncation=-1.0)
     with pytest.raises(BadInput, match=r"class-grid: .* concat, .*projection"):
         ganrun.load(made(tmp_path / "plain", "model=mlp")).sample(8, class_grid=True)
+
+
+def test_a_number_that_fills_no_rows_is_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for num, said in ((34, "note: --num 34: makes 30 samples"), (30, ""), (None, "")):
+        commands.sample(run, num=num, seed=3, out=tmp_path, config=read_config(run), class_grid=True)
+        found = capsys.readouterr().err
+        assert said in found
+        assert bool(found) == bool(said)
 
 
 # weights of another run

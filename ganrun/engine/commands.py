@@ -113,7 +113,7 @@ def sample(
     given = None if source is None else own_images(source, trained, config)
     if given is not None and (num is not None or interpolate is not None or class_grid):
         raise BadInput("--input: makes one translation of each image; leave out --num, --interpolate and --class-grid")
-    num = (64 if given is None else len(given.source)) if num is None else num
+    asked, num = num, (64 if given is None else len(given.source)) if num is None else num
     starts = trained.starts(num, given, interpolate=interpolate, class_grid=class_grid)
     x = trained.generate(
         num,
@@ -124,6 +124,8 @@ def sample(
         class_grid=class_grid,
         starts=starts,
     )
+    if asked is not None and len(x) != asked:
+        sampling.print_warning(f"note: --num {asked}: makes {len(x)} samples, as many as fill rows of equal length")
     group = (len(labels) if labels else int(trained.spec.classes or 1)) if trained.game.condition.uses_labels else 1
     columns = pictures.across(len(x), group)
     if class_grid:

@@ -3,6 +3,10 @@
 A config without ``game.gain``, which all of ganrun's games have, is from before these changes of what training does:
 
 - ``game.gain``: conditional normalizations had the gain A y, now called ``free``.
+- ``regularizer.r1.at``, ``regularizer.r2.at``: slopes were taken at what the discriminator saw, now called ``input``; where nothing
+  augments samples that is the same as today's ``sample``.
+- ``optimizer.schedule``: an exponential one ended at 1e-3 where less was asked for; a constant one took no notice of ``start``
+  and ``final``.
 """
 
 from __future__ import annotations
@@ -12,26 +16,58 @@ from typing import Any
 
 GAMES = ("adversarial", "cyclegan", "madgan", "mdgan", "mrgan", "pix2pix", "semi_supervised", "unrolled", "veegan")
 GAINED = ("projection", "shared")
+PENALTIES = ("r1", "r2")
+STILL = (
+    *("consistency", "dragan", "gradient_penalty", "historical_averaging", "instance_noise", "label_flip", "label_smoothing"),
+    *("lecam", "orthogonal", "pulling_away", "r1", "r2", "replay", "spectral_norm", "spectral_regularization", "top_k"),
+    "weight_clip",
+)
+"""The regularizers of ganrun that do not come between a sample and the slope at it."""
+LEAST_FINAL = 1e-3
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """``config`` (plain, resolved) with what it leaves unsaid because it is from before there was a choice; else as it is."""
     found = dict(config)
-    game = _mapping(config, "game")
+    game, stack, optimizer = (_mapping(config, key) for key in ("game", "regularizer", "optimizer"))
     if game.get("name") not in GAMES or "gain" in game:
         return found
-    if game.get("condition") in GAINED:
-        found["game"] = {**game, "gain": "free"}
+    found["game"] = {**game, "gain": "free" if game.get("condition") in GAINED else "offset"}
+    named = [name for name in stack if "name" in _mapping(stack, name)]
+    at = "sample" if all(name in STILL for name in named) else "input"
+    slopes = {name: {"at": at, **_mapping(stack, name)} for name in PENALTIES if name in named}
+    if slopes:
+        found["regularizer"] = {**stack, **slopes}
+    if "name" in _mapping(optimizer, "schedule"):
+        found["optimizer"] = {**optimizer, "schedule": _scheduled(_mapping(optimizer, "schedule"))}
     return found
 
 
 def as_then(config: Mapping[str, Any]) -> dict[str, Any]:
     """``config`` as versions before these options wrote it, where it does what they did: the way back from ``completed``."""
-    found, game = dict(config), _mapping(config, "game")
-    then = "free" if game.get("condition") in GAINED else game.get("gain")
-    if game.get("name") in GAMES and game.get("gain") == then:
-        found["game"] = {key: value for key, value in game.items() if key != "gain"}
-    return found
+    then, stack = dict(config), _mapping(config, "regularizer")
+    if "gain" in _mapping(config, "game"):
+        then["game"] = _without(_mapping(config, "game"), "gain")
+    if stack:
+        then["regularizer"] = {
+            name: _without(entry, "at") if name in PENALTIES and isinstance(entry, Mapping) else entry
+            for name, entry in stack.items()
+        }
+    return then if completed(then) == dict(config) else dict(config)
+
+
+def _scheduled(schedule: Mapping[str, Any]) -> dict[str, Any]:
+    """What an old schedule did."""
+    final = schedule.get("final")
+    if schedule["name"] == "exponential" and isinstance(final, int | float) and final < LEAST_FINAL:
+        return {**schedule, "final": LEAST_FINAL}
+    if schedule["name"] == "constant":
+        return {**schedule, **{key: 0.0 for key in ("start", "final") if schedule.get(key)}}
+    return dict(schedule)
+
+
+def _without(entry: Mapping[str, Any], left_out: str) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != left_out}
 
 
 def _mapping(holder: Mapping[str, Any], key: str) -> Mapping[str, Any]:

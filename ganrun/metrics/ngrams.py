@@ -63,7 +63,9 @@ class NGrams(Score):
         """``ngrams_4`` ... ``ngrams_1`` and ``distinct``."""
         real, generated = dim_zero_cat(self.real), dim_zero_cat(self.generated)
         longest = min(self.longest, real.shape[1])
-        found, self.spreads = {}, {}
+        found, self.spreads, self.remarks = {}, {}, ()
+        if longest < self.longest:
+            self.remarks = (f"no n-grams of {self.longest}: the rows are {longest} symbols long",)
         for n in range(longest, 0, -1):
             name = f"ngrams_{n}"
             found[name], influence = compared(real, generated, n, self.vocabulary)

@@ -26,6 +26,7 @@ def schedule(config: Mapping[str, Any], steps: int) -> Callable[[int], float]:
     """The factor on every learning rate as a function of the step 0 .. steps - 1.
 
     ``warmup`` steps rise linearly to 1; from the fraction ``start`` of the run on, the named schedule falls to ``final``.
+    ``BadInput`` for values that cannot be, and for those that the named schedule would take no notice of.
     """
     options = dict(config)
     name, warmup, start, final = options["name"], options["warmup"], options["start"], options["final"]
@@ -35,6 +36,15 @@ def schedule(config: Mapping[str, Any], steps: int) -> Callable[[int], float]:
             "warmup must be 0 or more, start in [0, 1), final in [0, 1]"
         )
     fall = registry.lookup("schedule", name)
+    try:
+        last = fall(1.0, final)
+    except BadInput as error:
+        raise BadInput(f"optimizer.schedule.{error}") from None
+    if last == 1 and (start or final) and final != 1:
+        raise BadInput(
+            f"optimizer.schedule: start={start}, final={final}: the schedule {name} never falls and would not heed them. "
+            "Try optimizer.schedule.name=linear, or leave both at 0"
+        )
 
     def factor(step: int) -> float:
         rise = min(1.0, (step + 1) / warmup) if warmup else 1.0

@@ -1,12 +1,13 @@
 """Learning-rate schedules: functions of the progress t in [0, 1] and the final factor f.
 
-All are 1 at t = 0 and, but for the constant one, f at t = 1.
+All are 1 at t = 0 and, but for the constant one, f at t = 1. One that cannot end at f refuses it.
 """
 
 from __future__ import annotations
 
 import math
 
+from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 
 
@@ -30,5 +31,7 @@ def cosine(progress: float, final: float) -> float:
 
 @register("schedule", "exponential")
 def exponential(progress: float, final: float) -> float:
-    """f^t, with f at least 1e-3: an exponential never reaches zero."""
-    return max(final, 1e-3) ** progress
+    """f^t, for f above zero: an exponential never reaches zero."""
+    if final <= 0:
+        raise BadInput(f"final={final}: an exponential schedule never reaches zero. Try optimizer.schedule.final=1e-3")
+    return float(final**progress)
