@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from ganrun.engine import export
 from ganrun.ground import runs
-from ganrun.ground.earlier import completed
+from ganrun.ground.earlier import as_then, completed
 from ganrun.optimizers.base import schedule
 
 
@@ -23,6 +23,8 @@ def old(*overrides: str) -> dict[str, Any]:
     """A config as it was written before ``game.gain`` was there."""
     config = compose_config(*overrides)
     del config["game"]["gain"]
+    for entry in config["regularizer"].values():
+        entry.pop("at", None)
     return config
 
 
@@ -32,7 +34,27 @@ def test_an_old_conditional_run_keeps_its_gain(condition: str, game: str) -> Non
     config = completed(old(f"condition={condition}", f"game={game}"))
     assert config["game"]["gain"] == "free"
     assert completed(config) == config
-    assert "gain" not in completed(old(f"game={game}"))["game"]
+    assert completed(old(f"game={game}"))["game"]["gain"] == "offset"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "same"),
+    [
+        ((), True),
+        (("condition=projection",), False),
+        (("condition=projection", "game.gain=free"), True),
+        (("condition=concat", "regularizer=[r1,r2,replay]"), True),
+        (("regularizer=[r1,diffaugment]",), False),
+        (("regularizer=[r1,diffaugment]", "regularizer.r1.at=input"), True),
+        (("optimizer.schedule.name=exponential", "optimizer.schedule.final=1e-2"), True),
+        (("optimizer.schedule.name=exponential", "optimizer.schedule.final=1e-5"), False),
+    ],
+)
+def test_a_command_finds_its_old_run_where_it_does_what_it_did(overrides: tuple[str, ...], same: bool) -> None:
+    today = compose_config(*overrides)
+    then = as_then(today)
+    assert (then == old(*overrides)) == same
+    assert completed(then) == today
 
 
 def test_a_config_of_today_and_one_of_a_users_own_game_stay_as_they_are() -> None:
@@ -75,3 +97,13 @@ def test_an_old_schedule_ends_where_it_did(written: dict[str, Any], meant: dict[
     assert found["optimizer"]["schedule"] == {**config["optimizer"]["schedule"], **meant}
     schedule(found["optimizer"]["schedule"], 10)  # is one that can be
     assert completed(found) == found
+
+
+@pytest.mark.parametrize(("beside", "at"), [("diffaugment", "input"), ("ada", "input"), ("replay,instance_noise", "sample")])
+def test_old_penalties_take_their_slopes_where_they_did(beside: str, at: str) -> None:
+    config = completed(old(f"regularizer=[r1,r2,{beside}]", "regularizer.r1.weight=3"))
+    assert {name: entry.get("at") for name, entry in config["regularizer"].items()} == {
+        **{"r1": at, "r2": at},
+        **dict.fromkeys(beside.split(",")),
+    }
+    assert config["regularizer"]["r1"]["weight"] == 3

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from staged import Rows, staged, turn_of
 from test_regularizers import (
     Smooth,
     assert_gradients_are_finite_differences,
@@ -299,3 +300,100 @@ def test_r2_at_fakes_that_a_generator_makes_reaches_that_generator() -> None:
     term = played(make("r2", weight=2.0), Duel(quadratic(1.0), (draw(6, 2, seed=3),), (noise + shift,)))
     (slope,) = torch.autograd.grad(term, shift)  # of the mean of ||z + shift||^2
     torch.testing.assert_close(slope, 2 * (noise + shift.detach()).sum(1).mean())
+
+
+# R1 and R2 beside augmentations
+
+
+def beside(name: str) -> Any:
+    """An augmentation, at a chance between none and all."""
+    found = make(name, policy=["flip", "color", "translation", "cutout"])
+    if name == "ada":
+        found.p.fill_(0.7)
+    return found
+
+
+def penalised(penalty: str, augmentation: str, pack: int, **options: Any) -> tuple[Tensor, Tensor]:
+    """(the term that a game computes, half the mean squared slope at x of x -> s(T(x)) by central differences)."""
+    x, fake = (draw(4, 1, 4, 4, seed=seed) for seed in (1, 2))
+    critic, changed = Smooth(16 * pack), beside(augmentation)
+    regularizers = {penalty: make(penalty, weight=1.0, **options), augmentation: changed}
+    players = {"generator": Rows(fake), "discriminator": critic}
+    game = staged("adversarial", players, regularizers=regularizers, size=16, pack=pack)
+    at = turn_of(game, "discriminator", x)
+
+    def scores(samples: Tensor) -> Tensor:
+        duel = Duel(critic, (samples,), (samples,), pack=pack)
+        changed.before(duel, at)
+        return duel.real_verdict.score if penalty == "r1" else duel.fake_verdict.score
+
+    samples = x if penalty == "r1" else fake
+    squares = torch.zeros(4 // pack)
+    with torch.no_grad():
+        for place in range(16):
+            step = torch.zeros(16)
+            step[place] = 1e-5
+            for row in range(pack):  # of every pack
+                moved = torch.zeros(4, 1, 4, 4)
+                moved[row::pack] = step.view(1, 4, 4)
+                squares += ((scores(samples + moved) - scores(samples - moved)) / 2e-5).square()
+    return game.judge_fakes(at)[penalty].detach(), squares.mean() / 2
+
+
+@pytest.mark.parametrize("pack", [1, 2])
+@pytest.mark.parametrize("augmentation", ["diffaugment", "ada"])
+@pytest.mark.parametrize("penalty", ["r1", "r2"])
+def test_slopes_at_samples_run_through_the_augmentation(penalty: str, augmentation: str, pack: int, float64: None) -> None:
+    found, wanted = penalised(penalty, augmentation, pack)
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-10)
+    seen, _ = penalised(penalty, augmentation, pack, at="input")
+    assert float((seen / wanted).log().abs()) > 1e-3  # at what the critic sees it is another
+
+
+@pytest.mark.parametrize("penalty", ["r1", "r2"])
+def test_the_gradient_of_a_slope_through_an_augmentation_is_that_of_finite_differences(penalty: str, float64: None) -> None:
+    x, fake, critic = draw(3, 1, 4, 4, seed=1), draw(3, 1, 4, 4, seed=2), Smooth(16)
+    regularizers = {penalty: make(penalty, weight=3.0), "diffaugment": beside("diffaugment")}
+    game = staged("adversarial", {"generator": Rows(fake), "discriminator": critic}, regularizers=regularizers, size=16)
+    assert_gradients_are_finite_differences(critic, lambda: sum(game.judge_fakes(turn_of(game, "discriminator", x)).values()))
+
+
+@pytest.mark.parametrize("at", ["sample", "input"])
+def test_slopes_without_an_augmentation_do_not_ask_where(at: str, float64: None) -> None:
+    x, critic = draw(4, 4), Smooth(8)
+    noise = make("instance_noise")
+    found = {}
+    for place in ("sample", at):
+        regularizers = {"r1": make("r1", at=place), "r2": make("r2", at=place), "instance_noise": noise}
+        players = {"generator": Rows(draw(4, 4, seed=2)), "discriminator": critic}
+        game = staged("adversarial", players, regularizers=regularizers, size=4, pack=2)
+        terms = game.judge_fakes(turn_of(game, "discriminator", x))
+        found[place] = [terms[name].detach() for name in ("r1", "r2")]
+    assert found["sample"] == found[at]
+
+
+def test_a_slope_at_a_sample_is_taken_in_full_precision(float64: None) -> None:
+    x, critic = draw(4, 1, 4, 4), Smooth(16).float()
+    duel = Duel(critic, (x.float(),), (x.float(),))
+    r1, changed, at = make("r1"), beside("diffaugment"), turn(4)
+    for regularizer in (r1, changed):
+        regularizer.before(duel, at)
+    exact = r1.term(duel, {}, at).detach()
+    duel = Duel(critic, (x.float(),), (x.float(),))
+    with torch.autocast("cpu", torch.bfloat16):
+        for regularizer in (r1, changed):
+            regularizer.before(duel, at)
+        duel.look()
+        coarse = r1.term(duel, {}, at).detach()
+    torch.testing.assert_close(coarse, exact, rtol=1e-5, atol=0)
+
+
+def test_old_fakes_come_first_then_the_places_of_slopes_then_augmentations() -> None:
+    ranks = [make(name).rank for name in ("replay", "r1", "r2", "diffaugment", "ada", "instance_noise")]
+    assert ranks[0] < ranks[1] == ranks[2] < min(ranks[3:])
+
+
+@pytest.mark.parametrize("penalty", ["r1", "r2"])
+def test_an_unknown_place_is_refused_with_the_nearest(penalty: str) -> None:
+    with pytest.raises(BadInput, match=r"at=sampel: .*sample"):
+        make(penalty, at="sampel")

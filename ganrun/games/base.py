@@ -206,7 +206,7 @@ class Game(nn.Module):
             regularizer.judged(duel, turn)
         terms = self.condition.objective(self.loss, duel, turn, side)
         players = self._trained(turn.phase) if duel.main else {}
-        for name, regularizer in joined.items():
+        for name, regularizer in sorted(joined.items()):
             if regularizer.due(turn):
                 term = regularizer.term(duel, players, turn)
                 if term is not None:

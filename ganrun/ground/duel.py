@@ -49,6 +49,7 @@ class Duel:
         self._settled = False
         self._verdicts: dict[str, Verdict] = {}
         self._watched: set[str] = set()
+        self._origins: dict[str, Inputs] = {}
         self._whole: Verdict | None = None
         self._chosen_from: Inputs | None = None
         self.remake: Callable[[Move], Inputs] | None = None  # the fakes from latents that a function has moved; of main duels
@@ -115,9 +116,8 @@ class Duel:
                 target.view(-1, self.pack)[:, 0] if isinstance(target, Tensor) else target
                 for target in (self.real_target, self.fake_target)
             )
-        for side in self._watched:
-            kept = (entry if entry.grad_fn is not None else entry.detach().requires_grad_() for entry in self._inputs(side))
-            setattr(self, side, tuple(kept))  # what comes from a generator that learns stays its own
+        for side in self._watched - set(self._origins):
+            setattr(self, side, _leaves(self._inputs(side)))
 
     def against(self, fake: Inputs, condition: Tensor | None) -> Duel:
         """The same real inputs, with the verdict on them, against other fakes, which are as this duel's settled ones."""
@@ -172,24 +172,50 @@ class Duel:
         """Ask, before the verdicts, that ``slope`` of this side may be taken through the main verdict."""
         self._watched.add(side)
 
+    def watch_origin(self, side: str) -> None:
+        """As ``watch``, for ``origin_slope``: at the inputs as they are now, before whatever changes them from here on."""
+        self._watched.add(side)
+        if side not in self._origins:
+            self._origins[side] = _leaves(self._inputs(side))
+            setattr(self, side, self._origins[side])
+
     def slope(self, side: str) -> Tensor:
-        """Squared norm of the score's gradient at each input of ``side``: shape (n,), differentiable.
+        """Squared norm of the score's gradient at each input of ``side``, as it is judged: shape (n,), differentiable.
 
         Uses the main verdict where the side is watched and full precision holds, a further look in float32 otherwise:
         second derivatives of a bfloat16 pass are too coarse to penalise.
         """
         self.settle()
-        inputs, device = self._inputs(side), self._inputs(side)[0].device.type
-        if side in self._watched and not torch.is_autocast_enabled(device):
+        inputs = self._inputs(side)
+        if side in self._watched and not self._is_coarse:
             return squared_slope(self._verdict(side).score, inputs)
-        condition = self.real_condition if side == "real" else self.fake_condition
-        return self.slope_at(inputs, condition)
+        return self.slope_at(inputs, self._condition(side))
+
+    def origin_slope(self, side: str) -> Tensor:
+        """The same at the inputs that ``watch_origin`` was told of, through all that has changed them since: shape (n,).
+
+        Of a pack it is that at all its samples together.
+        """
+        self.settle()
+        origins = self._origins[side]
+        if not self._is_coarse:
+            return squared_slope(self._verdict(side).score, origins, self.pack)
+        with torch.autocast(origins[0].device.type, enabled=False):
+            return squared_slope(self.judge(self._inputs(side), self._condition(side)).score, origins, self.pack)
 
     def slope_at(self, inputs: Inputs, condition: Tensor | None) -> Tensor:
         """Squared norm of the score's gradient at ``inputs``, by a further look in float32: shape (n,)."""
         inputs = tuple(entry.detach().requires_grad_() for entry in inputs)
         with torch.autocast(inputs[0].device.type, enabled=False):
             return squared_slope(self.judge(inputs, condition).score, inputs)
+
+    @property
+    def _is_coarse(self) -> bool:
+        """Whether the main verdicts are not in full precision."""
+        return torch.is_autocast_enabled(self.real[0].device.type)
+
+    def _condition(self, side: str) -> Tensor | None:
+        return self.real_condition if side == "real" else self.fake_condition
 
     def _inputs(self, side: str) -> Inputs:
         return self.real if side == "real" else self.fake
@@ -200,26 +226,32 @@ class Duel:
     def _verdict(self, side: str) -> Verdict:
         self.settle()
         if side not in self._verdicts:
-            condition = self.real_condition if side == "real" else self.fake_condition
-            self._verdicts[side] = self.judge(self._inputs(side), condition)
+            self._verdicts[side] = self.judge(self._inputs(side), self._condition(side))
         return self._verdicts[side]
 
 
-def squared_slope(score: Tensor, inputs: Inputs) -> Tensor:
+def squared_slope(score: Tensor, inputs: Inputs, pack: int = 1) -> Tensor:
     """||d score_i / d inputs_i||^2 for each sample i, summed over all inputs and all but the first dimension.
 
     Scores are summed before differentiating: samples are independent, so each gets its own gradient. The score of a map of
-    patches is their mean, as it is to the losses.
-    Returns shape (n,), with a graph for second derivatives.
+    patches is their mean, as it is to the losses. ``pack``: so many rows of the inputs were judged as one.
+    Returns shape (n / pack,), with a graph for second derivatives.
     """
     score = of_sample(score)
     gradients = torch.autograd.grad(score.sum(), inputs, create_graph=True)
+    if pack > 1:
+        gradients = tuple(packed(gradient, pack) for gradient in gradients)
     return torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0)
 
 
 def of_sample(score: Tensor) -> Tensor:
     """One score a sample, (n,): of a map of patches, (n, 1, height, width), the mean."""
     return score if score.ndim == 1 else score.flatten(1).mean(1)
+
+
+def _leaves(inputs: Inputs) -> Inputs:
+    """The inputs as what slopes are taken at; what comes from a generator that learns stays its own."""
+    return tuple(entry if entry.grad_fn is not None else entry.detach().requires_grad_() for entry in inputs)
 
 
 def packed(x: Tensor, count: int) -> Tensor:

@@ -3,7 +3,8 @@
 x^ = x + a scale std u, with u ~ U[0, 1) for every number, a ~ U(0, 1) one a sample, and std one number: the population standard
 deviation of all numbers of the batch. This is the law of the authors' code, where the noise is never negative; the
 paper's text has Gaussian noise. With several inputs each is shifted by its own std, codes not at all; the norm runs over
-all of them. Fakes never enter. With micro-batches std is that of the micro-batch.
+all of them. Fakes never enter. With micro-batches std is that of the micro-batch. Beside augmentations and noise x is what the
+critic sees, as for the gradient penalty.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The norm runs over all of a sample's numbers (all inputs of the duel together; a pack is one sample). ``one_sided``: only
 slopes above the target cost (the variant in the paper's section 4). Where the sides have unequal numbers of rows, as with
-several generators, the smaller one's are used again from the first on, with their labels.
+several generators, the smaller one's are used again from the first on, with their labels. Beside augmentations and noise x and
+G(z) are what the critic sees: the penalty bounds it as a function of its inputs, whose two laws it compares.
 """
 
 from __future__ import annotations

@@ -2,6 +2,11 @@
 
 ``weight`` is the paper's gamma (their released code leaves the half out: its 10 is 20 here). Squared norm, summed over
 a sample's numbers, no root; of the raw score. Makes the Dirac-GAN converge.
+
+Beside augmentations T (diffaugment, ada) the gradient is that of s(T(x)) by x, through T, as in the authors' codes of
+StyleGAN2-ADA (Karras et al. 2020), DiffAugment (Zhao et al. 2020) and R3GAN (Huang et al. 2024); ``at=input`` takes that of s
+at T(x). So a pixel that is cut out or moved beyond the edge costs nothing, and one whose contrast T raises costs more. With
+noise alone both are the same.
 """
 
 from __future__ import annotations
@@ -12,23 +17,26 @@ from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import PER_SAMPLE, Players, Regularizer, check_weight
+from ganrun.regularizers.places import BEFORE_CHANGES, check_place
 
 
 @register("regularizer", "r1")
 class R1(Regularizer):
     """Zero-centred penalty on the discriminator's slope at real samples."""
 
+    rank = BEFORE_CHANGES
     traits = frozenset({"lipschitz"})
     refuses = PER_SAMPLE
 
-    def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
+    def __init__(self, *, weight: float = 10.0, at: str = "sample", every: int = 1) -> None:
         super().__init__()
         check_weight(weight, every)
-        self.weight, self.every = weight, every
+        self.weight, self.at, self.every = weight, check_place(at), every
 
     def before(self, duel: Duel, turn: Turn) -> None:
         if self.due(turn):
-            duel.watch("real")
+            (duel.watch_origin if self.at == "sample" else duel.watch)("real")
 
     def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor:
-        return duel.slope("real").mean() / 2
+        slope = duel.origin_slope("real") if self.at == "sample" else duel.slope("real")
+        return slope.mean() / 2

@@ -17,13 +17,14 @@ from ganrun.ground.registry import register
 from ganrun.ground.spec import Port
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import Players, Regularizer
+from ganrun.regularizers.places import BEFORE_CHANGES
 
 
 @register("regularizer", "replay")
 class Replay(Regularizer):
     """Mix fakes of earlier steps into the discriminator's batches."""
 
-    rank = -1  # before noise and augmentations, so that the pool holds fakes as the generator made them
+    rank = BEFORE_CHANGES - 1  # the pool holds fakes as the generator made them, and slopes are taken at what comes from it
 
     def __init__(self, *, share: float = 0.5, capacity: int = 512) -> None:
         super().__init__()
