@@ -3,8 +3,8 @@
 A config without ``game.gain``, which all of ganrun's games have, is from before these changes of what training does:
 
 - ``game.gain``: conditional normalizations had the gain A y, now called ``free``.
-- ``regularizer.r1.at``, ``regularizer.r2.at``: slopes were taken at what the discriminator saw, now called ``input``; where nothing
-  augments samples that is the same as today's ``sample``.
+- ``regularizer.r1.at``, ``regularizer.r2.at``: slopes were taken at what the discriminator saw, now called ``input``; where
+  nothing augments samples that is the same as today's ``sample``.
 - ``optimizer.schedule``: an exponential one ended at 1e-3 where less was asked for; a constant one took no notice of ``start``
   and ``final``.
 """
