@@ -437,10 +437,10 @@ def test_orthogonal_weights_are_orthonormal_as_a_matrix_of_outputs(layer: nn.Mod
 def test_every_first_weight_is_of_the_law_asked_for(name: str, init: str) -> None:
     options: dict[str, Any] = {"init": init, "width": 32, "norm": "layer"}
     for network in (generator(name, (3, 16, 16), **options), discriminator(name, (3, 16, 16), **options)):
-        for layer in network.modules():
+        for path, layer in network.named_modules():
             if not isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) or layer.weight.numel() < 500:
                 continue
-            residual = name == "resnet" and isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)
+            residual = name == "resnet" and path.startswith("blocks.") and not path.endswith("shortcut")
             gain = math.sqrt(2) if residual else 1.0
             inputs, outputs = nn.init._calculate_fan_in_and_fan_out(layer.weight)
             wanted = {

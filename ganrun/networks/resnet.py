@@ -5,14 +5,14 @@ D: x -> down blocks to 8x8 (at least one) -> two flat blocks -> ReLU -> sum over
 
 An up block doubles by nearest neighbours, a down block halves by averages. Both are folded into their convolution, see
 ``parts/resampling.py``, and a 1x1 shortcut commutes with both: same parameters and functions, fewer operations. Weights are
-Glorot's with gain sqrt(2) inside residual branches. Dropout stands between the two convolutions of an up block
-(Zagoruyko and Komodakis 2016), self-attention after the block that makes its map.
+Glorot's with gain sqrt(2) inside residual branches and 1 elsewhere, the generator's last convolution included. Dropout stands
+between the two convolutions of an up block (Zagoruyko and Komodakis 2016), self-attention after the block that makes its map.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -108,7 +108,7 @@ class Generator(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.norm = norm2d(options.norm, width)
         self.output = nn.Conv2d(width, channels, 3, padding=1)
-        initialise(self, options.init, gain)
+        initialise(self, options.init, gains(self))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         maps = self.input(flatten(inputs)).unflatten(1, (self.width, 4, 4)).contiguous(memory_format=torch.channels_last)
@@ -134,7 +134,7 @@ class Encoder(nn.Module):
         self.output = nn.Linear(width, outputs)
         self.num_features = width
         self.beside = beside(minibatch, width)
-        initialise(self, options.init, gain)
+        initialise(self, options.init, gains(self))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         code: Tensor = self.output(self.features(inputs))
@@ -156,10 +156,11 @@ class Discriminator(Encoder):
         return judged(self.output, self.beside, features, features)
 
 
-def gain(module: nn.Module) -> float:
-    """sqrt(2) inside a residual branch, else 1."""
-    residual = isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.kernel_size != (1, 1)
-    return math.sqrt(2) if residual else 1.0
+def gains(network: nn.Module) -> Callable[[nn.Module], float]:
+    """Of each layer of ``network``: sqrt(2) for the two convolutions of a residual branch, else 1."""
+    blocks = [module for module in network.modules() if isinstance(module, Block)]
+    inside = {id(layer) for block in blocks for layer in (block.convolution_in, block.convolution_out)}
+    return lambda module: math.sqrt(2) if id(module) in inside else 1.0
 
 
 @register("model", "sngan")
