@@ -4,8 +4,10 @@
 images, higher than the real one where the generator repeats itself. Images of different classes are never paired: the class
 is the extractor's, and without classes any two images make a pair, which the card says.
 
-Eleven taps and five scales need images of 176 pixels; from 99 pixels there are four scales, from 44 three, from 22 two, with
-the first of Wang's exponents scaled to a sum of 1; below 11 pixels one scale of 5 taps.
+A window is a Gaussian of 11 taps, standard deviation 1.5, and lies wholly in the images. Each further scale halves them by
+averages, as long as the last holds the window: one scale below 22 pixels, two from 22, three from 44, four from 88, five from
+176; the first of Wang's exponents are scaled to a sum of 1. Below 11 pixels the window has 5 taps and standard deviation 0.5.
+The card says how many scales there were. Means of contrast and structure below zero count as zero.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+from torch.nn.functional import avg_pool2d, conv2d
 from torchmetrics.utilities import dim_zero_cat
 
 from ganrun.ground import rng
@@ -26,32 +28,51 @@ from ganrun.metrics.base import IMAGES, Data, Sample, Score
 from ganrun.metrics.collected import standard_error
 
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-SIDES = (22, 44, 99, 176)  # from which there are 2, 3, 4, 5 scales; torchmetrics refuses four below 99
+C1, C2 = 0.01**2, 0.03**2  # for numbers in [0, 1]
 TAPS = 11
 LEAST_SIDE = 5  # the taps below 11 pixels
 BLOCK = 100  # pairs at a time
 
 
 def scales(side: int) -> int:
-    """How many scales images of ``side`` pixels bear, so that the last holds the 11 taps."""
-    return 1 + sum(side >= least for least in SIDES)
+    """How many scales images of ``side`` pixels bear: so many, at most five, that the last still holds the window."""
+    return 1 + sum(side >> halvings >= TAPS for halvings in range(1, len(EXPONENTS)))
 
 
 def similarity(one: Tensor, other: Tensor) -> Tensor:
     """MS-SSIM of pairs of images in [-1, 1], (n, c, h, w) each: (n,), 1 for equal images."""
-    side = min(one.shape[-2:])
-    exponents = EXPONENTS[: scales(side)]
-    found = multiscale_structural_similarity_index_measure(
-        (one + 1) / 2,
-        (other + 1) / 2,
-        sigma=1.5 if side >= TAPS else 0.5,
-        kernel_size=TAPS if side >= TAPS else LEAST_SIDE,
-        betas=tuple(entry / sum(exponents) for entry in exponents),
-        data_range=1.0,
-        reduction="none",
-        normalize="relu",
+    x, y = ((entry.double() + 1) / 2 for entry in (one, other))
+    side = min(x.shape[-2:])
+    exponents = torch.tensor(EXPONENTS[: scales(side)], dtype=torch.float64)
+    row = window(side)
+    found = torch.ones(len(x), dtype=torch.float64)
+    for scale, exponent in enumerate(exponents / exponents.sum()):
+        if scale:
+            x, y = avg_pool2d(x, 2), avg_pool2d(y, 2)
+        luminance, structure = maps(x, y, row)
+        whole = luminance * structure if scale == len(exponents) - 1 else structure
+        found = found * whole.flatten(1).mean(1).clamp_min(0) ** exponent
+    return found
+
+
+def window(side: int) -> Tensor:
+    """The Gaussian window along one direction, for images of ``side`` pixels: it sums to one."""
+    taps, sigma = (TAPS, 1.5) if side >= TAPS else (min(5, side), 0.5)
+    places = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
+    weights = (-(places**2) / (2 * sigma**2)).exp()
+    return weights / weights.sum()
+
+
+def maps(x: Tensor, y: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    """(luminance, contrast and structure) at every place where the whole window lies in the images."""
+    channels = x.shape[1]
+    kernel = torch.outer(row, row).expand(channels, 1, -1, -1)
+    mean_x, mean_y, square_x, square_y, product = (
+        conv2d(entry, kernel, groups=channels) for entry in (x, y, x * x, y * y, x * y)
     )
-    return torch.as_tensor(found).double().reshape(-1)
+    luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
+    variances = square_x - mean_x**2 + square_y - mean_y**2
+    return luminance, (2 * (product - mean_x * mean_y) + C2) / (variances + C2)
 
 
 def pairs(classes: Tensor, count: int, source: torch.Generator) -> Tensor:
@@ -89,6 +110,7 @@ class StructuralSimilarity(Score):
         self.pairs = pairs
         self.within: str | None = None
         self.scales: int | None = None
+        self.window: str | None = None
         for name in ("real", "generated", "real_classes", "generated_classes"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
@@ -105,7 +127,8 @@ class StructuralSimilarity(Score):
             raise ValueError("structural similarity needs the images themselves")
         classes = torch.zeros(len(sample.x), dtype=torch.int64) if sample.logits is None else sample.logits.argmax(1)
         self.within = "any two images" if sample.logits is None else "of one class, by the extractor"
-        self.scales = scales(min(sample.x.shape[-2:]))
+        side = min(sample.x.shape[-2:])
+        self.scales, self.window = scales(side), f"{len(window(side))} taps, inside the images"
         (self.real if real else self.generated).append(sample.x)
         (self.real_classes if real else self.generated_classes).append(classes)
 
@@ -130,5 +153,6 @@ class StructuralSimilarity(Score):
             "pairs": self.pairs,
             "pairs are": self.within,
             "scales": self.scales,
+            "window": self.window,
             "std": "over pairs, divided by the root of their number",
         }
