@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from conftest import compose_config
 from torch import Tensor, nn
 
+from ganrun.data.torchvision_sets import CIFAR, FASHION, MNIST
 from ganrun.engine import checkpoint
 from ganrun.ground import registry, traits
 from ganrun.ground.duel import Duel, packed
@@ -551,3 +554,50 @@ def test_all_input_techniques_stack_and_train(model: str, data: str, toy: Callab
     made.trainer.check_weights()
     assert {"discriminator/consistency", "discriminator/r1"} <= set(made.trainer.terms)
     assert int(made.trainer.game.regularizers["replay"].pool.filled) == 24
+
+
+# mirrors
+
+
+CHIRAL = ("digits", "stacked_digits", "paired_digits", "unpaired_digits")
+
+
+def test_no_default_mirrors_data() -> None:
+    for name in AUGMENTING:
+        assert "flip" not in make(name).policy
+        assert "flip" not in compose_config(f"regularizer={name}")["regularizer"][name]["policy"]
+
+
+@pytest.mark.parametrize("name", CHIRAL)
+def test_data_whose_mirror_images_are_none_say_so_in_every_form(name: str) -> None:
+    options = {"num": 20} if name == "stacked_digits" else {}
+    dataset = registry.build("dataset", {"name": name, **options})
+    held = dataset.held_out()
+    for found in (
+        dataset,
+        dataset.fitted(16),
+        held,
+        registry.build("dataset", {"name": "digits", "size": 16, "classes": [3, 1]}),
+    ):
+        assert "dataset.achiral" not in found.traits
+    assert MNIST.chiral
+    assert not FASHION.chiral
+    assert not CIFAR.chiral
+    assert "dataset.achiral" in registry.build("dataset", {"name": "shapes", "num": 20}).traits
+
+
+@pytest.mark.parametrize("name", AUGMENTING)
+@pytest.mark.parametrize("policy", [["flip"], ["flip", "translation"]])
+def test_a_mirror_is_warned_of_where_it_makes_other_classes(name: str, policy: list[str]) -> None:
+    digits, shapes = (registry.build("dataset", {"name": data}) for data in ("digits", "shapes"))
+    mirroring = {f"regularizer={name}": make(name, policy=policy, **({"around": "middle"} if name == "ada" else {}))}
+    assert traits.verify({**mirroring, "dataset=shapes": shapes}) == []
+    (line,) = traits.verify({**mirroring, "dataset=digits": digits})
+    assert "mirrors samples" in line
+    (mirror,) = mirroring.values()
+    override = mirror.advises["dataset.achiral"].override
+    assert override in line
+    key, _, value = override.partition("=")
+    assert key == f"regularizer.{name}.policy"
+    cured = {f"regularizer={name}": make(name, policy=yaml.safe_load(value))}
+    assert traits.verify({**cured, "dataset=digits": digits}) == []

@@ -27,10 +27,11 @@ class Dataset:
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     labels: Tensor | None = None
+    chiral = False  # whether mirror images of samples are none: of digits and letters
 
     @property
     def traits(self) -> frozenset[str]:
-        words = {f"dataset.{self.spec.kind}"}
+        words = {f"dataset.{self.spec.kind}"} | (set() if self.chiral else {"dataset.achiral"})
         if self.spec.classes:
             words.add("dataset.labelled")
         return frozenset(words)
@@ -138,6 +139,7 @@ class Images(Dataset):
         class_names: tuple[str, ...] | None = None,
         held_out: Images | None = None,
         notes: tuple[str, ...] = (),
+        chiral: bool = False,
     ) -> None:
         if pixels.dtype != torch.uint8 or pixels.ndim != 4:
             raise ValueError(
@@ -148,7 +150,7 @@ class Images(Dataset):
         check_labels(labels, len(pixels), class_names)
         _, height, width, channels = pixels.shape
         self.pixels, self.labels, self.notes = pixels.contiguous(), labels, notes
-        self.class_names = class_names
+        self.class_names, self.chiral = class_names, chiral
         self._held_out = held_out
         self._fingerprint = ""
         self.spec = Spec("image", (channels, height, width), len(class_names) if class_names and labels is not None else None)
@@ -195,7 +197,8 @@ class Images(Dataset):
 
     def _changed(self, pixels: Tensor, change: Callable[[Images], Images], note: str) -> Images:
         held_out = None if self._held_out is None else change(self._held_out)
-        made = Images(pixels, self.labels, class_names=self.class_names, held_out=held_out, notes=(*self.notes, note))
+        notes = (*self.notes, note)
+        made = Images(pixels, self.labels, class_names=self.class_names, held_out=held_out, notes=notes, chiral=self.chiral)
         made.remarks = self.remarks
         return made
 

@@ -59,4 +59,5 @@ def sources_of(images: Images, task: str) -> Images:
     change, note = TASKS[task]
     held = images.held_out()
     away = None if held is None else sources_of(held, task)
-    return Images(change(images.pixels), images.labels, class_names=images.class_names, held_out=away, notes=(note,))
+    names, chiral = images.class_names, images.chiral
+    return Images(change(images.pixels), images.labels, class_names=names, held_out=away, notes=(note,), chiral=chiral)

@@ -32,5 +32,5 @@ def digit_images(size: int | None = None) -> Images:
     pixels = ((ink * 255 + 8) // 16).to(torch.uint8).unsqueeze(-1)
     trains = torch.ones(len(pixels), dtype=torch.bool)
     trains[kept_back] = False
-    held_out = Images(pixels[kept_back], labels[kept_back], class_names=NAMES)
-    return Images(pixels[trains], labels[trains], class_names=NAMES, held_out=held_out).resized(size)
+    held_out = Images(pixels[kept_back], labels[kept_back], class_names=NAMES, chiral=True)
+    return Images(pixels[trains], labels[trains], class_names=NAMES, held_out=held_out, chiral=True).resized(size)

@@ -34,7 +34,7 @@ class Stacked(Dataset):
             raise BadInput("only grey images with classes can be stacked")
         kinds = len(layers.class_names)
         self.layers, self.rows, self.notes, self._held_out = layers, rows, (*layers.notes, *notes), held_out
-        self._own_notes, self._fingerprint = notes, ""
+        self._own_notes, self._fingerprint, self.chiral = notes, "", layers.chiral
         self.labels = joined(layers.labels[rows], kinds)
         self.spec = Spec("image", (LAYERS, height, width), kinds**LAYERS)
         self.class_names = tuple(f"{a}{b}{c}" for a in layers.class_names for b in layers.class_names for c in layers.class_names)

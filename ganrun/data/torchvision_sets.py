@@ -40,9 +40,10 @@ class Source:
     folder: str
     files: tuple[str, ...]
     class_names: tuple[str, ...]
+    chiral: bool = False
 
 
-MNIST = Source("mnist", "MNIST", "MNIST/raw", MNIST_FILES, tuple("0123456789"))
+MNIST = Source("mnist", "MNIST", "MNIST/raw", MNIST_FILES, tuple("0123456789"), chiral=True)
 FASHION = Source("fashion_mnist", "FashionMNIST", "FashionMNIST/raw", MNIST_FILES, CLOTHES)
 CIFAR = Source("cifar10", "CIFAR10", "cifar-10-batches-py", CIFAR_FILES, THINGS)
 
@@ -128,7 +129,7 @@ def _images(source: Source, split: Any, held_out: Images | None = None) -> Image
         pixels = pixels.unsqueeze(-1)
     if len(pixels) == 0:
         raise BadInput(f"dataset={source.name}: the files hold no images")
-    return Images(pixels, labels, class_names=source.class_names, held_out=held_out)
+    return Images(pixels, labels, class_names=source.class_names, held_out=held_out, chiral=source.chiral)
 
 
 def _download(source: Source, root: str) -> None:

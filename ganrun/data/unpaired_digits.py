@@ -33,7 +33,14 @@ def halves(images: Images) -> tuple[Images, Images]:
     away: tuple[Images | None, Images | None] = (None, None) if held is None else halves(held)
     first, second = (rows.sort().values for rows in (order[: (len(order) + 1) // 2], order[(len(order) + 1) // 2 :]))
     one, other = (
-        Images(images.pixels[rows], images.labels[rows], class_names=images.class_names, held_out=part, notes=images.notes)
+        Images(
+            images.pixels[rows],
+            images.labels[rows],
+            class_names=images.class_names,
+            held_out=part,
+            notes=images.notes,
+            chiral=images.chiral,
+        )
         for rows, part in zip((first, second), away, strict=True)
     )
     return one, other

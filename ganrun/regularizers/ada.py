@@ -24,7 +24,7 @@ from ganrun.ground.registry import register
 from ganrun.ground.spec import Port
 from ganrun.ground.traits import Rule
 from ganrun.ground.turn import Turn
-from ganrun.regularizers.augmentations import NO_TOKENS, augment, check_fits, check_policy
+from ganrun.regularizers.augmentations import NO_TOKENS, augment, check_fits, check_policy, mirroring
 from ganrun.regularizers.base import Players, Regularizer
 
 AROUND = ("zero", "middle")
@@ -62,6 +62,7 @@ class AdaptiveAugment(Regularizer):
             raise BadInput(f"around={around}: {suggestion(around, AROUND)}")
         self.target, self.images, self.interval, self.around = target, images, interval, around
         self.policy = check_policy(policy)
+        self.advises = mirroring(self.policy, "ada", ["color", "translation", "cutout"])
         self.register_buffer("p", torch.zeros(()))
         self.register_buffer("signs", torch.zeros(()))  # sum of r since p last moved
 

@@ -3,7 +3,7 @@
 Of images (n, channels, height, width) in [-1, 1], the ranges of Zhao et al. 2020 ("Differentiable Augmentation ..."):
 
 ===========  =============================================================================================
-flip         mirrored left to right for half of the samples
+flip         mirrored left to right for half of the samples; warned of where mirror images are no samples
 color        brightness + U(-1/2, 1/2); saturation * U(0, 2); contrast * U(1/2, 3/2); not clamped
 translation  moved by up to 1/8 of each side, zeros (mid-grey) coming in
 cutout       a window of half of each side set to zero; its centre anywhere, so that it may hang over the border
@@ -17,7 +17,7 @@ was made from) get the same numbers, so that a pair stays a pair.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -35,6 +35,15 @@ CUTOUT = 1 / 2
 NO_TOKENS = {
     "dataset.tokens": Rule("samples cannot be moved or recoloured where they are rows of tokens", "regularizer=instance_noise")
 }
+
+
+def mirroring(policy: Sequence[str], name: str, instead: Sequence[str]) -> dict[str, Rule]:
+    """What the regularizer ``name`` advises: with a ``policy`` that mirrors, data whose mirror images are samples too."""
+    if "flip" not in policy:
+        return {}
+    why = "its policy mirrors samples, and mirror images of this data are none: a 3 turned round is no digit"
+    left = [entry for entry in policy if entry != "flip"] or list(instead)
+    return {"dataset.achiral": Rule(why, f"regularizer.{name}.policy=[{','.join(left)}]")}
 
 
 def flip(x: Tensor, u: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 ``fakes``: + weight * E_q |s(G(z)) - s(T(G(z)))|^2, the balanced form of Zhao et al. 2021, which keeps the generator from
 learning what T does to real samples. D's side only; the gradient runs through both looks. x is what D judges in the main
 pass: where another technique augments or noises it, T comes on top. The score of a map of patches is its mean, since T moves
-the patches; the samples of a pack are augmented one by one.
+the patches; the samples of a pack are augmented one by one. The paper's T for photographs is policy=[flip,translation]; by
+default nothing is mirrored, since that would make other characters of digits.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ganrun.ground.duel import Duel, Inputs, of_sample, packed
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Port
 from ganrun.ground.turn import Turn
-from ganrun.regularizers.augmentations import NO_TOKENS, augment, check_fits, check_policy
+from ganrun.regularizers.augmentations import NO_TOKENS, augment, check_fits, check_policy, mirroring
 from ganrun.regularizers.base import Players, Regularizer, check_weight
 
 
@@ -24,12 +25,11 @@ class Consistency(Regularizer):
 
     refuses = NO_TOKENS
 
-    def __init__(
-        self, *, weight: float = 10.0, fakes: bool = False, policy: list[str] = ["flip", "translation"], every: int = 1
-    ) -> None:
+    def __init__(self, *, weight: float = 10.0, fakes: bool = False, policy: list[str] = ["translation"], every: int = 1) -> None:
         super().__init__()
         check_weight(weight, every)
         self.weight, self.fakes, self.policy, self.every = weight, fakes, check_policy(policy), every
+        self.advises = mirroring(self.policy, "consistency", ["translation"])
 
     def allocate(self, ports: tuple[Port, ...]) -> None:
         check_fits(self.policy, ports)

@@ -11,7 +11,7 @@ from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Port
 from ganrun.ground.turn import Turn
-from ganrun.regularizers.augmentations import NO_TOKENS, augment, check_fits, check_policy
+from ganrun.regularizers.augmentations import NO_TOKENS, augment, check_fits, check_policy, mirroring
 from ganrun.regularizers.base import Regularizer
 
 
@@ -25,6 +25,7 @@ class DiffAugment(Regularizer):
     def __init__(self, *, policy: list[str] = ["color", "translation", "cutout"]) -> None:
         super().__init__()
         self.policy = check_policy(policy)
+        self.advises = mirroring(self.policy, "diffaugment", ["color", "translation", "cutout"])
 
     def allocate(self, ports: tuple[Port, ...]) -> None:
         check_fits(self.policy, ports)
