@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from ganrun.ground.duel import Duel
@@ -37,18 +37,18 @@ class LeCam(Regularizer):
         if start < 1:
             raise ValueError(f"start={start} must be at least 1: before the first update there is no mean to be near to")
         self.weight, self.decay, self.start, self.one_sided = weight, decay, start, one_sided
-        self._roles: dict[int, str] = {}  # of each discriminator, by identity
+        self._owners: dict[str, nn.Module] = {}  # the discriminators by role: copied with the game, where the game is
         self._seen: dict[str, dict[int, Tensor]] = {}  # mean scores of the present update, by role and micro-batch
 
     def prepare(self, players: Players) -> None:
         for role, player in players.items():
-            self._roles[id(player)] = role
+            self._owners[role] = player
             self.register_buffer(f"{role}_means", torch.zeros(2))  # of real scores and of fake ones, before the correction
             self.register_buffer(f"{role}_count", torch.zeros((), dtype=torch.int64))
 
     def readings(self) -> Mapping[str, Tensor]:
         found: dict[str, Tensor] = {}
-        for role in self._roles.values():
+        for role in self._owners:
             real, fake = self.anchors(role)
             found |= {f"{role}_real": real, f"{role}_fake": fake}
         return found
@@ -60,7 +60,7 @@ class LeCam(Regularizer):
         return found[0], found[1]
 
     def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor | None:
-        role = self._roles[id(duel.discriminator)]
+        role = next(name for name, player in self._owners.items() if player is duel.discriminator)
         real, fake = duel.real_verdict.score, duel.fake_verdict.score
         # what an update that was only imagined leaves here, the next real one replaces
         self._seen.setdefault(role, {})[turn.share[0]] = torch.stack((real.detach().mean(), fake.detach().mean()))
@@ -74,8 +74,8 @@ class LeCam(Regularizer):
     @torch.no_grad()
     def after_step(self, players: Players, duel: Duel, turn: Turn) -> None:
         """Take in the mean scores of the update, over all its micro-batches."""
-        for role, player in players.items():
-            seen = self._seen.pop(role, {}) if id(player) in self._roles else {}
+        for role in players:
+            seen = self._seen.pop(role, {}) if role in self._owners else {}
             if seen:
                 means, count = self.get_buffer(f"{role}_means"), self.get_buffer(f"{role}_count")
                 means.lerp_(torch.stack(list(seen.values())).mean(0).to(means.dtype), 1 - self.decay)
