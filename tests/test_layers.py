@@ -15,7 +15,7 @@ from conftest import CONF
 import ganrun
 
 ROOT = Path(ganrun.__file__).parent
-COMPONENTS = ("data", "networks", "losses", "regularizers", "optimizers", "metrics")
+COMPONENTS = ("data", "networks", "losses", "regularizers", "optimizers", "metrics", "signs", "diseases")
 RANK = {"ground": 0, **dict.fromkeys(COMPONENTS, 1), "games": 2, "theory": 3, "engine": 3, "cli": 4}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
 

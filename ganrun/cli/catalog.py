@@ -19,7 +19,7 @@ from ganrun.ground.files import OR_NULL
 from ganrun.ground.identity import STACKS
 
 PATHS = ("output", "resume", "init_from", "evaluation.weights", "dataset.root", "dataset.source", "dataset.target")
-GROUPS = ("model", "game", "loss", "regularizer", "dataset", "device", "metric", "optimizer", "experiment")
+GROUPS = ("model", "game", "loss", "regularizer", "dataset", "device", "metric", "disease", "optimizer", "experiment")
 PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
 LINK = re.compile(r"\$\{.*\}")
 

@@ -33,6 +33,8 @@ NEUTRAL = (
     "evaluation",
     "metric",
     "objective",
+    "disease",
+    "doctor",
     "n_critic",  # daily keys: what counts is the game's own, which follow them
     "condition",
     "pack",
@@ -44,7 +46,7 @@ NEUTRAL = (
     "dataset.download",
     "dataset.memory_gib",
 )
-STACKS = ("regularizer", "metric")
+STACKS = ("regularizer", "metric", "disease")
 STEADY = "constant"  # the one schedule that does not ask how long the run is
 NAMED = 5  # differing keys in a message
 

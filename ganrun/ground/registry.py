@@ -36,6 +36,8 @@ PACKAGES = {
     "extractor": "ganrun.metrics",
     "optimizer": "ganrun.optimizers",
     "schedule": "ganrun.optimizers",
+    "sign": "ganrun.signs",
+    "disease": "ganrun.diseases",
 }
 
 ENTRY_POINTS = "ganrun.plugins"

@@ -1,0 +1,86 @@
+"""The players run away: weights, slopes or samples grow without bound, as they do before the first NaN.
+
+Condition, each against the run's own past: the discriminator's weight norm is ``growth`` times that of ten looks before (or of
+the first looks) while samples are ``far`` or more from the data; or the slope of its score over the data's scale is above
+``steep`` and ``steeper`` times its first; or the samples' radius is ``radius`` times the data's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ganrun.diseases.base import Disease, at, rate, series, stack
+from ganrun.ground.finding import Evidence, Remedy, Row
+from ganrun.ground.registry import register
+
+
+@register("disease", "explosion")
+class Explosion(Disease):
+    """The players run away."""
+
+    title = "the players run away: weights, slopes or samples grow without bound"
+    watches = ("gap",)
+    explains = frozenset(
+        {
+            "weak_discriminator",
+            "saturated",
+            "vanishing",
+            "collapse",
+            "oscillation",
+            "dropping",
+            "stalled",
+            "spectral_collapse",
+            "dead_output",
+            "penalty",
+            "average_lag",
+            "batch_statistics",
+            "clipped",
+            "blurred",
+        }
+    )
+
+    def __init__(
+        self, *, growth: float = 2.0, far: float = 0.1, steep: float = 300.0, steeper: float = 20.0, radius: float = 5.0
+    ) -> None:
+        self.growth, self.far, self.steep, self.steeper, self.radius = growth, far, steep, steeper, radius
+
+    def holds(self, rows: Sequence[Row], place: int) -> Evidence | None:
+        row = rows[place]
+        norms = [series(rows, place, f"norm_{player}", 11) for player in ("discriminator", "generator")]
+        for player, held in zip(("discriminator", "generator"), norms, strict=True):
+            if len(held) >= 2 and held[0] > 0 and row["gap"] > self.far:
+                start = held[min(2, len(held) - 2)] if len(held) < 11 else held[0]
+                times = held[-1] / start
+                if times >= self.growth:
+                    words = (
+                        f"the {player}'s weights are {times:.1f} times as large as {len(held) - 1} looks before, while samples "
+                        f"are {row['gap']:.2f} from the data (real from real: {row.get('gap_floor', 0.0):.3f})"
+                    )
+                    return Evidence(words, {"growth": times, "gap": row["gap"]})
+        slopes = series(rows, place, "slope", place + 1)
+        if "slope" in row and row["slope"] > self.steep and row["slope"] > self.steeper * slopes[0]:
+            words = (
+                f"the discriminator's score changes by {row['slope']:.0f} over one deviation of the data "
+                f"({slopes[0]:.1f} at the first look)"
+            )
+            return Evidence(words, {"slope": row["slope"]})
+        if row.get("radius", 0.0) > self.radius and row.get("auc", 1.0) > 0.5:  # else D is fooled, and they follow it
+            words = f"samples lie {row['radius']:.1f} times as far out as the data"
+            return Evidence(words, {"radius": row["radius"]})
+        return None
+
+    def remedies(self, config: Mapping[str, Any], evidence: Evidence) -> list[Remedy]:
+        found = []
+        if not at(config, "regularizer.gradient_penalty") and not at(config, "regularizer.r1"):
+            found.append(
+                Remedy(
+                    (stack(config, "gradient_penalty", without=("weight_clip",)),),
+                    "a bound on the discriminator's slope bounds its weights",
+                )
+            )
+        for player in ("discriminator", "generator"):
+            held = rate(config, player)
+            if held:
+                found.append(Remedy((f"optimizer.{player}.lr={held / 10:g}",), "smaller steps"))
+        return found

@@ -1,0 +1,53 @@
+"""A penalty outweighs the loss: the discriminator learns to be flat and not to tell real from fake.
+
+Condition: the penalties' share of the norm of D's gradient is above ``share``; or above ``much`` while samples are
+``far`` from the data; or above ``half`` while the slope is below ``fallen`` of its peak. At any stationary point of D
+the share tends to one half, so one half alone says only that D has converged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ganrun.diseases.base import Disease, at, improving, percent, series
+from ganrun.ground.finding import Evidence, Remedy, Row
+from ganrun.ground.registry import register
+
+
+@register("disease", "penalty")
+class Penalty(Disease):
+    """A penalty outweighs the loss."""
+
+    title = "a penalty outweighs the loss in the discriminator's gradient"
+    watches = ("penalty_share", "gap")
+    explains = frozenset({"weak_discriminator", "stalled", "saturated", "vanishing", "dropping", "collapse", "blurred"})
+
+    def __init__(
+        self, *, share: float = 0.9, much: float = 0.6, half: float = 0.55, far: float = 0.1, fallen: float = 0.15
+    ) -> None:
+        self.share, self.much, self.half, self.far, self.fallen = share, much, half, far, fallen
+
+    def holds(self, rows: Sequence[Row], place: int) -> Evidence | None:
+        row, share = rows[place], rows[place]["penalty_share"]
+        slopes = series(rows, place, "slope", place + 1)
+        fallen = bool(slopes) and slopes[-1] < self.fallen * max(slopes)
+        much = share > self.much and row["gap"] > self.far and not improving(rows, place)
+        if share > self.share or much or (share > self.half and fallen and row["gap"] > self.far / 2):
+            words = (
+                f"{percent(share)} of the discriminator's gradient come from penalties, while samples are {row['gap']:.2f} from "
+                f"the data (real from real: {row.get('gap_floor', 0.0):.3f})"
+            )
+            return Evidence(words, {"penalty_share": share, "gap": row["gap"]})
+        return None
+
+    def remedies(self, config: Mapping[str, Any], evidence: Evidence) -> list[Remedy]:
+        found = []
+        for name, options in (at(config, "regularizer") or {}).items():
+            weight = at(options, "weight") if isinstance(options, Mapping) else None
+            if isinstance(weight, int | float) and weight > 0:
+                for by in (10, 1000):
+                    found.append(
+                        Remedy((f"regularizer.{name}.weight={weight / by:g}",), f"a penalty of 1/{by} leaves the loss its say")
+                    )
+        return found

@@ -1,0 +1,42 @@
+"""Spectral collapse: a layer of the discriminator loses its rank (Liu et al. 2019).
+
+Condition on the poorest layer's mean of s_j / s_1, against its own past: it fell to less than ``fall`` of what it was
+within three looks and stays below ``stays`` of its best; or it is below ``poor`` and below ``fall`` of its best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ganrun.diseases.base import Disease, at, series, stack
+from ganrun.ground.finding import Evidence, Remedy, Row
+from ganrun.ground.registry import register
+
+
+@register("disease", "spectral_collapse")
+class SpectralCollapse(Disease):
+    """A layer of the discriminator loses its rank."""
+
+    title = "spectral collapse: a layer of the discriminator has lost its rank"
+    watches = ("rank",)
+
+    def __init__(self, *, fall: float = 0.4, stays: float = 0.5, poor: float = 0.05) -> None:
+        self.fall, self.stays, self.poor = fall, stays, poor
+
+    def holds(self, rows: Sequence[Row], place: int) -> Evidence | None:
+        held = series(rows, place, "rank", place + 1)
+        now, best = held[-1], max(held)
+        fell = any(low < self.fall * max(held[max(0, spot - 3) : spot + 1]) for spot, low in enumerate(held))
+        if (fell and now < self.stays * best) or (now < self.poor and now < self.fall * best):
+            words = (
+                f"in its poorest layer the mean singular value is {now:.3f} of the largest, "
+                f"{now / best:.2f} of the best that it was"
+            )
+            return Evidence(words, {"rank": now, "best": best})
+        return None
+
+    def remedies(self, config: Mapping[str, Any], evidence: Evidence) -> list[Remedy]:
+        if at(config, "regularizer.spectral_regularization"):
+            return []
+        return [Remedy((stack(config, "spectral_regularization"),), "it keeps the singular values up", fork=False)]
