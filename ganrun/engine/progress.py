@@ -28,6 +28,7 @@ class Display:
         self.live = console.is_terminal and (not quiet or bool(heading))
         self.step = self._first = 0
         self.losses: list[str] = []
+        self.finding = ""
         self._started, self._spoken = time.monotonic(), 0.0
         self._live = Live(self, console=console, refresh_per_second=4, transient=bool(heading)) if self.live else None
 
@@ -36,9 +37,9 @@ class Display:
         if self._live:
             self._live.start()
 
-    def advance(self, step: int) -> None:
-        """A step is done. Costs nothing: the line redraws itself four times a second."""
-        self.step = step
+    def advance(self, step: int, finding: str = "") -> None:
+        """A step is done; ``finding``: what stands. Costs nothing: the line redraws itself four times a second."""
+        self.step, self.finding = step, finding
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Show the losses of a log row; a plain line every ten seconds at most where there is no terminal."""
@@ -73,7 +74,8 @@ class Display:
             step, room = f"{heading}  {step}", room - len(heading) - 2
         bar = min(24, room)
         text = f"{step}  {'━' * round(share * bar):<{bar}}  {left}" if bar >= 4 else f"{step}  {left}"
-        for word in [rate, *self.losses]:
+        marks = [f"! {self.finding}"] if self.finding else []
+        for word in [*marks, rate, *self.losses]:
             if len(text) + 2 + len(word) <= width:
                 text += f"  {word}"
         return text[:width]

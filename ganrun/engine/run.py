@@ -17,6 +17,7 @@ import torch
 from ganrun.data.base import Dataset
 from ganrun.engine import answers, assemble, beforehand, checkpoint, papers, pictures, sampling, sources
 from ganrun.engine import evaluate as scoring
+from ganrun.engine.doctor import Doctor
 from ganrun.engine.loop import Trainer
 from ganrun.engine.progress import Display, scores_table, show_panel
 from ganrun.engine.takeup import take_up
@@ -115,6 +116,7 @@ class Run:
         self.question, self.objective = question, objective
         self.steps, self.every = int(config["steps"]), {key: int(value) for key, value in config["every"].items()}
         self.metrics, self.scores = Rows(folder.metrics), Rows(folder.scores, holds="scores")
+        self.doctor = Doctor(folder.signs, config, dataset, runtime, folder.log)
         self.started = time.monotonic()
         self.spent = 0.0
         self.failed: GanrunError | None = None
@@ -150,6 +152,7 @@ class Run:
         papers.set_steps(folder, self.steps)
         self.metrics.cut(step, folder.log)
         self.scores.cut(step, folder.log)
+        self.doctor.take_up(step, folder.log)
         ended = [entry for entry in folder.facts().get("earlier_steps", []) if entry < self.steps]
         self.metrics.drop([entry for entry in ended if entry != 1 and not _due(entry, self.every["log"])])
         if not runs.committed(folder.path):
@@ -162,13 +165,20 @@ class Run:
         real = self.dataset.batch(torch.arange(min(len(self.dataset), 1000))).x if self.dataset.spec.kind == "points" else None
         if trainer.step == 0 and self.steps:
             self.picture(real)
-        while trainer.step < self.steps:
+        while trainer.step < self.steps and self.doctor.ends_the_run() is None:
+            looks = self.doctor.is_due(trainer.step + 1)
+            if looks:
+                self.doctor.before(trainer)
             trainer.advance()
             step = trainer.step
             last = step == self.steps
             if step == 1 or last or _due(step, every["log"]):
                 self.log()
-            self.display.advance(step)
+            if looks:
+                trainer.check()
+                self.doctor.look(trainer)
+                last = last or self.doctor.ends_the_run() is not None
+            self.display.advance(step, self.doctor.words)
             if last or _due(step, every["sample"]):
                 self.picture(real)
             if not last and _due(step, every["eval"]):
@@ -239,6 +249,7 @@ class Run:
         self.trainer.check_weights()
         self.metrics.sync()
         self.scores.sync()
+        self.doctor.rows.sync()
         checkpoint.save(
             self.folder.checkpoints,
             self.trainer.step,
@@ -248,7 +259,10 @@ class Run:
             each=self.every.get("keep", 0),
         )
         self.folder.note(
-            step=self.trainer.step, seconds=round(self.seconds(), 3), peak_memory_mib=round(peak_memory_mib(self.runtime))
+            findings=self.doctor.facts(),
+            step=self.trainer.step,
+            seconds=round(self.seconds(), 3),
+            peak_memory_mib=round(peak_memory_mib(self.runtime)),
         )
 
     def seconds(self) -> float:
@@ -262,8 +276,15 @@ class Run:
         trainer = self.trainer
         self.display.stop()
         answer = self.answer()
+        ending = self.doctor.ends_the_run() if trainer.step < self.steps else None
+        if ending is not None:
+            self.folder.log(
+                f"stopped by doctor at step {trainer.step}, as doctor.stop asks, and saved: {ending.title}. "
+                "doctor.stop=[] goes on from here"
+            )
         self.folder.note(
-            status="done",
+            status="done" if ending is None else "stopped by doctor",
+            findings=self.doctor.facts(),
             ended=now(),
             step=trainer.step,
             digest=checkpoint.digest(trainer.state_dict()),
@@ -298,11 +319,12 @@ class Run:
         path = shown(self.folder.path)
         step = f"step_{self.trainer.step:08d}"
         show_panel(
-            "done",
+            "done" if self.trainer.step == self.steps else "stopped by doctor",
             {
                 "run folder": path,
                 "samples": path / "samples" / f"{step}.png",
                 "checkpoint": path / "checkpoints" / f"{step}.pt",
+                **self.doctor.panel(),
                 **({f"scores at step {self.trainer.step}": path / "scores.jsonl"} if answer.scores else {}),
             },
             scores_table(answer.scores, answer.baselines) if answer.scores else None,

@@ -213,6 +213,10 @@ class Game(nn.Module):
                     terms[name] = term * (regularizer.weight * regularizer.every)
         return terms
 
+    def main_duel(self, phase: Phase) -> Duel | None:
+        """The main duel of the phase's last objective, until ``after_step`` has heard of it; None where there was none."""
+        return self._last.get(phase.name)
+
     def after_step(self, phase: Phase, turn: Turn) -> None:
         """After a real update of ``phase``: the loss's state, clipping, controllers, pools."""
         duel = self._last.pop(phase.name, None)

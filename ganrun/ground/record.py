@@ -28,12 +28,29 @@ def now() -> str:
 
 # what is read back from run.json, with a value of its kind
 FORMS: dict[str, Any] = {
-    **{"data": {}, "environment": {}, "environments_later": [], "seconds": 0.0, "step": 0, "status": "", "digest": ""},
-    **{"identity": "", "family": "", "config_sha256": "", "config_sha256_next": "", "earlier_steps": [], "parent": {}},
+    **{
+        "data": {},
+        "environment": {},
+        "environments_later": [],
+        "seconds": 0.0,
+        "step": 0,
+        "status": "",
+        "digest": "",
+        "findings": [],
+    },
+    **{
+        "identity": "",
+        "family": "",
+        "config_sha256": "",
+        "config_sha256_next": "",
+        "earlier_steps": [],
+        "parent": {},
+        "findings": [],
+    },
 }
 # what a process that was killed may leave behind: each file as it is written before it gets its name
 TEMPORARY = re.compile(
-    r"((config\.yaml|metrics\.jsonl|scores\.jsonl)(\.damaged-\d+)?|overrides\.txt|run\.json|sources\.pt"
+    r"((config\.yaml|metrics\.jsonl|scores\.jsonl|signs\.jsonl)(\.damaged-\d+)?|overrides\.txt|run\.json|sources\.pt"
     r"|checkpoints/step_\d+\.(pt|json)|samples/step_\d+\.(png|txt))\.tmp\.\d+"
 )
 
@@ -47,11 +64,21 @@ class RunFolder:
         self.checkpoints, self.samples = path / "checkpoints", path / "samples"
         self.config, self.overrides, self.run = path / "config.yaml", path / "overrides.txt", path / "run.json"
         self.metrics, self.scores, self.journal = path / "metrics.jsonl", path / "scores.jsonl", path / "train.log"
+        self.signs = path / "signs.jsonl"
         self._lock: int | None = None
 
     def verify(self) -> None:
         """Raise ``BadInput`` if one of the files is a link, a pipe or a device: a run folder may come from anywhere."""
-        for path in (self.config, self.overrides, self.run, self.metrics, self.scores, self.journal, self.path / ".lock"):
+        for path in (
+            self.config,
+            self.overrides,
+            self.run,
+            self.metrics,
+            self.scores,
+            self.signs,
+            self.journal,
+            self.path / ".lock",
+        ):
             if path.is_symlink() or (path.exists() and not path.is_file()):
                 raise BadInput(f"{path}: not a regular file, so it is neither read nor written")
 

@@ -42,6 +42,7 @@ class Regularizer(nn.Module):
     every: int = 1
     rank: int = 0  # hooks run in the order of (rank, name)
     traits: frozenset[str] = frozenset()
+    bound: float | None = None  # what it keeps the absolute value of every weight within, if it does
 
     def allocate(self, ports: tuple[Port, ...]) -> None:
         """Make buffers that depend on the shapes of a sample; ``ports``: the main duel's inputs, before packing."""

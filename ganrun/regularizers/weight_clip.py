@@ -32,7 +32,7 @@ class WeightClip(Regularizer):
         super().__init__()
         if clip <= 0:
             raise ValueError(f"clip={clip} must be positive")
-        self.clip = clip
+        self.clip = self.bound = clip
 
     @torch.no_grad()
     def after_step(self, players: Players, duel: Duel, turn: Turn) -> None:

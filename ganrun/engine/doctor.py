@@ -1,0 +1,139 @@
+"""From looks to findings: when to look, what a row holds, and which conditions persisted. It names no sign and no disease.
+
+Findings follow from the rows alone, so they are the same while a run trains, after it was resumed, and from its folder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ganrun.data.base import Dataset
+from ganrun.diseases.examination import examine, headlines
+from ganrun.engine.look import Look, Reference, reference
+from ganrun.engine.loop import Trainer
+from ganrun.ground import registry, rng
+from ganrun.ground.errors import BadInput, suggestion
+from ganrun.ground.finding import Finding
+from ganrun.ground.record import Rows
+from ganrun.ground.runtime import Runtime
+
+
+def is_due(step: int, every: int | None) -> bool:
+    """Whether a look is due after ``step``: a function of the step alone, so that a longer run has the same rows.
+
+    None: at 25, 50 and 100, then every 250 steps to 2000, every 500 to 10,000, every 2500 from there on. 0: never.
+    """
+    if every is not None:
+        return every > 0 and step > 0 and step % int(every) == 0
+    if step in (25, 50, 100):
+        return True
+    return step > 0 and step % (250 if step <= 2000 else 500 if step <= 10_000 else 2500) == 0
+
+
+class Doctor:
+    """Looks at one run while it trains. ``say`` hears of every finding that starts or ends, and of a sign that fails."""
+
+    def __init__(
+        self,
+        path: Path,
+        config: Mapping[str, Any],
+        dataset: Dataset,
+        runtime: Runtime,
+        say: Callable[[str], None],
+    ) -> None:
+        self.rows, self.config, self.dataset, self.runtime, self.say = Rows(path), config, dataset, runtime, say
+        options = config.get("doctor") or {"every": 0, "samples": 256}  # a run of before there were any
+        self.every, self.samples = options["every"], int(options["samples"])
+        chosen = (config.get("disease") or {}).items()
+        self.diseases = {name: registry.build("disease", entry) for name, entry in chosen if "name" in entry}
+        self.stop = list(options.get("stop") or [])
+        for name in self.stop:
+            if name not in self.diseases:
+                raise BadInput(
+                    f"doctor.stop=[{','.join(self.stop)}]: {name!r} is not looked for. {suggestion(name, self.diseases)}"
+                )
+        self.signs = {name: registry.lookup("sign", name)() for name in registry.names("sign")} if self.diseases else {}
+        self.findings: list[Finding] = []
+        self._before: dict[str, list[Tensor]] = {}
+        self._reference: Reference | None = None
+        self._seen: list[dict[str, Any]] | None = None
+
+    def is_due(self, step: int) -> bool:
+        return bool(self.diseases) and is_due(step, self.every)
+
+    def take_up(self, step: int, warn: Callable[[str], None]) -> None:
+        """Drop the rows after ``step``: a resumed run writes them again."""
+        self.rows.cut(step, warn)
+        self._seen = self.rows.read()
+        self.findings = examine(self._seen, self.diseases)
+
+    def before(self, trainer: Trainer) -> None:
+        """Keep the weights as they are before the step that will be looked at."""
+        self._before = {
+            role: [entry.detach().clone() for entry in player.parameters()] for role, player in trainer.game.players.items()
+        }
+
+    def look(self, trainer: Trainer) -> None:
+        """Write a row for the step that is done, and say what started or ended with it."""
+        seen = self.rows.read() if self._seen is None else self._seen
+        if self._reference is None:
+            self._reference = reference(self.dataset, trainer.game, self.samples, rng.derive(trainer.seed, "doctor"))
+        look = Look(
+            trainer,
+            self.dataset,
+            self.runtime,
+            self._reference,
+            samples=self.samples,
+            number=len(seen),
+            previous=seen[-1] if seen else None,
+            before=self._before,
+        )
+        row: dict[str, Any] = {"step": trainer.step}
+        for name, sign in list(self.signs.items()):
+            if len(seen) % sign.every:
+                continue
+            try:
+                row |= {key: value for key, value in sign(look).items() if isinstance(value, str) or math.isfinite(value)}
+            except Exception as error:  # a measure must never stop a run
+                del self.signs[name]
+                self.say(f"doctor: the sign {name} is off for this process: {type(error).__name__}: {error}")
+        self._before = {}
+        self.rows.append({key: value if isinstance(value, str | int) else float(f"{value:.6g}") for key, value in row.items()})
+        self._seen = self.rows.read()
+        self._announce(examine(self._seen, self.diseases), trainer.step)
+
+    def _announce(self, now: Sequence[Finding], step: int) -> None:
+        standing = {finding.disease for finding in headlines(self.findings)}
+        present = {finding.disease: finding for finding in headlines(now)}
+        for name, finding in present.items():
+            if name not in standing:
+                self.say(f"doctor: {finding.title}, since step {finding.since}: {finding.evidence.words}")
+        for finding in headlines(self.findings):
+            if finding.disease not in present:
+                self.say(f"doctor: over at step {step}: {finding.title}")
+        self.findings = list(now)
+
+    def ends_the_run(self) -> Finding | None:
+        """The standing finding that ``doctor.stop`` names, if there is one."""
+        return next((finding for finding in headlines(self.findings) if finding.disease in self.stop), None)
+
+    def facts(self) -> list[dict[str, Any]]:
+        """What run.json keeps: every finding, standing or over."""
+        return [finding.plain() for finding in self.findings]
+
+    def panel(self) -> dict[str, str]:
+        """The row of the closing panel; none where nothing was looked for."""
+        if not self.diseases or not self._seen:
+            return {}
+        standing = [f"{finding.disease} since step {finding.since}" for finding in headlines(self.findings)]
+        return {"doctor": ", ".join(standing) + ": ganrun doctor says more" if standing else "nothing found that stands"}
+
+    @property
+    def words(self) -> str:
+        """What stands, in a few words, for a bar or a table."""
+        return ", ".join(finding.disease for finding in headlines(self.findings))
