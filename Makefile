@@ -14,7 +14,7 @@ help:
 	@echo "make lint      ruff and types"
 	@echo "make bench     ganrun's loop against a plain one"
 	@echo "make mutate    plant known faults; each must make a test fail"
-	@echo "make docs      write docs/techniques.md anew"
+	@echo "make docs      write docs/techniques.md and the diseases of docs/doctor.md anew"
 	@echo "make theory    compute what the theory claims; write docs/theory.md anew"
 	@echo "make reproduce       claims of the papers on two cores; reproduce-NAME for one, reproduce-mnist, -long, -gpu"
 	@echo "make clean     remove caches and .venv; run folders stay"
@@ -57,6 +57,7 @@ mutate: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python scripts/techniques_page.py
+	$(BIN)/python scripts/doctor_page.py
 
 theory: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/ganrun theory --out docs/theory --page docs/theory.md

@@ -73,6 +73,17 @@ def planted() -> Any:
     return module
 
 
+def test_the_page_of_the_doctor_is_the_one_that_the_diseases_make() -> None:
+    spec = importlib.util.spec_from_file_location("doctor_page", ROOT / "scripts" / "doctor_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    path = list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = path
+    assert module.page() == module.PAGE.read_text(encoding="utf-8")
+
+
 def test_every_planted_fault_still_applies(planted: Any) -> None:
     faults = yaml.safe_load((ROOT / "tests" / "mutations.yaml").read_text(encoding="utf-8"))
     assert len(faults) >= 30

@@ -1,4 +1,4 @@
-"""The command line: ``ganrun train | eval | sample | export | probe | theory | list``.
+"""The command line: ``ganrun train | eval | sample | export | probe | doctor | theory | list``.
 
 Typer declares the commands and Hydra's flags; Hydra composes. Nothing here imports torch or Hydra before a command
 needs it, so ``--help`` and a misspelt flag answer at once.
@@ -211,6 +211,25 @@ def probe(
         from ganrun.cli import targets
 
         targets.probe(target, overrides or [], config_dir, labels, seed)
+
+
+@app.command(cls=unknown.Command)
+def doctor(
+    targets: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or checkpoints of them.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON, on stdout.")] = False,
+) -> None:
+    """Say what is wrong with a run, since when, and what may help, from the looks that were taken while it trained.
+
+    Ends with 7 if something stands, else with 0.
+    """
+    with _answering():
+        from rich.console import Console
+
+        from ganrun.cli import diagnosis
+
+        code = diagnosis.diagnose(targets, as_json=as_json, console=Console(highlight=False))
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command(cls=unknown.Command)

@@ -1,0 +1,224 @@
+"""``ganrun doctor RUN ...``: what the looks at a run say, in words. Reads signs.jsonl and the config alone, and never torch."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ganrun.diseases import examination
+from ganrun.diseases.base import Disease
+from ganrun.ground import registry, runs, spell
+from ganrun.ground.errors import BadInput
+from ganrun.ground.finding import Finding, Remedy
+from ganrun.ground.record import Rows, RunFolder
+
+STANDS = 7  # the exit code where a finding stands
+LABEL = 12  # width of the labels
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run as the doctor sees it. ``remarks``: what could not be read, and what that means."""
+
+    run: Path
+    step: int
+    status: str
+    rows: list[dict[str, Any]]
+    findings: list[Finding]
+    diseases: Mapping[str, Disease]
+    config: Mapping[str, Any]
+    remarks: list[str]
+
+    @property
+    def stands(self) -> bool:
+        return bool(examination.headlines(self.findings)) or self.status == "diverged"
+
+
+def diagnose(targets: Sequence[Path], *, as_json: bool, console: Console) -> int:
+    """Show what was found in each run; 7 if something stands, else 0."""
+    cases = [read(target) for target in targets]
+    if as_json:
+        print(json.dumps([plain(case) for case in cases], indent=2, ensure_ascii=False))
+    else:
+        for case in cases:
+            console.print(words(case, console.width), markup=False, highlight=False, soft_wrap=True)
+        if len(cases) > 1:
+            console.print(table(cases))
+    return STANDS if any(case.stands for case in cases) else 0
+
+
+def read(target: Path) -> Case:
+    """What the folder of a run, or one up to a checkpoint of it, says."""
+    run, target = runs.locate(target)
+    folder = RunFolder(run)
+    remarks: list[str] = []
+    config, facts = _papers(folder, remarks)
+    step = int(facts.get("step", 0))
+    rows = []
+    if folder.signs.exists():
+        found = Rows(folder.signs)
+        rows = found.read()
+        lines = [line for line in folder.signs.read_bytes().splitlines() if line.strip()]
+        if len(rows) < len(lines):
+            remarks.append(
+                f"{len(lines) - len(rows)} of {len(lines)} rows of {spell.shown(folder.signs)} are damaged and left out"
+            )
+    if target != run:
+        step = int(target.stem.removeprefix("step_"))
+        rows = [row for row in rows if row["step"] <= step]
+    diseases = chosen(config)
+    if not diseases:
+        remarks.append("disease=none: this run was trained with nothing to look for")
+    elif not rows:
+        remarks.append(
+            "no look was taken: the run is younger than its first look, was trained with doctor.every=0, or by a ganrun "
+            "without a doctor"
+        )
+    findings = examination.examine(rows, diseases)
+    return Case(run, step, str(facts.get("status", "unknown")), rows, findings, diseases, config, remarks)
+
+
+def _papers(folder: RunFolder, remarks: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config and run.json; where one is missing or damaged, the looks alone are judged, and a remark says so."""
+    config: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
+    try:
+        config = runs.read_config(folder.path)
+    except BadInput as error:
+        if not folder.signs.exists():
+            raise
+        remarks.append(f"{error}. The looks alone are judged, by the default thresholds; no command can be given")
+    try:
+        facts = folder.facts()
+    except BadInput as error:
+        if str(error) not in " ".join(remarks):
+            remarks.append(str(error))
+    return config, facts
+
+
+def chosen(config: Mapping[str, Any]) -> dict[str, Disease]:
+    """The diseases that the run's config names, or all of them for a run of before there were any."""
+    if "disease" not in config:
+        return {name: registry.build("disease", {"name": name}) for name in registry.names("disease")}
+    return {name: registry.build("disease", entry) for name, entry in config["disease"].items() if "name" in entry}
+
+
+def commands(case: Case, finding: Finding) -> list[tuple[Remedy, str]]:
+    """Each remedy with the command that tries it: a fork from before the onset, or a new run."""
+    remedies = case.diseases[finding.disease].remedies(case.config, finding.evidence) if case.config else []
+    plugins = case.config.get("plugins") or []
+    start = before(case.run, finding.since)
+    found = []
+    for remedy in remedies:
+        if remedy.fork and start is not None:
+            words = ("train", f"resume={spell.value(str(spell.shown(start)))}", "fork=true", *remedy.overrides)
+            found.append((remedy, spell.command(*words, plugins=plugins)))
+        else:
+            found.append((remedy, f"a new run with {' '.join(map(spell.pasted, remedy.overrides))}"))
+    return found
+
+
+def before(run: Path, step: int) -> Path | None:
+    """The newest kept checkpoint of before ``step``, else the oldest."""
+    kept = sorted(path for path in (run / "checkpoints").glob("step_*.pt") if runs.CHECKPOINT.fullmatch(path.name))
+    earlier = [path for path in kept if int(path.stem.removeprefix("step_")) < step]
+    return (earlier or kept[:1])[-1] if kept else None
+
+
+# words
+
+
+def words(case: Case, width: int) -> str:
+    """The whole answer for one run."""
+    head = f"{spell.shown(case.run)}: {case.status} at step {case.step}, {len(case.rows)} looks"
+    lines = [head, *(f"  note: {remark}" for remark in case.remarks)]
+    if case.status == "diverged":
+        lines.append("doctor: the run ended with NaN or Inf; train.log names the term and the step")
+    standing = examination.headlines(case.findings)
+    for finding in standing:
+        lines += _finding(case, finding, width)
+    for finding in case.findings:
+        if not finding.standing:
+            lines.append(f"doctor: over since step {finding.ended}: {finding.title} (from step {finding.since})")
+    for name, evidence in examination.watches(case.rows, case.diseases).items():
+        lines.append(f"doctor: to watch, not yet persistent: {case.diseases[name].title}: {evidence.words}")
+    if not standing and case.rows and case.status != "diverged":
+        lines.append("doctor: nothing found that stands")
+    lines += _labelled("not looked for", _silent(case), width)
+    if case.rows:
+        lines += _labelled(
+            "not known",
+            "whether the samples look right: distances, spread, modes and ranks were compared, images in thumbnails of 8x8",
+            width,
+        )
+    return "\n".join(lines)
+
+
+def _finding(case: Case, finding: Finding, width: int) -> list[str]:
+    held, looks = finding.looks
+    since = f"since step {finding.since}" + (f" (after {finding.before})" if finding.before else "")
+    lines = [f"doctor: {finding.title}, {since}, named at {finding.named}"]
+    lines += _labelled("evidence", f"{finding.evidence.words}; held in {held} of {looks} looks since", width)
+    below = [entry.title for entry in examination.consequences(finding, case.findings)]
+    if below:
+        lines += _labelled("with it", "; ".join(dict.fromkeys(below)), width)
+    for remedy, command in commands(case, finding)[:3]:
+        lines += [f"  {'try':{LABEL}}{command}", *_labelled("", f"{remedy.why}; {remedy.record}", width)]
+    return lines
+
+
+def _labelled(label: str, text: str, width: int) -> list[str]:
+    if not text:
+        return []
+    indent = " " * (LABEL + 2)
+    wrapped = textwrap.wrap(text, max(40, width - len(indent)), break_long_words=False, break_on_hyphens=False)
+    return [
+        f"  {label:{LABEL}}{wrapped[0]}" if len(label) < LABEL else f"  {label}  {wrapped[0]}",
+        *(indent + line for line in wrapped[1:]),
+    ]
+
+
+def _silent(case: Case) -> str:
+    by_reason: dict[str, list[str]] = {}
+    for name, why in examination.silent(case.rows, case.diseases).items() if case.rows else ():
+        by_reason.setdefault(why, []).append(name)
+    return "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items())
+
+
+def table(cases: Sequence[Case]) -> Table:
+    """Diseases by run, the onset in the cells."""
+    found = Table("run", "step", "standing, and since when", "over")
+    for case in cases:
+        standing = [f"{finding.disease} since {finding.since}" for finding in examination.headlines(case.findings)]
+        standing += ["diverged"] if case.status == "diverged" else []
+        over = [f"{finding.disease} {finding.since}-{finding.ended}" for finding in case.findings if not finding.standing]
+        found.add_row(str(spell.shown(case.run)), str(case.step), "\n".join(standing) or "nothing", "\n".join(over))
+    found.columns[0].overflow = "fold"
+    return found
+
+
+def plain(case: Case) -> dict[str, Any]:
+    """As JSON has it."""
+    found = []
+    for finding in case.findings:
+        entry = finding.plain()
+        tried = commands(case, finding) if finding.standing else []
+        entry["remedies"] = [{**asdict(remedy), "command": command} for remedy, command in tried]
+        found.append(entry)
+    return {
+        "run": str(case.run),
+        "step": case.step,
+        "status": case.status,
+        "looks": len(case.rows),
+        "findings": found,
+        "watches": {name: asdict(evidence) for name, evidence in examination.watches(case.rows, case.diseases).items()},
+        "silent": examination.silent(case.rows, case.diseases),
+        "remarks": case.remarks,
+    }
