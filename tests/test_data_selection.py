@@ -110,10 +110,60 @@ def test_filtered_gaussians_are_the_mixture_of_those_that_remain():
 
 
 @pytest.mark.parametrize("name", ["digits", "ring8"])
-@pytest.mark.parametrize("classes", [[], [3, 3], [-1], [99], ["3"], [True], [1.0], 3, "all"])
+@pytest.mark.parametrize("classes", [[], [3, 3], [-1], [99], ["x"], [True], [1.0], [None], 3, "all"])
 def test_what_is_no_choice_of_classes_is_refused(name, classes):
-    with pytest.raises(BadInput, match=r"dataset.classes=.*must be null or a list of different classes from 0 to [79]"):
+    with pytest.raises(BadInput, match=r"dataset.classes=.*(classes: numbers from 0 to [79]|is there twice|no class is named)"):
         make(name, classes=classes)
+
+
+def pets(root, names=("cat", "dog", "emu")):
+    for number, name in enumerate(names):
+        (root / name).mkdir()
+        for index in range(3):
+            Image.new("RGB", (8, 8), (20 * number, 20 * index, 0)).save(root / name / f"{index}.png")
+    return lambda classes: make("folder", root=str(root), size=8, held_out=0.0, classes=classes)
+
+
+def test_classes_are_chosen_by_name_as_by_number(tmp_path):
+    of = pets(tmp_path)
+    by_name, by_number = of(["emu", "cat"]), of([2, 0])
+    assert by_name.class_names == by_number.class_names == ("emu", "cat")
+    assert by_name.fingerprint() == by_number.fingerprint() == of(["emu", 0]).fingerprint()
+    assert make("digits", classes=["7", "2"]).fingerprint() == make("digits", classes=[7, 2]).fingerprint()
+    assert make("stacked_digits", classes=["012", "999"]).class_names == ("012", "999")
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (["catt"], "no class is named 'catt'; did you mean 'cat'"),
+        (["xylophone"], "no class is named 'xylophone'; there are cat, dog, emu"),
+        (["catt", "dgo"], "'cat'.*; no class is named 'dgo'; did you mean 'dog'"),
+        (["cat", 0], "different classes, and cat is there twice"),
+        ([7], "7 is none of the 3 classes: numbers from 0 to 2, or names such as cat"),
+    ],
+)
+def test_a_wrong_class_is_named_with_the_nearest(tmp_path, classes, said):
+    with pytest.raises(BadInput, match=rf"dataset.classes=\[.*{said}"):
+        pets(tmp_path)(classes)
+
+
+def test_a_number_that_is_the_name_of_another_class_is_said(tmp_path):
+    of = pets(tmp_path, ("1", "2", "3", "true"))
+    by_number, by_name = of([2, 1]), of(["2", "1"])
+    assert by_number.class_names == ("3", "2")
+    assert by_name.class_names == ("2", "1")
+    warnings = [remark for remark in by_number.remarks if remark.startswith("warning")]
+    assert "takes class number 2, which is 3; the class named 2 is number 1" in warnings[0]
+    assert not [remark for remark in (*by_name.remarks, *of([3]).remarks[2:]) if "number 1" in remark]
+    assert not any("warning" in remark for remark in make("digits", classes=[3, 7]).remarks)
+    with pytest.raises(BadInput, match=r"in quotes: \['true'\]"):
+        of([True])
+
+
+def test_composed_and_decomposed_names_of_a_class_are_one(tmp_path):
+    of = pets(tmp_path, ("cafe\u0301", "dog"))
+    assert of(["caf\u00e9"]).fingerprint() == of(["cafe\u0301"]).fingerprint() == of([0]).fingerprint()
 
 
 @pytest.mark.parametrize("name", ["digits", "ring8", "stacked_digits"])

@@ -20,7 +20,7 @@ NAMES = tuple("0123456789")
 
 
 @register("dataset", "digits")
-def digits(*, size: int | None = None, classes: list[int] | None = None, fraction: float = 1.0) -> Dataset:
+def digits(*, size: int | None = None, classes: list[int | str] | None = None, fraction: float = 1.0) -> Dataset:
     """The digits, resized to ``size`` x ``size`` pixels unless that is None; a part of them by ``classes`` and ``fraction``."""
     return select(digit_images(size), classes, fraction)
 

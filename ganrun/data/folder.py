@@ -43,7 +43,7 @@ def folder(
     held_out: float | None = None,
     on_error: str = "fail",
     memory_gib: float = 4.0,
-    classes: list[int] | None = None,
+    classes: list[int | str] | None = None,
     fraction: float = 1.0,
     content: str | None = None,
 ) -> Dataset:

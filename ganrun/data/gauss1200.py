@@ -31,7 +31,7 @@ ROWS = 200  # points that are made at a time, for the cache's sake
 
 
 @register("dataset", "gauss1200")
-def gauss1200(*, std: float = 0.05, num: int = 20000, classes: list[int] | None = None, fraction: float = 1.0) -> Points:
+def gauss1200(*, std: float = 0.05, num: int = 20000, classes: list[int | str] | None = None, fraction: float = 1.0) -> Points:
     """``num`` points of shape (1200,), 4800 bytes each; ``std`` is that of a Gaussian along each of its 700 axes."""
     if not 0 < std < math.inf:
         raise BadInput(f"dataset.std={std}: must be positive")

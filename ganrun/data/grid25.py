@@ -14,7 +14,7 @@ from ganrun.ground.registry import register
 
 @register("dataset", "grid25")
 def grid25(
-    *, spacing: float = 2.0, std: float = 0.05, num: int = 100000, classes: list[int] | None = None, fraction: float = 1.0
+    *, spacing: float = 2.0, std: float = 0.05, num: int = 100000, classes: list[int | str] | None = None, fraction: float = 1.0
 ) -> Points:
     """``num`` points of the grid; label 5 i + j is the Gaussian in column i from the left, row j from below."""
     if not spacing > 0:

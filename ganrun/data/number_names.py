@@ -67,7 +67,7 @@ class Sequences(Dataset):
 
 
 @register("dataset", "number_names")
-def number_names(*, length: int = 32, classes: list[int] | None = None, fraction: float = 1.0) -> Dataset:
+def number_names(*, length: int = 32, classes: list[int | str] | None = None, fraction: float = 1.0) -> Dataset:
     """Names of at most ``length`` characters; all 1000 fit into 32."""
     if not isinstance(length, int) or isinstance(length, bool) or not 5 <= length <= 256:
         raise BadInput(f"dataset.length={length}: must be a whole number of characters from 5 to 256")

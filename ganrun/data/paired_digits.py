@@ -16,7 +16,7 @@ from ganrun.ground.registry import register
 
 @register("dataset", "paired_digits")
 def paired_digits(
-    *, size: int | None = 16, task: str = "outline", classes: list[int] | None = None, fraction: float = 1.0
+    *, size: int | None = 16, task: str = "outline", classes: list[int | str] | None = None, fraction: float = 1.0
 ) -> Dataset:
     """1437 pairs of ``size`` x ``size`` pixels to train on, 360 held out; ``task``: outline | invert | blur."""
     targets = digits(size=size)

@@ -93,7 +93,7 @@ def points(name: str, num: int, draw: Draw, log_density: Density | None, note: s
 
 
 def mixture(
-    name: str, num: int, centres: Tensor, std: float, note: str, classes: Sequence[int] | None = None, fraction: float = 1.0
+    name: str, num: int, centres: Tensor, std: float, note: str, classes: Sequence[int | str] | None = None, fraction: float = 1.0
 ) -> Points:
     """An equal mixture of round Gaussians: p(x) = 1/k sum_j N(x; c_j, std^2 I). The label of a point is its centre.
 
@@ -110,11 +110,11 @@ def mixture(
     return part(whole, classes, fraction, lambda kept: equal_density(kept, std))
 
 
-def part(whole: Points, classes: Sequence[int] | None, fraction: float, law: Callable[[Tensor], Density | None]) -> Points:
+def part(whole: Points, classes: Sequence[int | str] | None, fraction: float, law: Callable[[Tensor], Density | None]) -> Points:
     """The points of a mixture that ``classes`` and ``fraction`` leave; ``law`` gives the density for the centres that remain."""
     assert whole.centres is not None
     count = len(whole.centres)
-    chosen = check_classes(classes, count)
+    chosen, _ = check_classes(classes, count, whole.class_names)
     check_fraction(fraction)
     if chosen is None and fraction == 1:
         return whole

@@ -17,7 +17,7 @@ from ganrun.ground.registry import register
 
 @register("dataset", "ring8")
 def ring8(
-    *, radius: float = 1.0, std: float = 0.01, num: int = 100000, classes: list[int] | None = None, fraction: float = 1.0
+    *, radius: float = 1.0, std: float = 0.01, num: int = 100000, classes: list[int | str] | None = None, fraction: float = 1.0
 ) -> Points:
     """``num`` points of the ring; label i is the Gaussian at the angle 2 pi i / 8."""
     if not radius > 0:

@@ -1,13 +1,17 @@
 """Some classes and some share of a labelled data set: the options ``classes`` and ``fraction`` of every such set.
 
-With ``classes=[3,7]`` only samples of these classes remain, here and in what is held out; class 3 becomes label 0, class 7
-label 1, and both keep their names. With ``fraction=0.1`` a tenth of the training samples of every class remains, at least
-one, the first of a permutation that never changes: those of a smaller share are among those of a larger one.
+Classes are chosen by their numbers from 0, or by their names: a whole number is always a number, text is a name, also where it
+looks like a number (``['3']``). With ``classes=[3,7]`` only samples of these classes remain, here and in what is held out;
+class 3 becomes label 0, class 7 label 1, and both keep their names.
+
+With ``fraction=0.1`` a tenth of the training samples of every class remains, at least one, the first of a permutation that
+never changes: those of a smaller share are among those of a larger one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,16 +21,16 @@ from torch import Tensor
 
 from ganrun.data.base import Dataset, Subset
 from ganrun.ground import rng
-from ganrun.ground.errors import BadInput
+from ganrun.ground.errors import BadInput, nearest
 from ganrun.ground.spec import Batch
 
 
-def select(dataset: Dataset, classes: Sequence[int] | None, fraction: float) -> Dataset:
+def select(dataset: Dataset, classes: Sequence[int | str] | None, fraction: float) -> Dataset:
     """What ``classes`` and ``fraction`` leave of ``dataset``; itself where that is all of it in its own order.
 
     Raises ``BadInput`` for classes or shares that cannot be, and where fewer than two samples are left.
     """
-    chosen = check_classes(classes, dataset.spec.classes)
+    chosen, doubts = check_classes(classes, dataset.spec.classes, dataset.class_names)
     check_fraction(fraction)
     if chosen is None and fraction == 1:
         return dataset
@@ -37,7 +41,10 @@ def select(dataset: Dataset, classes: Sequence[int] | None, fraction: float) -> 
     if held_out is not None and chosen is not None:
         left = rows_of(len(held_out), held_out.labels, chosen, 1.0)
         held_out = Selection(held_out, left, chosen, None, "") if len(left) else None
-    return Selection(dataset, rows, chosen, held_out, note_of(dataset.class_names, chosen, fraction, len(rows), len(dataset)))
+    note = note_of(dataset.class_names, chosen, fraction, len(rows), len(dataset))
+    found = Selection(dataset, rows, chosen, held_out, note)
+    found.remarks = (*found.remarks, *doubts)
+    return found
 
 
 def rows_of(count: int, labels: Tensor | None, classes: Sequence[int] | None, fraction: float) -> Tensor:
@@ -55,20 +62,57 @@ def rows_of(count: int, labels: Tensor | None, classes: Sequence[int] | None, fr
     return torch.cat(taken).sort().values if taken else shuffled
 
 
-def check_classes(classes: Any, count: int | None) -> tuple[int, ...] | None:
-    """``classes`` of ``count`` as a tuple; None for all in their own order. ``BadInput`` for what is no choice of classes."""
+def check_classes(
+    classes: Any, count: int | None, names: Sequence[str] | None = None
+) -> tuple[tuple[int, ...] | None, tuple[str, ...]]:
+    """(the numbers of ``classes`` of ``count``, or None for all in their own order; warnings of numbers that are names too).
+
+    An entry is a number from 0 or one of ``names``. Raises ``BadInput`` for what is no choice of classes.
+    """
     if classes is None:
-        return None
+        return None, ()
+    typed = f"dataset.classes={_written(classes)}"
     if not count:
-        raise BadInput(f"dataset.classes={_written(classes)}: this data has no labels, leave it null")
-    given = list(classes) if isinstance(classes, list | tuple) else [classes]
-    whole = all(isinstance(entry, int) and not isinstance(entry, bool) and 0 <= entry < count for entry in given)
-    if not whole or not given or len(set(given)) < len(given) or not isinstance(classes, list | tuple):
-        raise BadInput(
-            f"dataset.classes={_written(classes)}: must be null or a list of different classes from 0 to {count - 1}, "
-            "such as [0,1]"
-        )
-    return None if given == list(range(count)) else tuple(given)
+        raise BadInput(f"{typed}: this data has no labels, leave it null")
+    such = f"{count} classes: numbers from 0 to {count - 1}" + (f", or names such as {names[0]}" if names else "")
+    if not isinstance(classes, list | tuple) or not classes:
+        raise BadInput(f"{typed}: must be null or a list of different ones of the {such}; write [0,1], say")
+    called = {unicodedata.normalize("NFC", name): number for number, name in enumerate(names or ())}
+    given, mistakes = [], []
+    for entry in classes:
+        number = called.get(unicodedata.normalize("NFC", entry)) if isinstance(entry, str) else entry
+        if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < count:
+            given.append(number)
+        else:
+            mistakes.append(_no_class(entry, list(called), such))
+    if mistakes:
+        raise BadInput(f"{typed}: {'; '.join(mistakes)}")
+    if len(set(given)) < len(given):
+        twice = next(number for place, number in enumerate(given) if number in given[:place])
+        raise BadInput(f"{typed}: must be different classes, and {called_of(names, twice)} is there twice")
+    doubts = [
+        f"warning: {typed} takes class number {entry}, which is {called_of(names, entry)}; the class named {entry} is number "
+        f"{called[str(entry)]}, written {called[str(entry)]} or, in quotes, \"['{entry}']\""
+        for entry in classes
+        if isinstance(entry, int) and called.get(str(entry), entry) != entry
+    ]
+    return None if given == list(range(count)) else tuple(given), tuple(doubts)
+
+
+def called_of(names: Sequence[str] | None, number: int) -> str:
+    """The name of a class, or its number where it has none."""
+    return names[number] if names else str(number)
+
+
+def _no_class(entry: Any, names: list[str], such: str) -> str:
+    """Why ``entry`` is no class, with the nearest that are."""
+    if isinstance(entry, str) and names:
+        close = nearest(entry, names)
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are {', '.join(names[:20])}"
+        return f"no class is named {entry!r}; {hint}{' ...' if not close and len(names) > 20 else ''}"
+    alike = [name for name in names if name.lower() == str(entry).lower()]
+    quote = f" (a name that looks like something else is written in quotes: ['{alike[0]}'])" if alike else ""
+    return f"{_plain(entry)} is none of the {such}{quote}"
 
 
 def numbers_of(classes: Sequence[int], count: int) -> Tensor:
@@ -107,8 +151,19 @@ def note_of(names: Sequence[str] | None, classes: Sequence[int] | None, fraction
 
 def _written(classes: Any) -> str:
     return (
-        f"[{','.join(map(str, classes))}]" if isinstance(classes, list | tuple) else "null" if classes is None else str(classes)
+        f"[{','.join(map(_plain, classes))}]"
+        if isinstance(classes, list | tuple)
+        else "null"
+        if classes is None
+        else str(classes)
     )
+
+
+def _plain(entry: Any) -> str:
+    """``entry`` as it is typed: a name that looks like a number in quotes."""
+    if entry is None or isinstance(entry, bool):
+        return {None: "null", True: "true", False: "false"}[entry]
+    return repr(entry) if isinstance(entry, str) and entry.strip("-.").isdigit() else str(entry)
 
 
 class Selection(Subset):

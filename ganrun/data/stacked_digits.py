@@ -11,7 +11,7 @@ from ganrun.ground.registry import register
 
 @register("dataset", "stacked_digits")
 def stacked_digits(
-    *, num: int = 25600, size: int | None = None, classes: list[int] | None = None, fraction: float = 1.0
+    *, num: int = 25600, size: int | None = None, classes: list[int | str] | None = None, fraction: float = 1.0
 ) -> Dataset:
     """``num`` triples of the 1437 training digits, each resized to ``size`` pixels unless that is None; three channels."""
     return select(stack("stacked_digits", digit_images(size), num), classes, fraction)

@@ -18,7 +18,7 @@ def stacked_mnist(
     root: str = "data",
     download: bool = True,
     size: int | None = None,
-    classes: list[int] | None = None,
+    classes: list[int | str] | None = None,
     fraction: float = 1.0,
 ) -> Dataset:
     """``num`` triples of the 60000 training digits; ``root`` holds ``MNIST/raw``."""

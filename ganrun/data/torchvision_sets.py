@@ -54,7 +54,7 @@ def mnist(
     root: str = "data",
     download: bool = True,
     size: int | None = None,
-    classes: list[int] | None = None,
+    classes: list[int | str] | None = None,
     fraction: float = 1.0,
 ) -> Dataset:
     """Handwritten digits, 28x28 grey: 60000 train, 10000 held out. ``root`` holds ``MNIST/raw``."""
@@ -67,7 +67,7 @@ def fashion_mnist(
     root: str = "data",
     download: bool = True,
     size: int | None = None,
-    classes: list[int] | None = None,
+    classes: list[int | str] | None = None,
     fraction: float = 1.0,
 ) -> Dataset:
     """Articles of clothing, 28x28 grey: 60000 train, 10000 held out. ``root`` holds ``FashionMNIST/raw``."""
@@ -80,7 +80,7 @@ def cifar10(
     root: str = "data",
     download: bool = True,
     size: int | None = None,
-    classes: list[int] | None = None,
+    classes: list[int | str] | None = None,
     fraction: float = 1.0,
 ) -> Dataset:
     """Small photographs, 32x32 RGB: 50000 train, 10000 held out. ``root`` holds ``cifar-10-batches-py``."""

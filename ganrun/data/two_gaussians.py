@@ -17,7 +17,7 @@ from ganrun.ground.registry import register
 
 @register("dataset", "two_gaussians")
 def two_gaussians(
-    *, mu: float = 4.0, std: float = 1.0, num: int = 100000, classes: list[int] | None = None, fraction: float = 1.0
+    *, mu: float = 4.0, std: float = 1.0, num: int = 100000, classes: list[int | str] | None = None, fraction: float = 1.0
 ) -> Points:
     """``num`` points of shape (1,); label 0 is the Gaussian at -mu, label 1 that at mu."""
     if not mu > 0:

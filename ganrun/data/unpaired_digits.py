@@ -18,7 +18,7 @@ from ganrun.ground.registry import register
 
 @register("dataset", "unpaired_digits")
 def unpaired_digits(
-    *, size: int | None = 16, task: str = "outline", classes: list[int] | None = None, fraction: float = 1.0
+    *, size: int | None = 16, task: str = "outline", classes: list[int | str] | None = None, fraction: float = 1.0
 ) -> Translation:
     """719 targets and 718 sources of other digits to train on, 180 of each held out; ``task``: outline | invert | blur."""
     targets, others = halves(digits(size=size))
