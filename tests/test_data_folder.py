@@ -76,7 +76,7 @@ def test_images_come_in_the_order_of_their_names_with_every_pixel(tmp_path):
     assert data.spec.shape == (3, 8, 8)
     assert data.labels is None
     assert data.held_out() is None
-    assert data.traits == {"dataset.image"}
+    assert data.traits == {"dataset.image", "dataset.achiral"}
     assert "crop to 8x8, Lanczos" in data.notes
 
 
