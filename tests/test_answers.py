@@ -32,7 +32,7 @@ def row(step: int = 2, value: float = 1.0, metric: str = "fid", baselines: bool 
     return {"step": step, "scores": entries, **({"baselines": {"held_out": entries, "noise": entries}} if baselines else {})}
 
 
-def asked(metric: str = "fid", baselines: bool = False, **card: Any) -> Question:
+def asked(metric: str = "fid", baselines: bool | None = False, **card: Any) -> Question:
     return Question({metric: {**copy.deepcopy(CARD), "metric": metric, **card}}, baselines)
 
 
@@ -78,6 +78,8 @@ def test_baselines_are_part_of_the_question_and_shown_only_where_asked_for() -> 
     assert find([plain], 2, asked(baselines=True)).missing == ["fid"]
     assert set(find([full, plain], 2, asked(baselines=True)).baselines) == {"held_out", "noise"}
     assert find([full], 2, asked()).baselines == {}
+    assert find([plain], 2, asked(baselines=None)).missing == []  # asked for neither way: shown where they are
+    assert set(find([full], 2, asked(baselines=None)).baselines) == {"held_out", "noise"}
     assert find([{**plain, "baselines": 3}], 2, asked(baselines=True)).missing == ["fid"]
 
 

@@ -10,10 +10,11 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from ganrun.data.base import Images, to_pixels
 from ganrun.data.selection import Selection
+from ganrun.engine import doubts, scoring
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import build
 from ganrun.metrics.band_energies import energies, opponents
-from ganrun.metrics.base import in_chunks
+from ganrun.metrics.base import Score, in_chunks
 from ganrun.metrics.choose import choose_extractor
 from ganrun.metrics.collected import neighbour_radii
 from ganrun.metrics.fid import frechet_distance, moments
@@ -158,6 +159,60 @@ def test_the_distance_grows_with_each_blur_and_each_noise(reader):
         found = [reader(pixels)[0] for pixels in (held_out, *change)]
         assert found == sorted(found)
         assert len(set(found)) == 4
+
+
+# What stands beside the scores by default
+
+EVALUATION = {"num": None, "reference": "train", "extractor": "auto", "weights": None, "weights_sha256": None,
+              "average": True, "baselines": None, "batch_size": 250, "seed": 7}  # fmt: skip
+
+
+def metrics(*names: str) -> dict[str, Score]:
+    return {name: build("metric", {"name": name}) for name in names}
+
+
+def doubted(data: Images, extractor: str) -> dict[str, list[str]]:
+    chosen = {**EVALUATION, "extractor": extractor}
+    return doubts.doubts(metrics("fid", "precision_recall"), data, num=150, evaluation=chosen, say=[].append)
+
+
+def test_spoilt_images_are_what_their_words_say():
+    x, train = torch.rand(5, 1, 8, 8), torch.rand(2, 1, 8, 8)
+    made = doubts.spoilt(x, train)
+    assert torch.allclose(made["fidelity"]["averaged in pairs"][0], (x[0] + x[4]) / 2)
+    assert torch.allclose(made["fidelity"]["their mean"][3], x.mean(0))
+    assert torch.equal(made["diversity"]["2 training images repeated"], train[[0, 1, 0, 1, 0]])
+    blurred = made["fidelity"]["blurred"]
+    assert blurred.mean((1, 2, 3)) == pytest.approx(x.mean((1, 2, 3)), abs=0.05)
+    assert (blurred.diff(dim=3).square().mean() < 0.3 * x.diff(dim=3).square().mean()).item()
+    assert all(images.shape == x.shape for sets in made.values() for images in sets.values())
+
+
+def test_a_score_that_puts_spoilt_images_above_real_ones_says_so(folder):
+    said = doubted(folder, "random_conv")
+    assert any(sentence.startswith("precision by random_conv does not tell") for sentence in said["precision_recall"])
+    assert "blurred" in said["precision_recall"][0]
+    assert not any("blurred" in sentence for sentences in doubted(folder, "auto").values() for sentence in sentences)
+
+
+def test_nothing_is_doubted_where_nothing_is_held_out_and_of_metrics_that_promise_nothing(folder):
+    alone = Images(folder.pixels)
+    assert doubted(alone, "auto") == {}
+    assert doubts.doubts(metrics("sliced_wasserstein"), folder, num=150, evaluation=EVALUATION, say=[].append) == {}
+
+
+def test_by_default_held_out_images_are_scored_too_where_the_extractor_has_no_scale_of_its_own(folder):
+    digits = build("dataset", {"name": "digits", "size": None})
+    for data, asked, kinds in (
+        (folder, None, ["held_out"]),
+        (folder, False, []),
+        (folder, True, ["held_out", "noise"]),
+        (Images(folder.pixels), None, []),
+        (digits, None, []),
+    ):
+        evaluation = {**EVALUATION, "baselines": asked}
+        found = scoring.real_and_noise(metrics("fid"), data, evaluation=evaluation, device="cpu", say=[].append)
+        assert [kind for kind, wanted in zip(("held_out", "noise"), found, strict=True) if wanted] == kinds
 
 
 # The card

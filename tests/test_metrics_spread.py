@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ganrun.engine.evaluate import rows_of
-from ganrun.engine.progress import scores_table, with_spread
+from ganrun.engine.progress import in_words, scores_table, with_spread
 from ganrun.ground.registry import build, names
 from ganrun.metrics.base import Result, Sample
 from ganrun.metrics.collected import standard_error
@@ -130,3 +130,16 @@ def test_deviations_stand_in_the_rows_and_in_the_table():
 @pytest.mark.parametrize("name", names("metric"))
 def test_every_card_says_how_the_deviation_was_found(name):
     assert build("metric", {"name": name}).card()["std"]
+
+
+def test_a_score_in_words_names_its_extractor_its_samples_and_what_real_images_read():
+    card = {"metric": "fid", "samples": 500, "extractor": {"name": "band_energies"}}
+    entry, real = {"value": 12.34, "std": 0.4, "card": card}, {"value": 3.1, "std": 0.2, "card": card}
+    expected = "fid 12.34 ±0.4 (band_energies, N=500; held-out real 3.1 ±0.2)"
+    assert in_words("fid", entry, {"held_out": {"fid": real}, "noise": {"fid": {"value": 99.0}}}) == expected
+    assert in_words("fid", entry, {"held_out": {"fid": {"value": None}}}) == "fid 12.34 ±0.4 (band_energies, N=500)"
+    assert in_words("modes", {"value": 8.0, "card": {"samples": 20, "extractor": None}}, {}) == "modes 8 (N=20)"
+    assert in_words("modes", {"value": 8.0}, {}) == "modes 8"
+    assert str(scores_table({"fid": entry}, {}).caption) == "band_energies, N=500"
+    both = {"fid": entry, "modes": {"value": 8.0, "card": {"samples": 20, "extractor": None}}, "is": {"value": None}}
+    assert str(scores_table(both, {}).caption) == "fid: band_energies, N=500; modes: N=20"

@@ -70,7 +70,7 @@ BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
 }
 # Root keys that may be null, with a value that shows the type they have otherwise.
-OPTIONAL: dict[str, Any] = {"at": 0, "evaluation.num": 0} | dict.fromkeys(OR_NULL, "")
+OPTIONAL: dict[str, Any] = {"at": 0, "evaluation.num": 0, "evaluation.baselines": False} | dict.fromkeys(OR_NULL, "")
 
 
 def compare(default: Any, value: Any, path: str, *, resolved: bool = False) -> Iterator[Mistake]:

@@ -20,11 +20,12 @@ NO_PART = ("versions",)  # fields of a card that are no part of the question
 class Question:
     """The card of each metric that is asked for, in the order typed, and whether the baselines are asked for too.
 
-    ``lacking``: why a metric will have no value here.
+    ``baselines`` None: those that a row has are shown, and none are missing where it has none. ``lacking``: why a metric will
+    have no value here.
     """
 
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    baselines: bool = False
+    baselines: bool | None = False
     lacking: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -59,7 +60,7 @@ def find(rows: Sequence[Mapping[str, Any]], step: int, question: Question, *, st
         if row is None:
             found.missing.append(metric)
         else:
-            found.take(metric, row["scores"], row.get("baselines", {}) if question.baselines else {})
+            found.take(metric, row["scores"], row.get("baselines", {}) if question.baselines is not False else {})
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ganrun.data.base import Dataset
 from ganrun.engine import sampling, sources
 from ganrun.engine.answers import Question
 from ganrun.engine.average import Average
-from ganrun.engine.progress import with_spread
+from ganrun.engine.progress import in_words
 from ganrun.engine.rehearsal import Rehearsal
 from ganrun.games.base import Game
 from ganrun.ground import rng
@@ -33,7 +34,7 @@ def evaluate(
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(scores, baselines): ``{name: {"value", "card", ...}}`` and the same for ``{"held_out": ..., "noise": ...}``."""
-    from ganrun.engine import scoring  # imports torchmetrics, which takes a second
+    from ganrun.engine import doubts, scoring  # imports torchmetrics, which takes a second
 
     count = scoring.default_num(evaluation, dataset)
     used = averages if evaluation["average"] else {}
@@ -48,12 +49,18 @@ def evaluate(
     reads_networks = any("networks" in metric.extracts for metric in metrics.values())
     rehearsal = Rehearsal(game, dataset, runtime, seed) if reads_networks else None
     results = scoring.score(metrics, x, dataset, evaluation=done, device=runtime.device, say=say, rehearsal=rehearsal)
-    scores = rows_of(results)
     baselines = {}
-    if evaluation["baselines"]:
-        found = scoring.baselines(metrics, dataset, num=count, evaluation=done, device=runtime.device, say=say)
+    shared: dict[str, Any] = {"evaluation": done, "device": runtime.device, "say": say}
+    real, noise = scoring.real_and_noise(metrics, dataset, **shared)
+    if real:
+        settings = {**done, "num": count, "noise": noise, "device": str(runtime.device)}
+        make = functools.partial(scoring.baselines, metrics, dataset, num=count, noise=noise, **shared)
+        found = scoring.once(dataset, "baselines", metrics, settings, make)
         baselines = {kind: rows_of(results) for kind, results in found.items()}
-    return scores, baselines
+    if real and not scoring.has_scale(metrics, dataset, **shared):
+        for name, sentences in doubts.doubts(metrics, dataset, num=count, **shared).items():
+            results[name].remarks += sentences
+    return rows_of(results), baselines
 
 
 def ask(
@@ -79,7 +86,7 @@ def ask(
     scoring.verify(metrics, dataset, num=num, evaluation=asked)
     cards = scoring.cards(metrics, dataset, num=num, evaluation=asked, device=device, say=say)
     lacking = scoring.lacking(metrics, dataset, evaluation=asked, device=device, say=say)
-    return Question(cards, bool(evaluation["baselines"]), lacking)
+    return Question(cards, evaluation["baselines"], lacking)
 
 
 def labels_like(dataset: Dataset, game: Game, count: int, seed: int) -> Tensor | None:
@@ -132,7 +139,8 @@ def row_of(step: int, scores: Mapping[str, Any], baselines: Mapping[str, Any]) -
 
 def say_scores(row: Mapping[str, Any], say: Callable[[str], None]) -> None:
     """The values of a row on one line, and what must be known of them."""
-    values = "  ".join(f"{name} {with_spread(entry)}" for name, entry in row["scores"].items() if entry["value"] is not None)
+    held = row.get("baselines", {})
+    values = "  ".join(in_words(name, entry, held) for name, entry in row["scores"].items() if entry["value"] is not None)
     say(f"scores at step {row['step']}: {values or 'none'}")
     for sentence in remarks_of(row["scores"]):
         say(f"  note: {sentence}")

@@ -17,6 +17,9 @@ if not console.is_terminal:
     console = Console(stderr=True, highlight=False, soft_wrap=True, width=160)  # logs need no narrow page
 
 
+REAL = {"held_out": "held-out real", "train": "training"}  # baselines of real data, in words
+
+
 class Display:
     """Shows the step, the time left and the losses. On stderr, so that stdout can be piped.
 
@@ -116,12 +119,35 @@ def with_spread(entry: Mapping[str, Any]) -> str:
 
 
 def scores_table(scores: Mapping[str, Mapping[str, Any]], baselines: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
-    """Scores, with their standard deviations, beside those of held-out real data and of noise, where these were asked for."""
+    """Scores, with their standard deviations, beside those of held-out real data and of noise where there are any; what each was
+    measured with is below."""
     table = Table("score", "generated", *baselines, box=None, pad_edge=False)
     for name, entry in scores.items():
         cells = [entry, *(baseline.get(name, {}) for baseline in baselines.values())]
         table.add_row(name, *(with_spread(cell) for cell in cells))
+    ways: dict[str, list[str]] = {}
+    for name, entry in scores.items():
+        if entry.get("value") is not None:
+            ways.setdefault(measured_with(entry), []).append(name)
+    said = [f"{', '.join(names)}: {way}" if len(ways) > 1 else way for way, names in ways.items() if way]
+    table.caption, table.caption_justify = Text("; ".join(said)) if said else None, "left"
     return table
+
+
+def measured_with(entry: Mapping[str, Any]) -> str:
+    """The extractor and the number of samples, as the card has them: "band_energies, N=500"."""
+    card = entry.get("card", {})
+    extractor, samples = card.get("extractor"), card.get("samples")
+    words = [str(extractor["name"])] if isinstance(extractor, Mapping) and "name" in extractor else []
+    return ", ".join([*words, *([f"N={samples}"] if samples else [])])
+
+
+def in_words(name: str, entry: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """A score in a line: "fid 12.3 ±0.4 (band_energies, N=500; held-out real 3.1 ±0.2)"."""
+    real = [(words, baselines.get(kind, {}).get(name, {})) for kind, words in REAL.items()]
+    said = [f"{words} {with_spread(held)}" for words, held in real if held.get("value") is not None]
+    notes = "; ".join([*([measured_with(entry)] if measured_with(entry) else []), *said])
+    return f"{name} {with_spread(entry)}" + (f" ({notes})" if notes else "")
 
 
 def show_panel(

@@ -81,6 +81,17 @@ class Bench:
 _kept: weakref.WeakKeyDictionary[Dataset, dict[Any, Any]] = weakref.WeakKeyDictionary()
 
 
+def once(
+    dataset: Dataset, purpose: str, metrics: Mapping[str, Score], settings: Mapping[str, Any], make: Callable[[], Any]
+) -> Any:
+    """What ``make`` gives, made once for these metrics, ``settings`` and data, which make it a function of them alone."""
+    kept = _kept.setdefault(dataset, {})
+    key = (purpose, tuple((name, id(metric)) for name, metric in metrics.items()), repr(sorted(settings.items())))
+    if key not in kept:
+        kept[key] = dict(metrics), make()  # the metrics live as long as the entry, so that no other has their identity
+    return kept[key][1]
+
+
 def score(
     metrics: Mapping[str, Score],
     generated: Tensor,
@@ -201,12 +212,34 @@ def _card(name: str, metric: Score, common: Mapping[str, Any]) -> dict[str, Any]
     return card
 
 
+def has_scale(
+    metrics: Mapping[str, Score], dataset: Dataset, *, evaluation: Mapping[str, Any], device: torch.device | str, say: Say
+) -> bool:
+    """Whether no extractor is read, or one whose scores mean something by themselves."""
+    extractor = _bench(metrics, dataset, evaluation, torch.device(device), say).extractor
+    return extractor is None or extractor.published
+
+
+def real_and_noise(
+    metrics: Mapping[str, Score], dataset: Dataset, *, evaluation: Mapping[str, Any], device: torch.device | str, say: Say
+) -> tuple[bool, bool]:
+    """Whether real samples are scored beside the generated ones, and whether noise is: by default only what gives a scale to
+    scores that have none, and only where images are held out."""
+    asked = evaluation["baselines"]
+    if asked is not None:
+        return bool(asked), bool(asked)
+    return dataset.held_out() is not None and not has_scale(
+        metrics, dataset, evaluation=evaluation, device=device, say=say
+    ), False
+
+
 def baselines(
     metrics: Mapping[str, Score],
     dataset: Dataset,
     *,
     num: int,
     evaluation: Mapping[str, Any],
+    noise: bool = True,
     device: torch.device | str = "cpu",
     say: Say = on_stderr,
 ) -> dict[str, dict[str, Result]]:
@@ -214,7 +247,7 @@ def baselines(
 
     The first row is ``held_out`` (``train`` where the held-out data is the reference); it is missing, and each of its results
     says so, where the data set holds nothing out. ``noise``: uniform bytes for images, uniform in the real sample's bounding
-    box for points.
+    box for points; left out unless ``noise``.
     """
     other = "train" if evaluation["reference"] == "held_out" else "held_out"
     plain = {**evaluation, "average": False}
@@ -224,8 +257,10 @@ def baselines(
         why = "the data set holds nothing out"
         rows[other] = {name: Result({}, {"metric": name, "scored": "held-out real data"}, missing=why) for name in metrics}
     else:
-        rows[other] = score(metrics, _draw(real, num, "baseline"), dataset, evaluation=plain, device=device, say=say)
-    rows["noise"] = score(metrics, _noise(dataset, num, evaluation["seed"]), dataset, evaluation=plain, device=device, say=say)
+        rows[other] = score(metrics, draw(real, num, "baseline"), dataset, evaluation=plain, device=device, say=say)
+    if noise:
+        x = _noise(dataset, num, evaluation["seed"])
+        rows["noise"] = score(metrics, x, dataset, evaluation=plain, device=device, say=say)
     names = {"held_out": "held-out real data", "train": "real training data", "noise": "uniform noise"}
     for row, results in rows.items():
         for result in results.values():
@@ -360,7 +395,8 @@ def _chunks(split: Dataset, rows: Tensor, size: int) -> Iterator[Tensor]:
         yield split.batch(piece).x
 
 
-def _draw(split: Dataset, num: int, purpose: str) -> Tensor:
+def draw(split: Dataset, num: int, purpose: str) -> Tensor:
+    """``num`` samples of ``split``, or all there are: the same for ever for one ``purpose``."""
     paired = "dataset.paired" in split.traits  # sample i is compared with pair i
     rows = torch.arange(min(num, len(split))) if paired else _choice(len(split), num, purpose)
     return torch.cat(list(_chunks(split, rows, 1000)))
@@ -370,6 +406,6 @@ def _noise(dataset: Dataset, num: int, seed: int) -> Tensor:
     source = rng.generator(seed, "scoring", "noise")
     if dataset.spec.kind == "image":
         return to_range(torch.randint(0, 256, (num, *dataset.spec.shape), generator=source, dtype=torch.uint8))
-    box = _draw(dataset, MOST_GENERATED, "noise")
+    box = draw(dataset, MOST_GENERATED, "noise")
     low, high = box.amin(0), box.amax(0)
     return low + (high - low) * torch.rand(num, *dataset.spec.shape, generator=source)

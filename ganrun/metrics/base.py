@@ -67,6 +67,7 @@ class Extractor(nn.Module):
     num_features: int
     has_logits: bool
     why_no_logits: str = ""
+    published: bool = False  # whether its scores have a known scale and are known to order images rightly
 
     def prepare(self, dataset: Data, device: torch.device, say: Callable[[str], None]) -> None:
         """Load or train what is needed for ``dataset``; ``say`` takes a line for the person. Ends in eval mode on ``device``."""
@@ -113,7 +114,8 @@ class Score(Metric):
     matched with the data before training. ``update(sample, *, real)`` adds samples; ``compute()`` returns
     ``{name: value}`` and never touches torch's global random generator. ``directions`` says of each of these names whether
     higher is better (True), lower is (False) or neither (None); the first is what a sweep looks at where nothing else is
-    chosen. ``compute`` may set three things beside: ``spreads``,
+    chosen. ``tells`` names what some of them are meant to see, "fidelity" or "diversity": whether they do is tried on spoilt
+    images where the extractor is not a published one. ``compute`` may set three things beside: ``spreads``,
     ``{name: standard deviation of the value}``, made as the card's "std" says; ``remarks``, sentences that a reader of the
     score must see (a sample smaller than the feature dimension, say); ``missing``, why there is no value.
     """
@@ -125,6 +127,7 @@ class Score(Metric):
     needs: ClassVar[Mapping[str, Rule]] = {}
     refuses: ClassVar[Mapping[str, Rule]] = {}
     directions: Mapping[str, bool | None] = {}
+    tells: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     remarks: tuple[str, ...] = ()
     spreads: Mapping[str, float] = {}
     missing: str = ""

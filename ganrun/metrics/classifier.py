@@ -63,9 +63,9 @@ class Classifier(Extractor):
             trained, self.digest = shipped()
             self.crops, found = _digits_rule(trained, dataset)
             if found >= TRUSTED:
-                self.origin = "shipped with ganrun"
+                self.origin, self.published = "shipped with ganrun", True
                 return self._take(dataclasses.replace(trained, accuracy=found), dataset, device, say)
-        self.crops, self.origin = False, "trained on this data"
+        self.crops, self.origin, self.published = False, "trained on this data", False
         trained, self.digest = cached(dataset, device, say)
         return self._take(trained, dataset, device, say)
 

@@ -41,6 +41,7 @@ class DensityCoverage(Collected):
     """Real balls per generated sample, and the share of real balls that hold a generated one."""
 
     directions: Mapping[str, bool | None] = {"density": True, "coverage": True}
+    tells: ClassVar[Mapping[str, tuple[str, ...]]] = {"density": ("fidelity",), "coverage": ("diversity",)}
     extracts = frozenset({"features"})
     needs: ClassVar[Mapping[str, Rule]] = IMAGES
 

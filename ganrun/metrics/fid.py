@@ -103,6 +103,7 @@ class FrechetDistance(Collected):
     """Frechet distance between real and generated features: lower is better, zero for equal means and covariances."""
 
     directions: Mapping[str, bool | None] = {"fid": False}
+    tells: ClassVar[Mapping[str, tuple[str, ...]]] = {"fid": ("fidelity", "diversity")}
     extracts = frozenset({"features"})
     needs: ClassVar[Mapping[str, Rule]] = IMAGES
 

@@ -40,6 +40,7 @@ class Inception(Extractor):
 
     name = "inception"
     num_features = 2048
+    published = True
     has_logits = True
 
     def __init__(self, *, weights: str | None = None, weights_sha256: str | None = None) -> None:

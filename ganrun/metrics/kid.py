@@ -44,6 +44,7 @@ class KernelDistance(Collected):
     """Unbiased squared kernel distance between real and generated features: lower is better, zero in the mean for one law."""
 
     directions: Mapping[str, bool | None] = {"kid": False, "kid_std": None}
+    tells: ClassVar[Mapping[str, tuple[str, ...]]] = {"kid": ("fidelity", "diversity")}
     extracts = frozenset({"features"})
     needs: ClassVar[Mapping[str, Rule]] = IMAGES
     least = 4

@@ -37,6 +37,7 @@ class PrecisionRecall(Collected):
     """Share of generated samples near real ones, and of real samples near generated ones."""
 
     directions: Mapping[str, bool | None] = {"precision": True, "recall": True}
+    tells: ClassVar[Mapping[str, tuple[str, ...]]] = {"precision": ("fidelity",), "recall": ("diversity",)}
     extracts = frozenset({"features"})
     needs: ClassVar[Mapping[str, Rule]] = IMAGES
 
