@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from ganrun.data.base import Images, to_pixels
 from ganrun.data.selection import Selection
-from ganrun.engine import doubts, scoring
+from ganrun.engine import baselines, doubts
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import build
 from ganrun.metrics.band_energies import energies, opponents
@@ -211,7 +211,7 @@ def test_by_default_held_out_images_are_scored_too_where_the_extractor_has_no_sc
         (digits, None, []),
     ):
         evaluation = {**EVALUATION, "baselines": asked}
-        found = scoring.real_and_noise(metrics("fid"), data, evaluation=evaluation, device="cpu", say=[].append)
+        found = baselines.real_and_noise(metrics("fid"), data, evaluation=evaluation, device="cpu", say=[].append)
         assert [kind for kind, wanted in zip(("held_out", "noise"), found, strict=True) if wanted] == kinds
 
 

@@ -126,7 +126,7 @@ def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
 
 def test_the_samples_themselves_are_still_read_where_a_metric_wants_them(monkeypatch):
     dataset = digits()
-    bench = scoring._bench({}, dataset, EVALUATION, torch.device("cpu"), [].append)
+    bench = scoring.bench_of({}, dataset, EVALUATION, torch.device("cpu"), [].append)
     extractor = scoring.choose_extractor("random_conv", dataset, say=[].append)
     for _ in range(2):
         full = scoring.dataclasses.replace(bench, extractor=extractor, reads=frozenset({"x", "features"}))

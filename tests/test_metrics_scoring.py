@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ganrun.data.base import to_range
-from ganrun.engine import scoring
+from ganrun.engine import baselines, scoring
 from ganrun.ground import traits
 from ganrun.ground.errors import BadInput, Diverged
 from ganrun.ground.registry import build
@@ -62,7 +62,7 @@ def score(dataset, x, *names: str, **changes):
 
 
 def test_held_out_digits_score_well_noise_badly_and_half_the_classes_between(digits):
-    rows = scoring.baselines(metrics("is", "fid"), digits, num=360, evaluation=EVALUATION, say=quiet)
+    rows = baselines.baselines(metrics("is", "fid"), digits, num=360, evaluation=EVALUATION, say=quiet)
     held_out = digits.held_out()
     half = score(digits, x_of(held_out)[held_out.labels < 5], "is", "fid")
     read = [{**row["is"].values, **row["fid"].values} for row in (rows["held_out"], half, rows["noise"])]
@@ -136,12 +136,12 @@ def test_small_samples_of_points_are_remarked_on():
 def test_scoring_is_a_function_of_its_input_and_leaves_the_global_random_numbers_alone(digits):
     x = x_of(digits)[:300]
     before = torch.get_rng_state()
-    first = scoring.baselines(metrics("is", "fid"), digits, num=100, evaluation=EVALUATION, say=quiet)
+    first = baselines.baselines(metrics("is", "fid"), digits, num=100, evaluation=EVALUATION, say=quiet)
     found = score(digits, x, "is", "fid")
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(3)
     assert score(digits, x, "is", "fid") == found
-    assert scoring.baselines(metrics("is", "fid"), digits, num=100, evaluation=EVALUATION, say=quiet) == first
+    assert baselines.baselines(metrics("is", "fid"), digits, num=100, evaluation=EVALUATION, say=quiet) == first
 
 
 def test_one_metric_object_scores_again_without_remembering(digits):
@@ -182,7 +182,7 @@ def test_large_references_are_cut_and_the_card_says_so(digits, monkeypatch):
 
 
 def test_baselines_say_when_fewer_samples_are_held_out(digits):
-    rows = scoring.baselines(metrics("fid"), digits, num=500, evaluation=EVALUATION)
+    rows = baselines.baselines(metrics("fid"), digits, num=500, evaluation=EVALUATION)
     assert rows["held_out"]["fid"].card["samples"] == 360
     assert any("N=360" in remark for remark in rows["held_out"]["fid"].remarks)
     assert rows["noise"]["fid"].card["samples"] == 500
@@ -195,14 +195,14 @@ def test_baselines_say_when_fewer_samples_are_held_out(digits):
 
 
 def test_baselines_against_the_held_out_split_show_the_training_split(digits):
-    rows = scoring.baselines(metrics("fid"), digits, num=360, evaluation={**EVALUATION, "reference": "held_out"})
+    rows = baselines.baselines(metrics("fid"), digits, num=360, evaluation={**EVALUATION, "reference": "held_out"})
     assert set(rows) == {"train", "noise"}
     assert 0 < rows["train"]["fid"].values["fid"] < 1
 
 
 def test_data_that_holds_nothing_out_has_no_held_out_baseline_and_says_so(digits):
     digits._held_out = None
-    rows = scoring.baselines(metrics("fid"), digits, num=50, evaluation={**EVALUATION, "extractor": "random_conv"})
+    rows = baselines.baselines(metrics("fid"), digits, num=50, evaluation={**EVALUATION, "extractor": "random_conv"})
     assert rows["held_out"]["fid"].values == {}
     assert "nothing out" in rows["held_out"]["fid"].missing
     assert rows["noise"]["fid"].values["fid"] > 0
@@ -212,7 +212,7 @@ def test_data_that_holds_nothing_out_has_no_held_out_baseline_and_says_so(digits
 
 def test_points_are_scored_by_their_exact_law():
     ring = build("dataset", {"name": "ring8", "num": 5000})
-    rows = scoring.baselines(metrics("modes", "log_density"), ring, num=2000, evaluation=EVALUATION)
+    rows = baselines.baselines(metrics("modes", "log_density"), ring, num=2000, evaluation=EVALUATION)
     good, noise = rows["held_out"], rows["noise"]
     ceiling = 1 - math.exp(-4.5)
     assert good["modes"].values["modes"] == good["modes"].values["modes_20"] == 8

@@ -34,7 +34,7 @@ def evaluate(
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(scores, baselines): ``{name: {"value", "card", ...}}`` and the same for ``{"held_out": ..., "noise": ...}``."""
-    from ganrun.engine import doubts, scoring  # imports torchmetrics, which takes a second
+    from ganrun.engine import baselines, doubts, scoring  # imports torchmetrics, which takes a second
 
     count = scoring.default_num(evaluation, dataset)
     used = averages if evaluation["average"] else {}
@@ -49,18 +49,18 @@ def evaluate(
     reads_networks = any("networks" in metric.extracts for metric in metrics.values())
     rehearsal = Rehearsal(game, dataset, runtime, seed) if reads_networks else None
     results = scoring.score(metrics, x, dataset, evaluation=done, device=runtime.device, say=say, rehearsal=rehearsal)
-    baselines = {}
+    beside: dict[str, Any] = {}
     shared: dict[str, Any] = {"evaluation": done, "device": runtime.device, "say": say}
-    real, noise = scoring.real_and_noise(metrics, dataset, **shared)
+    real, noise = baselines.real_and_noise(metrics, dataset, **shared)
     if real:
         settings = {**done, "num": count, "noise": noise, "device": str(runtime.device)}
-        make = functools.partial(scoring.baselines, metrics, dataset, num=count, noise=noise, **shared)
+        make = functools.partial(baselines.baselines, metrics, dataset, num=count, noise=noise, **shared)
         found = scoring.once(dataset, "baselines", metrics, settings, make)
-        baselines = {kind: rows_of(results) for kind, results in found.items()}
-    if real and not scoring.has_scale(metrics, dataset, **shared):
+        beside = {kind: rows_of(results) for kind, results in found.items()}
+    if real and not baselines.has_scale(metrics, dataset, **shared):
         for name, sentences in doubts.doubts(metrics, dataset, num=count, **shared).items():
             results[name].remarks += sentences
-    return rows_of(results), baselines
+    return rows_of(results), beside
 
 
 def ask(

@@ -1,4 +1,4 @@
-"""Scores with their cards: generated samples against a data set, and what real data and noise read by the same measure.
+"""Scores with their cards: generated samples against a data set.
 
 Images are rounded to bytes before anything is extracted, as the real ones are. Extraction happens once for all metrics, and
 for real data once on a machine: features are kept on disk, and in memory as long as the data set lives. Importing this
@@ -115,7 +115,7 @@ def score(
         )
     if not generated.isfinite().all():
         raise Diverged("the generated samples hold NaN or Inf: there is nothing to score")
-    bench = _bench(metrics, dataset, evaluation, torch.device(device), say, rehearsal)
+    bench = bench_of(metrics, dataset, evaluation, torch.device(device), say, rehearsal)
     split = _split(dataset, evaluation["reference"])
     real = _real(bench, split)
     fake = bench.sample(generated.detach().float().cpu())
@@ -137,7 +137,7 @@ def cards(
     What a metric knows only afterwards is None on its card until then. The extractor that ``score`` will use is made ready, so
     that what it lacks is known before training and not after.
     """
-    bench = _bench(metrics, dataset, evaluation, torch.device(device), say)
+    bench = bench_of(metrics, dataset, evaluation, torch.device(device), say)
     split = _split(dataset, evaluation["reference"])
     common = _common(bench, split, num)
     found = {}
@@ -173,7 +173,7 @@ def lacking(
     metrics: Mapping[str, Score], dataset: Dataset, *, evaluation: Mapping[str, Any], device: torch.device | str, say: Say
 ) -> dict[str, str]:
     """Of each metric that will have no value on this data by this extractor, why: {name: sentence}."""
-    bench = _bench(metrics, dataset, evaluation, torch.device(device), say)
+    bench = bench_of(metrics, dataset, evaluation, torch.device(device), say)
     found = {name: _lacks(name, metric, bench) for name, metric in metrics.items()}
     return {name: why for name, why in found.items() if why}
 
@@ -212,64 +212,6 @@ def _card(name: str, metric: Score, common: Mapping[str, Any]) -> dict[str, Any]
     return card
 
 
-def has_scale(
-    metrics: Mapping[str, Score], dataset: Dataset, *, evaluation: Mapping[str, Any], device: torch.device | str, say: Say
-) -> bool:
-    """Whether no extractor is read, or one whose scores mean something by themselves."""
-    extractor = _bench(metrics, dataset, evaluation, torch.device(device), say).extractor
-    return extractor is None or extractor.published
-
-
-def real_and_noise(
-    metrics: Mapping[str, Score], dataset: Dataset, *, evaluation: Mapping[str, Any], device: torch.device | str, say: Say
-) -> tuple[bool, bool]:
-    """Whether real samples are scored beside the generated ones, and whether noise is: by default only what gives a scale to
-    scores that have none, and only where images are held out."""
-    asked = evaluation["baselines"]
-    if asked is not None:
-        return bool(asked), bool(asked)
-    return dataset.held_out() is not None and not has_scale(
-        metrics, dataset, evaluation=evaluation, device=device, say=say
-    ), False
-
-
-def baselines(
-    metrics: Mapping[str, Score],
-    dataset: Dataset,
-    *,
-    num: int,
-    evaluation: Mapping[str, Any],
-    noise: bool = True,
-    device: torch.device | str = "cpu",
-    say: Say = on_stderr,
-) -> dict[str, dict[str, Result]]:
-    """The scores of real samples that are not the reference, and of uniform noise, at ``num`` samples where there are as many.
-
-    The first row is ``held_out`` (``train`` where the held-out data is the reference); it is missing, and each of its results
-    says so, where the data set holds nothing out. ``noise``: uniform bytes for images, uniform in the real sample's bounding
-    box for points; left out unless ``noise``.
-    """
-    other = "train" if evaluation["reference"] == "held_out" else "held_out"
-    plain = {**evaluation, "average": False}
-    rows: dict[str, dict[str, Result]] = {}
-    real = dataset if other == "train" else dataset.held_out()
-    if real is None:
-        why = "the data set holds nothing out"
-        rows[other] = {name: Result({}, {"metric": name, "scored": "held-out real data"}, missing=why) for name in metrics}
-    else:
-        rows[other] = score(metrics, draw(real, num, "baseline"), dataset, evaluation=plain, device=device, say=say)
-    if noise:
-        x = _noise(dataset, num, evaluation["seed"])
-        rows["noise"] = score(metrics, x, dataset, evaluation=plain, device=device, say=say)
-    names = {"held_out": "held-out real data", "train": "real training data", "noise": "uniform noise"}
-    for row, results in rows.items():
-        for result in results.values():
-            result.card["scored"] = names[row]
-            if result.values and result.card["samples"] != num:
-                result.remarks.append(f"N={result.card['samples']}, all there are, instead of {num}: FID and IS move with N")
-    return rows
-
-
 def default_num(evaluation: Mapping[str, Any], dataset: Dataset) -> int:
     """How many samples to generate: ``evaluation.num``, else as many as are held out (or in all), at most 10000."""
     num = evaluation["num"]
@@ -286,7 +228,7 @@ def versions() -> dict[str, str]:
     return {**found, "python": platform.python_version()}
 
 
-def _bench(
+def bench_of(
     metrics: Mapping[str, Score],
     dataset: Dataset,
     evaluation: Mapping[str, Any],
@@ -400,12 +342,3 @@ def draw(split: Dataset, num: int, purpose: str) -> Tensor:
     paired = "dataset.paired" in split.traits  # sample i is compared with pair i
     rows = torch.arange(min(num, len(split))) if paired else _choice(len(split), num, purpose)
     return torch.cat(list(_chunks(split, rows, 1000)))
-
-
-def _noise(dataset: Dataset, num: int, seed: int) -> Tensor:
-    source = rng.generator(seed, "scoring", "noise")
-    if dataset.spec.kind == "image":
-        return to_range(torch.randint(0, 256, (num, *dataset.spec.shape), generator=source, dtype=torch.uint8))
-    box = draw(dataset, MOST_GENERATED, "noise")
-    low, high = box.amin(0), box.amax(0)
-    return low + (high - low) * torch.rand(num, *dataset.spec.shape, generator=source)
