@@ -63,7 +63,7 @@ def test_with_the_wasserstein_critic_it_leaves_the_generator_a_lecam_divergence(
 
     def objective(table: Tensor) -> Tensor:
         duel = of_table(table)
-        regularizer._roles[id(duel.discriminator)] = "discriminator"
+        regularizer._owners["discriminator"] = duel.discriminator
         found: Tensor = loss.d(duel) + weight * regularizer.term(duel, {}, turn(10))
         return found
 
