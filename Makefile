@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-matrix test-all lint format bench mutate docs theory clean reproduce reproduce-mnist reproduce-long reproduce-gpu
+.PHONY: help demo test test-matrix test-all lint format bench mutate docs doctor theory clean reproduce reproduce-mnist reproduce-long reproduce-gpu
 
 help:
 	@echo "make demo      train, score and sample the default experiment on real images"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench     ganrun's loop against a plain one"
 	@echo "make mutate    plant known faults; each must make a test fail"
 	@echo "make docs      write docs/techniques.md and the diseases of docs/doctor.md anew"
+	@echo "make doctor    runs with injected faults, and healthy ones: how many the doctor names"
 	@echo "make theory    compute what the theory claims; write docs/theory.md anew"
 	@echo "make reproduce       claims of the papers on two cores; reproduce-NAME for one, reproduce-mnist, -long, -gpu"
 	@echo "make clean     remove caches and .venv; run folders stay"
@@ -58,6 +59,10 @@ mutate: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python scripts/techniques_page.py
 	$(BIN)/python scripts/doctor_page.py
+
+# how often the doctor names an injected fault; writes the table of docs/doctor.md
+doctor: $(STAMP)
+	$(BIN)/python benchmarks/doctor.py
 
 theory: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/ganrun theory --out docs/theory --page docs/theory.md
