@@ -13,8 +13,9 @@ import torch
 from cli_driver import run
 
 from ganrun.cli import signature
-from ganrun.engine import answers, compare
-from ganrun.engine.compare import Entry, Estimate, differing, estimate, summarise
+from ganrun.engine import answers, compare, decide
+from ganrun.engine.compare import Entry, differing, summarise
+from ganrun.engine.decide import Estimate, estimate
 
 CARD = {"metric": "fid", "samples": 100, "seed": 0, "extractor": {"name": "classifier", "weights_sha256": "aa"}}
 
@@ -45,7 +46,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
 def test_differences_are_paired_by_seed_and_only_shared_seeds_count():
     one = [entry(seed, 10.0 * seed) for seed in (0, 1, 2, 7)]
     other = [entry(seed, 10.0 * seed + 1 + 0.1 * seed) for seed in (2, 1, 0)]
-    _, found = summarise([one, other], ["a", "b"])
+    found = summarise([one, other], ["a", "b"])
     gap = found["differences"]["fid"]["b"]
     assert (gap.mean, gap.count) == (pytest.approx(1.1), 3)
     low, high = scipy.stats.t.interval(0.95, 2, 1.1, scipy.stats.sem([1.0, 1.1, 1.2]))
@@ -68,7 +69,7 @@ def missing(scores, cards) -> list[str]:
 
 
 def test_missing_values_are_left_out():
-    _, found = summarise([[entry(0, 1.0), entry(1, None)], [entry(0, None)]], ["a", "b"])
+    found = summarise([[entry(0, 1.0), entry(1, None)], [entry(0, None)]], ["a", "b"])
     assert found["means"]["fid"] == {"a": Estimate(1.0, None, 1)}
     assert found["differences"] == {}
 
@@ -88,14 +89,14 @@ def test_the_fields_in_which_cards_differ_are_found_however_deep():
 
 
 def test_unlike_cards_are_named_and_never_subtracted():
-    _, found = summarise([[entry(0, 1.0)], [entry(0, 2.0, samples=200)]], ["a", "b"])
+    found = summarise([[entry(0, 1.0)], [entry(0, 2.0, samples=200)]], ["a", "b"])
     assert found["differences"] == {}
     assert found["notes"] == ["fid: the cards differ, so these values do not compare (samples: 100 or 200)"]
     assert found["means"]["fid"]["b"].mean == 2.0
 
 
 def test_seeds_under_unlike_cards_have_no_mean():
-    _, found = summarise([[entry(0, 1.0), entry(1, 2.0, samples=200)]], ["a"])
+    found = summarise([[entry(0, 1.0), entry(1, 2.0, samples=200)]], ["a"])
     assert found["means"]["fid"] == {}
     assert "samples: 100 or 200" in found["notes"][0]
 
@@ -153,7 +154,7 @@ def test_runs_that_were_scored_are_compared_without_scoring_again(runs, monkeypa
     answer = run("eval", *runs)
     assert answer.code == 0, answer.err
     assert [rows(folder) for folder in runs] == before
-    ((_, found),) = caught
+    (found,) = caught
     values = {}
     for folder in runs:
         row = json.loads((folder / "scores.jsonl").read_text().splitlines()[-1])["scores"]
@@ -199,3 +200,107 @@ def test_damaged_rows_are_scored_anew(runs):
         assert rows(runs[2]) == 2
     finally:
         scores.write_text(kept)
+
+
+# ---------------------------------------------------------------- decisions
+
+
+def directed(values: dict[str, dict[int, float]], direction: bool | None = False) -> list[list[Entry]]:
+    found = []
+    for held in values.values():
+        entries = [entry(seed, value) for seed, value in held.items()]
+        for one in entries:
+            one.directions = {"fid": direction}
+        found.append(entries)
+    return found
+
+
+def test_p_values_are_those_of_scipy():
+    one = {seed: float(value) for seed, value in enumerate(np.random.default_rng(0).normal(0, 1, 6))}
+    other = {seed: value + 0.7 + 0.3 * np.sin(seed) for seed, value in one.items()}
+    paired = decide.difference(other, one)
+    assert paired.how == "paired"
+    assert paired.p == pytest.approx(scipy.stats.ttest_rel(list(other.values()), list(one.values())).pvalue)
+    apart = {seed + 100: value for seed, value in list(other.items())[:4]}
+    welch = decide.difference(apart, one)
+    assert (welch.how, welch.count, welch.other) == ("Welch", 4, 6)
+    known = scipy.stats.ttest_ind(list(apart.values()), list(one.values()), equal_var=False)
+    interval = known.confidence_interval(0.95)
+    assert welch.p == pytest.approx(known.pvalue)
+    assert (welch.mean - welch.half, welch.mean + welch.half) == pytest.approx((interval.low, interval.high))
+
+
+@pytest.mark.parametrize(
+    ("values", "adjusted"),
+    [
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),  # by hand: 4, 3, 2 and 1 times, never falling
+        ([0.4, 0.5, 0.9], [1.0, 1.0, 1.0]),
+        ([0.02], [0.02]),
+        ([], []),
+    ],
+)
+def test_holms_adjusted_p_values(values, adjusted):
+    assert decide.holm(values) == pytest.approx(adjusted)
+
+
+def test_holm_rarely_decides_where_nothing_differs():
+    draws = np.random.default_rng(1).uniform(size=(4000, 5))
+    wrong = np.mean([min(decide.holm(list(row))) <= 0.05 for row in draws])
+    assert wrong == pytest.approx(1 - (1 - 0.05 / 5) ** 5, abs=0.012)
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_the_best_is_named_only_where_it_is_decided(higher):
+    low = {0: 1.0, 1: 1.01, 2: 0.99}
+    high = {0: 2.0, 1: 2.02, 2: 1.99}
+    alike = {0: 1.02, 1: 0.98, 2: 1.01}
+    found = summarise(directed({"a": low, "b": high}, higher), ["a", "b"])
+    assert found["best"] == {"fid": "b" if higher else "a"}
+    assert found["differences"]["fid"]["b"].decided
+    assert summarise(directed({"a": low, "b": alike}, higher), ["a", "b"])["best"] == {}
+    third = summarise(directed({"a": high, "b": low, "c": alike}, higher), ["a", "b", "c"])  # two low ones, not told apart
+    assert third["best"] == ({"fid": "a"} if higher else {})
+    turned = summarise(directed({"a": low, "b": high}, higher), ["a", "b"], reference=1)
+    assert list(turned["differences"]["fid"]) == ["a"]
+    assert turned["differences"]["fid"]["a"].mean == pytest.approx(-found["differences"]["fid"]["b"].mean)
+
+
+def test_what_has_no_direction_no_spread_or_one_seed_is_never_decided():
+    apart = {"a": {0: 1.0, 1: 1.1}, "b": {0: 9.0, 1: 9.1}}
+    assert summarise(directed(apart, None), ["a", "b"])["best"] == {}
+    found = summarise(directed({"a": {0: 8.0, 1: 8.0}, "b": {0: 7.0, 1: 7.0}}), ["a", "b"])
+    assert (found["best"], found["differences"]["fid"]["b"].decided) == ({}, False)
+    assert summarise(directed({"a": {0: 8.0}, "b": {0: 7.0}}), ["a", "b"])["best"] == {}
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 160])
+def test_the_table_cuts_no_name_and_no_number_and_keeps_to_the_width(columns):
+    names = ["loss=hinge optimizer.discriminator.lr=0.000123456789", "loss=nonsaturating optimizer.discriminator.lr=0.0002"]
+    settings = directed({"a": {0: 1.0, 1: 1.01, 2: 0.99}, "b": {0: 2.0, 1: 2.02, 2: 1.99}})
+    for entries in settings:
+        for one in entries:
+            one.scores = {f"{word}_of_generated_samples": one.scores["fid"] for word in ("share", "recall", "entropy", "overlap")}
+            one.directions = dict.fromkeys(one.scores, True)
+    found = summarise(settings, names)
+    lines = compare.table(found, settings, names, 0, columns=columns)
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= max(columns, 55)
+    assert "…" not in text
+    for word in [*" ".join(names).split(), *found["means"]]:
+        assert word in text
+    assert text.count("2.003 ±0.038 (n=3)  best") == 4
+    assert text.count("better, p=") == 4
+    assert text.count("higher is better") == 4
+    assert sum("overlap_of_generated_samples" in line and "share_of" in line for line in lines) == (columns >= 140)
+
+
+def test_the_reference_is_a_run_or_a_settings_number(runs):
+    answer = run("eval", *runs, "--reference", "2")
+    assert answer.code == 0, answer.err
+    assert "1 - 2" in answer.err
+    assert "2 - 1" not in answer.err
+    assert "1 - 2" in run("eval", *runs, "--reference", runs[-1]).err
+    for wrong, why in (("3", "2 settings"), ("0", "2 settings"), ("nowhere", "none of the runs")):
+        answer = run("eval", *runs, "--reference", wrong)
+        assert (answer.code, len(answer.lines), why in answer.err) == (2, 1, True), answer.err
+    assert "for several runs" in run("eval", runs[0], "--reference", "1").err

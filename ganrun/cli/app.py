@@ -128,16 +128,20 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE|DIR", help="Where scores go; by default RUN/scores.jsonl.")
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", metavar="RUN|N", help="Of several runs: which the others are compared with; by default 1."),
+    ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
     """Score a run folder. Overrides: metric, evaluation, device, plugins, dataset.root.
 
-    [bold]ganrun eval RUN RUN ...[/bold]   compare: mean and interval over seeds by setting, differences on shared seeds
+    [bold]ganrun eval RUN RUN ...[/bold]   compare: mean and interval over seeds by setting, differences from a reference
     """
     with _answering():
         from ganrun.cli import targets
 
-        targets.evaluate(target, overrides or [], config_dir, out)
+        targets.evaluate(target, overrides or [], config_dir, out, reference)
 
 
 @app.command(cls=unknown.Command)

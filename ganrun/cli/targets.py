@@ -32,11 +32,15 @@ class Sampling:
     source: Path | None = None  # a folder of images to translate
 
 
-def evaluate(target: Path, words: Sequence[str], config_dir: Path | None, out: Path | None = None) -> None:
+def evaluate(
+    target: Path, words: Sequence[str], config_dir: Path | None, out: Path | None = None, reference: str | None = None
+) -> None:
     """Score a run folder, or one checkpoint of it; with further ones among ``words``, compare them all."""
     overrides = [word for word in words if not _is_run(word)]
     if len(overrides) < len(words):
-        return compare([target, *(runs.place(word) for word in words if _is_run(word))], overrides, config_dir, out)
+        return compare([target, *(runs.place(word) for word in words if _is_run(word))], overrides, config_dir, out, reference)
+    if reference is not None:
+        raise BadInput(f"--reference {reference}: is for several runs: ganrun eval RUN RUN ... --reference RUN")
     target, config = prepare(target, overrides, config_dir, ALLOWED["eval"], "eval")
     from ganrun.engine import commands
 
@@ -49,8 +53,11 @@ def _is_run(word: str) -> bool:
     return not override or ("/" in word and runs.place(word).exists()) or (runs.place(word) / "config.yaml").exists()
 
 
-def compare(targets: Sequence[Path], overrides: Sequence[str], config_dir: Path | None, out: Path | None) -> None:
-    """Scores of several runs: mean and interval over seeds for each setting, and differences on shared seeds."""
+def compare(
+    targets: Sequence[Path], overrides: Sequence[str], config_dir: Path | None, out: Path | None, reference: str | None = None
+) -> None:
+    """Scores of several runs: mean and interval over seeds for each setting, and differences from the ``reference``: one of the
+    runs, or a setting's number; the first by default."""
     prepared = [prepare(target, overrides, config_dir, ALLOWED["eval"], "eval") for target in targets]
     settings: list[dict[str, Any]] = []
     groups = []
@@ -59,10 +66,26 @@ def compare(targets: Sequence[Path], overrides: Sequence[str], config_dir: Path 
         known = [place for place, other in enumerate(settings) if not identity.differing(setting, other)]
         groups.append(known[0] if known else len(settings))
         settings += [] if known else [setting]
+    chosen = _reference(reference, [target for target, _ in prepared], groups, len(settings))
     from ganrun.engine import compare as engine
 
     entries = [engine.Entry(target, config, int(config["seed"])) for target, config in prepared]
-    engine.compare(entries, signature.titles(settings), groups, out=out)
+    engine.compare(entries, signature.titles(settings), groups, reference=chosen, out=out)
+
+
+def _reference(text: str | None, targets: Sequence[Path], groups: Sequence[int], count: int) -> int:
+    """The place of the setting that ``text`` means."""
+    if text is None:
+        return 0
+    if text.isdecimal():
+        if not 1 <= int(text) <= count:
+            raise BadInput(f"--reference {text}: these runs are of {count} settings, numbered from 1")
+        return int(text) - 1
+    found = runs.place(text).absolute()
+    for target, group in zip(targets, groups, strict=True):
+        if found.resolve() in (target.resolve(), runs.locate(target)[0].resolve()):
+            return group
+    raise BadInput(f"--reference {text}: is none of the runs that are compared; give one of them, or a setting's number from 1")
 
 
 def sample(target: Path, overrides: Sequence[str], config_dir: Path | None, options: Sampling) -> Path:

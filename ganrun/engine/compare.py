@@ -1,9 +1,7 @@
-"""Several runs side by side: mean and interval over seeds for each setting, and differences between settings on shared seeds.
+"""Several runs side by side: mean and interval over seeds for each setting, and differences from one of them.
 
-A setting is a config without its seed. A mean over n seeds has the t-interval mean ± t * s / sqrt(n) at 95 %, s with ddof 1 and
-t with n - 1 degrees of freedom; the difference of two settings is that of the runs that share a seed, paired, with the same
-interval of its own. Scores are compared only under one card: where cards differ, the fields that do are named, and there is
-no difference.
+A setting is a config without its seed. What a mean, a difference and a decision are, ``decide.py`` says. Scores are compared
+only under one card: where cards differ, the fields that do are named, and there is no difference.
 """
 
 from __future__ import annotations
@@ -11,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
-from rich.table import Table
-
-from ganrun.engine import answers, assemble, commands, sampling
+from ganrun.engine import answers, assemble, beforehand, commands, decide, sampling
 from ganrun.engine import evaluate as evaluating
 from ganrun.engine.answers import plain
-from ganrun.engine.progress import console
+from ganrun.engine.decide import LEVEL, Difference, Estimate, estimate
+from ganrun.engine.progress import console, say
+from ganrun.ground import page
 from ganrun.ground.errors import BadInput
 from ganrun.ground.record import Rows, RunFolder
 from ganrun.ground.runtime import resolve
 
-LEVEL = 0.95
 RUN_FIELDS = ("seed",)  # of a card: which run it was, not how it was measured
 
 
@@ -37,31 +33,16 @@ class Entry:
     seed: int
     scores: dict[str, Any] = field(default_factory=dict)
     step: int | None = None
+    directions: dict[str, bool | None] = field(default_factory=dict)  # whether higher is better
 
 
-@dataclass
-class Estimate:
-    """A mean over ``count`` seeds; ``half`` is half the width of its interval, None for a single seed."""
+def compare(
+    entries: Sequence[Entry], names: Sequence[str], groups: Sequence[int], *, reference: int = 0, out: Path | None = None
+) -> dict[str, Any]:
+    """Score what is not scored, show the table, return its numbers. Entry i is of the setting ``names[groups[i]]``.
 
-    mean: float
-    half: float | None
-    count: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.4g}" + (f" ±{self.half:.2g}" if self.half is not None else "") + f" (n={self.count})"
-
-
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean and 95 % t-interval of independent values."""
-    from scipy.stats import t  # takes a second to import
-
-    count = len(values)
-    half = float(t.ppf((1 + LEVEL) / 2, count - 1)) * stdev(values) / count**0.5 if count > 1 else None
-    return Estimate(mean(values), half, count)
-
-
-def compare(entries: Sequence[Entry], names: Sequence[str], groups: Sequence[int], *, out: Path | None = None) -> dict[str, Any]:
-    """Score what is not scored, show the table, return its numbers. Entry i is of the setting ``names[groups[i]]``."""
+    ``reference``: the place in ``names`` of the setting that the others are compared with.
+    """
     for place, name in enumerate(names):
         seeds = [entry.seed for entry, group in zip(entries, groups, strict=True) if group == place]
         doubled = sorted({seed for seed in seeds if seeds.count(seed) > 1})
@@ -70,13 +51,14 @@ def compare(entries: Sequence[Entry], names: Sequence[str], groups: Sequence[int
     for entry in entries:
         entry.scores = scores_of(entry, out)
     settings = [[entry for entry, group in zip(entries, groups, strict=True) if group == place] for place in range(len(names))]
-    table, found = summarise(settings, names)
-    console.print(table)
     steps = sorted({entry.step for entry in entries if entry.step is not None})
+    found = summarise(settings, names, reference)
+    for line in table(found, settings, names, reference, columns=console.width):
+        console.print(line, markup=False)
     found["notes"][:0] = [f"all scores are of step {steps[0]}"] if len(steps) == 1 else [f"the scores are of steps {steps}"]
     found["notes"] += remarks_of(entries)
     for sentence in found["notes"]:
-        console.print(f"note: {sentence}", markup=False)
+        say(f"note: {sentence}")
     return found
 
 
@@ -95,7 +77,7 @@ def scores_of(entry: Entry, out: Path | None = None) -> dict[str, Any]:
     """The scores of this checkpoint under the cards that are asked for, from scores.jsonl; what is missing is scored now."""
     path = evaluating.target_folder(entry.target)
     entry.step = int(sampling.load_state(entry.target)[1]["step"])
-    folder = RunFolder(path, lambda line: console.print(line, markup=False))
+    folder = RunFolder(path, say)
     question = asked(entry, folder)
     answer = answers.find(Rows(folder.scores, holds="scores").read(), entry.step, question, strict=True)
     if not answer.missing:
@@ -111,6 +93,8 @@ def asked(entry: Entry, folder: RunFolder) -> answers.Question:
     parts = assemble.build(entry.config)
     if not parts.metrics:
         raise BadInput("metric=none: there is nothing to score. Try 'metric=[is,fid]'")
+    for found in beforehand.directions(parts.metrics).values():
+        entry.directions |= found
     dataset = assemble.load_data(entry.config, parts.family)
     assemble.verify(parts, dataset)
     return evaluating.ask(
@@ -131,56 +115,97 @@ def differing(cards: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return {name: values for name, values in found.items() if len(values) > 1}
 
 
-def summarise(settings: Sequence[Sequence[Entry]], names: Sequence[str]) -> tuple[Table, dict[str, Any]]:
-    """(the table, {"means": {score: {setting: Estimate}}, "differences": {score: {setting: Estimate}}, "notes": [...]})."""
+def summarise(settings: Sequence[Sequence[Entry]], names: Sequence[str], reference: int = 0) -> dict[str, Any]:
+    """{"means": {score: {setting: Estimate}}, "differences": {score: {setting: Difference}}, "directions": {score: whether
+    higher is better}, "best": {score: setting}, "notes": [...]}.
+
+    The differences of all scores with a direction are judged together. The best setting of a score is one that is decided from
+    every other, and named only then.
+    """
     scores = list(dict.fromkeys(name for entries in settings for entry in entries for name in entry.scores))
     means: dict[str, dict[str, Estimate]] = {}
-    differences: dict[str, dict[str, Estimate]] = {}
+    differences: dict[str, dict[str, Difference]] = {}
     notes: list[str] = []
+    directions = {score: _direction(score, settings) for score in scores}
+    known = {score: [_values(entries, score) for entries in settings] for score in scores}
     for score in scores:
-        values = [{entry.seed: value_of(entry, score) for entry in entries} for entries in settings]
-        known = [{seed: value for seed, value in held.items() if value is not None} for held in values]
-        cards = [entry.scores[score]["card"] for entries in settings for entry in entries if score in entry.scores]
-        fields = differing(cards)
-        unlike = [differing([entry.scores[score]["card"] for entry in entries if score in entry.scores]) for entries in settings]
+        cards = [[entry.scores[score]["card"] for entry in entries if score in entry.scores] for entries in settings]
         means[score] = {
             name: estimate(list(held.values()))
-            for name, held, mixed in zip(names, known, unlike, strict=True)
-            if held and not mixed
+            for name, held, own in zip(names, known[score], cards, strict=True)
+            if held and not differing(own)
         }
-        if fields:
+        if fields := differing([card for own in cards for card in own]):
             listed = "; ".join(f"{name}: {' or '.join(texts)}" for name, texts in fields.items())
             notes.append(f"{score}: the cards differ, so these values do not compare ({listed})")
             continue
-        for name, held in list(zip(names, known, strict=True))[1:]:
-            shared = [held[seed] - known[0][seed] for seed in held if seed in known[0]]
-            if shared:
-                differences.setdefault(score, {})[name] = estimate(shared)
-    return drawn(scores, names, means, differences), {
-        "means": means,
-        "differences": differences,
-        "notes": list(dict.fromkeys(notes)),
-    }
+        for place, name in enumerate(names):
+            gap = decide.difference(known[score][place], known[score][reference]) if place != reference else None
+            if gap is not None:
+                differences.setdefault(score, {})[name] = gap
+    directed = {score: list(found.values()) for score, found in differences.items() if directions[score] is not None}
+    decide.judge([gap for found in directed.values() for gap in found])
+    best = {}
+    for score, judged in directed.items():
+        chosen = decide.best(known[score], bool(directions[score]))
+        if chosen is not None and all(
+            gap.decided for gap in (judged if chosen == reference else [differences[score][names[chosen]]])
+        ):
+            best[score] = names[chosen]
+    found = {"means": means, "differences": differences, "directions": directions, "best": best}
+    return {**found, "notes": list(dict.fromkeys(notes))}
 
 
-def value_of(entry: Entry, score: str) -> float | None:
-    """The value of a score, None where the run has none."""
-    held = entry.scores.get(score, {}).get("value")
-    return None if held is None else float(held)
+def _direction(score: str, settings: Sequence[Sequence[Entry]]) -> bool | None:
+    return next((entry.directions[score] for entries in settings for entry in entries if score in entry.directions), None)
 
 
-def drawn(
-    scores: Sequence[str],
-    names: Sequence[str],
-    means: Mapping[str, Mapping[str, Estimate]],
-    differences: Mapping[str, Mapping[str, Estimate]],
-) -> Table:
-    """A row a score, a column a setting, then each further setting's difference from the first on shared seeds."""
-    further = list(names[1:])
-    table = Table(
-        "score", *names, *(f"{name} - {names[0]}" for name in further), title=f"mean ± {LEVEL:.0%} t-interval over seeds"
-    )
-    for score in scores:
-        cells = [str(means[score].get(name, "-")) for name in names]
-        table.add_row(score, *cells, *(str(differences.get(score, {}).get(name, "-")) for name in further))
-    return table
+def _values(entries: Sequence[Entry], score: str) -> dict[int, float]:
+    """{seed: value}, without the runs that have none."""
+    held = ((entry.seed, entry.scores.get(score, {}).get("value")) for entry in entries)
+    return {seed: float(value) for seed, value in held if value is not None}
+
+
+WORDS = {True: "higher is better", False: "lower is better", None: "to read by"}
+
+
+def table(
+    found: Mapping[str, Any], settings: Sequence[Sequence[Entry]], names: Sequence[str], reference: int, *, columns: int
+) -> list[str]:
+    """The lines of the table, of at most ``columns`` where words allow it: the settings by number with what differs, then
+    settings down and scores across. Of each setting its mean, its difference from the reference, and what is decided of that."""
+    lines = ["settings, by what differs"]
+    for place, name in enumerate(names):
+        seeds = f"{len(settings[place])} seed{'s' if len(settings[place]) != 1 else ''}"
+        mark = f"  ({seeds}{', reference' if place == reference and len(names) > 1 else ''})"
+        first, *further = page.wrapped(f"{name}{mark}", max(columns - 5, 1)).split("\n")
+        lines += [f"{place + 1:>3}  {first}", *(f"     {line}" for line in further)]
+    scores = list(found["means"])
+    rows: list[list[list[str]]] = [[["setting"], *([score, WORDS[found["directions"][score]]] for score in scores)]]
+    for place, name in enumerate(names):
+        means = [found["means"][score].get(name) for score in scores]
+        marks = ["  best" if found["best"].get(score) == name else "" for score in scores]
+        rows.append([[str(place + 1)], *([f"{mean or '-'}{mark}"] for mean, mark in zip(means, marks, strict=True))])
+        if place != reference:
+            gaps = [found["differences"].get(score, {}).get(name) for score in scores]
+            cells = [_judged(gap, found["directions"][score]) for gap, score in zip(gaps, scores, strict=True)]
+            rows.append([[f"{place + 1} - {reference + 1}"], *cells])
+    many = any(len(entries) > 1 for entries in settings)
+    lines += ["", page.wrapped("mean ± 95 % t-interval over n seeds" if many else "one seed each, so no intervals", columns), ""]
+    lines += page.blocks(rows, columns)
+    count = sum(len(gaps) for score, gaps in found["differences"].items() if found["directions"][score] is not None)
+    if count and len(names) > 1:
+        rule = f"decided: p ≤ {1 - LEVEL:.2g} of a two-sided t-test, Holm over the {count} differences shown"
+        rule += "; best: decided from every other setting"
+        lines += ["", page.wrapped(rule, columns)]
+    return [part for line in lines for part in line.split("\n")]
+
+
+def _judged(gap: Difference | None, higher: bool | None) -> list[str]:
+    """The lines of a difference's cell."""
+    if gap is None or higher is None:
+        return ["-" if gap is None else str(gap)]
+    if gap.adjusted is None:
+        return [str(gap), f"not decided: {'one seed' if gap.half is None else 'no spread'}"]
+    verdict = ("better" if (gap.mean > 0) == higher else "worse") if gap.decided else "not decided"
+    return [str(gap), f"{verdict}, p={gap.adjusted:.2g}"]

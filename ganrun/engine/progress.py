@@ -12,12 +12,19 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ganrun.ground import page
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 if not console.is_terminal:
     console = Console(stderr=True, highlight=False, soft_wrap=True, width=160)  # logs need no narrow page
 
 
 REAL = {"held_out": "held-out real", "train": "training"}  # baselines of real data, in words
+
+
+def say(line: str) -> None:
+    """Show a line; on a terminal it breaks between words."""
+    console.print(page.wrapped(line, console.width) if console.is_terminal else line, markup=False)
 
 
 class Display:
@@ -61,7 +68,7 @@ class Display:
     def say(self, line: str) -> None:
         """A line above the bar."""
         if not self.quiet:
-            console.print(line, markup=False)
+            say(line)
 
     def stop(self) -> None:
         if self._live:
