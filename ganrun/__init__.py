@@ -10,6 +10,7 @@ From Python::
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,16 +30,19 @@ def load(run: str | Path, *, device: str = "auto", average: bool = True, plugins
     """The trained generator of a run folder, or of one checkpoint file in it. Needs no data set.
 
     ``average``: the running average of the generator (as scored), else its last weights. ``plugins``: the modules of
-    your own that the run was trained with; nothing is imported unless you name it here. Call ``.sample(n, seed=...)``
+    your own that the run was trained with; nothing is imported unless you name it here. An installed plug-in that the run had
+    and this Python lacks is warned of, by name. Call ``.sample(n, seed=...)``
     on what it returns. Raises ``ganrun.ground.errors.GanrunError`` for a damaged or foreign folder.
     """
     from ganrun.engine.sampling import Trained
+    from ganrun.ground import runs
     from ganrun.ground.errors import BadInput
-    from ganrun.ground.runs import read_config
 
-    target = Path(run)
+    target = runs.place(run)
     folder = target.resolve().parent.parent if target.is_file() else target
-    config = dict(read_config(folder))
+    config = dict(runs.read_config(folder))
+    for sentence in runs.lacking_plugins(folder):
+        warnings.warn(sentence, stacklevel=2)
     missing = sorted(set(config.get("plugins") or []) - set(plugins))
     if missing:
         raise BadInput(f"{folder}: was trained with plugins={missing}. Name them again: load(..., plugins={tuple(missing)})")

@@ -12,7 +12,8 @@ import cli_driver
 import pytest
 from cli_driver import Engine, run
 
-from ganrun.cli import app, compose
+import ganrun
+from ganrun.cli import app, compose, door
 from ganrun.ground import registry, runs
 from ganrun.ground.errors import BadInput
 
@@ -110,3 +111,46 @@ def test_a_plug_in_joined_by_the_entry_point_is_loaded_recorded_and_asked_for(
     (note,) = runs.lacking_plugins(tmp_path)
     assert "ganrun-extra 1.2" in note
     assert "pip install ganrun-extra==1.2" in note
+    monkeypatch.setattr(runs, "read_config", lambda folder: {"plugins": ["mine"]})
+    with pytest.warns(UserWarning, match="ganrun-extra==1.2"), pytest.raises(BadInput, match="Name them again"):
+        ganrun.load(tmp_path)
+
+
+def test_a_remedy_is_an_override_that_a_shell_takes_whole() -> None:
+    for group, config, remedy in (
+        ("game", {"name": "infogan", "categories": [], "continuous": 0}, "Try 'game.categories=[10]'"),
+        (
+            "regularizer",
+            {"name": "spectral_regularization", "mode": "dynamic", "index": 3},
+            "Try regularizer.spectral_regularization.index=null",
+        ),
+        ("model", {"name": "mlp", "generator": {"dropout_always": True}}, "Try model.generator.dropout=0.5"),
+    ):
+        with pytest.raises(BadInput) as refused:
+            registry.build(group, config)
+        assert str(refused.value).endswith(remedy)
+
+
+def test_a_tilde_that_the_shell_has_left_is_home(inside: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(inside / "home"))
+    (inside / "home" / "mine").mkdir(parents=True)
+    asked: list[door.Command] = []
+    monkeypatch.setattr(door, "train", lambda command: asked.append(command) or 0)
+    assert run("train", "--config-dir=~/mine").code == 0
+    assert asked[0].config_dir == inside / "home" / "mine"
+
+
+def test_optuna_with_an_sqlalchemy_that_it_cannot_use_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "optuna" / "storages"
+    place.mkdir(parents=True)
+    made = {"error": None}
+    try:
+        exec(compile("assert None", str(place / "storage.py"), "exec"))
+    except AssertionError as error:
+        made["error"] = error
+    versions = {"optuna": "2.10.1", "sqlalchemy": "2.1.9"}
+    monkeypatch.setattr(compose.metadata, "version", versions.__getitem__)
+    said = compose.known_cause(made["error"])
+    assert "Optuna 2.10.1 cannot keep a study with SQLAlchemy 2.1.9: pip install 'sqlalchemy<2'" in said
+    versions["sqlalchemy"] = "1.4.54"
+    assert compose.known_cause(made["error"]) == ""

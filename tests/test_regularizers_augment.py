@@ -253,7 +253,7 @@ def test_an_unknown_or_idle_policy_is_refused(name: str) -> None:
             make(name, policy=policy)
     idle = make(name, policy=["color", "cutout", "flip"])
     idle.allocate((Port("code", (2,)), Port("data", (1, 8, 8))))
-    with pytest.raises(BadInput, match=r"Try policy=\[translation\]"):
+    with pytest.raises(BadInput, match=rf"Try 'regularizer\.{name}\.policy=\[translation\]'"):
         idle.allocate((Port("data", (2,)), Port("code", (3,))))
     make(name).allocate((Port("data", (2,)),))
 

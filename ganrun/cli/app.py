@@ -7,6 +7,7 @@ needs it, so ``--help`` and a misspelt flag answer at once.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,11 @@ def _hydra(*flags: str, **said: Any) -> Any:
     return typer.Option(*flags, rich_help_panel="Hydra", **said)
 
 
+def _home(path: Path | None) -> Path | None:
+    """A shell leaves the ``~`` of ``--out=~/x`` as it stands."""
+    return None if path is None else Path(os.path.expanduser(path))
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -59,7 +65,7 @@ Overrides = Annotated[
 ]
 ConfigDir = Annotated[
     Path | None,
-    _hydra("--config-dir", "-cd", metavar="DIR", help="A folder of your own options; they win over ganrun's."),
+    _hydra("--config-dir", "-cd", metavar="DIR", callback=_home, help="A folder of your own options; they win over ganrun's."),
 ]
 Target = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint of it.", autocompletion=complete.run_folders)
@@ -126,7 +132,8 @@ def evaluate(
     target: Target,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE|DIR", help="Where scores go; by default RUN/scores.jsonl.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE|DIR", callback=_home, help="Where scores go; by default RUN/scores.jsonl."),
     ] = None,
     reference: Annotated[
         str | None,
@@ -150,7 +157,9 @@ def sample(
     overrides: Overrides = None,
     num: Annotated[int | None, typer.Option("--num", "-n", min=1, help="How many samples; 64 by default.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Sample i is a function of the seed and i.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to; within RUN by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", callback=_home, help="Where to; within RUN by default.")
+    ] = None,
     separate: Annotated[bool, typer.Option("--separate", help="One PNG each, too.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
     label: Annotated[
@@ -164,7 +173,8 @@ def sample(
     ] = None,
     class_grid: Annotated[bool, typer.Option("--class-grid", help="A row for each class, the same latents in each.")] = False,
     source: Annotated[
-        Path | None, typer.Option("--input", "-i", metavar="DIR", help="Your own images, for a run that translates.")
+        Path | None,
+        typer.Option("--input", "-i", metavar="DIR", callback=_home, help="Your own images, for a run that translates."),
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
@@ -191,7 +201,9 @@ def sample(
 def export(
     target: Target,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="By default RUN/generator.safetensors.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", callback=_home, help="By default RUN/generator.safetensors.")
+    ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
     config_dir: ConfigDir = None,
 ) -> None:
@@ -239,8 +251,12 @@ def doctor(
 @app.command(cls=unknown.Command)
 def theory(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these experiments; all by default.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where figures go.")] = Path("outputs/theory"),
-    page: Annotated[Path | None, typer.Option("--page", metavar="FILE", help="Write all as a Markdown page, too.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", callback=_home, help="Where figures go.")] = Path(
+        "outputs/theory"
+    ),
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE", callback=_home, help="Write all as a Markdown page, too.")
+    ] = None,
     names_only: Annotated[bool, typer.Option("--list", help="Show the names, and stop.")] = False,
 ) -> None:
     """Compute what the theory claims and compare. Ends with 1 if a verdict is FAIL."""

@@ -8,6 +8,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import hydra
@@ -122,6 +123,27 @@ def in_words(error: BaseException) -> str:
     if not said and frames:
         said = f"{frames[-1].line}, in {frames[-1].filename} line {frames[-1].lineno}"
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def known_cause(error: BaseException) -> str:
+    """What to do about an error that is known to come from two packages which do not fit; empty for any other."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if any("/optuna/storages/" in frame.filename or "/sqlalchemy/" in frame.filename for frame in frames):
+        optuna, sqlalchemy = _version("optuna"), _version("sqlalchemy")
+        if optuna < Version("3") and sqlalchemy >= Version("2"):
+            return (
+                f". Optuna {optuna} cannot keep a study with SQLAlchemy {sqlalchemy}: pip install 'sqlalchemy<2' 'alembic<1.14', "
+                "or leave hydra.sweeper.storage out"
+            )
+    return ""
+
+
+def _version(package: str) -> Version:
+    """The installed version; 0 for none."""
+    try:
+        return Version(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return Version("0")
 
 
 def hydra_base() -> dict[str, str]:

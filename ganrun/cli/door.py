@@ -18,7 +18,7 @@ from typing import Any
 import hydra
 
 from ganrun.cli import catalog, check, job, places, preflight, resume, signature
-from ganrun.cli.compose import Composer, composer, culprit, errors_for_people, hydra_base, in_words, searching
+from ganrun.cli.compose import Composer, composer, culprit, errors_for_people, hydra_base, in_words, known_cause, searching
 from ganrun.cli.overrides import Typed, parse, readable, value_of
 from ganrun.ground import here, runs
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
@@ -214,7 +214,9 @@ def _hydra_answers(command: Command) -> Iterator[None]:
             return
         if isinstance(error, GanrunError):
             raise
-        raise GanrunError(f"{culprit(error) or 'the launcher'} gave up ({in_words(error)}); {AGAIN}") from error
+        raise GanrunError(
+            f"{culprit(error) or 'the launcher'} gave up ({in_words(error)}){known_cause(error)}; {AGAIN}"
+        ) from error
 
 
 def _call_hydra(arguments: list[str]) -> None:

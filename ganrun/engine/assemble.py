@@ -116,7 +116,7 @@ def trainer(parts: Parts, dataset: Dataset, runtime: Runtime) -> Trainer:
     modules = [module for player in parts.game.players.values() for module in player.modules()]
     if batch_size == accumulate and any(isinstance(module, torch.nn.BatchNorm1d) for module in modules):
         alone = f"batch_size={batch_size}, accumulate={accumulate}: one sample at a time cannot be normalized as a batch"
-        raise BadInput(f"{alone}. Try batch_size={2 * accumulate}, or norm=layer")
+        raise BadInput(f"{alone}. Try batch_size={2 * accumulate}, or model.discriminator.norm=layer")
     parts.game.check_batch(batch_size // accumulate)
     return _trainer(parts, {name: supply(source, runtime) for name, source in parts.game.streams(dataset).items()}, runtime)
 

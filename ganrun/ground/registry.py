@@ -18,12 +18,14 @@ import importlib.metadata
 import inspect
 import os
 import pkgutil
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ganrun.ground.errors import BadInput, suggestion
+from ganrun.ground.spell import pasted
 
 PACKAGES = {
     "model": "ganrun.networks",
@@ -41,6 +43,7 @@ PACKAGES = {
 }
 
 ENTRY_POINTS = "ganrun.plugins"
+REMEDY = re.compile(r"Try ((\w+)=\S+)")
 
 _components: dict[tuple[str, str], Callable[..., Any]] = {}
 _swept: set[str] = set()
@@ -161,7 +164,7 @@ def build(group: str, config: Mapping[str, Any], *arguments: Any) -> Any:
     except BadInput as error:
         raise _placed(error, where, chosen) from None
     except (ValueError, TypeError) as error:
-        raise BadInput(f"{group}={name}: {error}") from error
+        raise BadInput(_complete(f"{group}={name}: {error}", where, chosen)) from error
 
 
 def _convert(component: Callable[..., Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -185,14 +188,22 @@ def _convert(component: Callable[..., Any], given: Mapping[str, Any], where: str
             except BadInput as error:
                 raise _placed(error, f"{where}.{key}", fields) from None
             except (ValueError, TypeError) as error:
-                raise BadInput(f"{where}.{key}: {error}") from error
+                raise BadInput(_complete(f"{where}.{key}: {error}", f"{where}.{key}", fields)) from error
         chosen[key] = value
     return chosen
 
 
 def _placed(error: BadInput, where: str, keys: Iterable[str]) -> BadInput:
     """The same, with ``where`` in front if it is about one of ``keys``: "model.generator.activation=relux: ..."."""
-    return BadInput(f"{where}.{error}") if str(error).partition("=")[0] in keys else error
+    if str(error).partition("=")[0] not in keys:
+        return error
+    return BadInput(_complete(f"{where}.{error}", where, keys))
+
+
+def _complete(text: str, where: str, keys: Iterable[str]) -> str:
+    """``text`` with the remedy in it, "Try index=null", as a shell takes it whole: "Try regularizer.mine.index=null"."""
+    valid = set(keys)
+    return REMEDY.sub(lambda found: f"Try {pasted(f'{where}.{found[1]}')}" if found[2] in valid else found[0], text)
 
 
 def _import_module(package: str, name: str) -> None:

@@ -71,7 +71,7 @@ class AdaptiveAugment(Regularizer):
         return NO_TOKENS if self.around == "middle" else {**NO_TOKENS, "energy": NO_SIGN, "loss.signless": NO_SIGN}
 
     def allocate(self, ports: tuple[Port, ...]) -> None:
-        check_fits(self.policy, ports)
+        check_fits("ada", self.policy, ports)
 
     def readings(self) -> Mapping[str, Tensor]:
         return {"p": self.p}

@@ -26,6 +26,7 @@ from torch.nn.functional import pad
 from ganrun.ground.duel import Inputs
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.spec import Port
+from ganrun.ground.spell import names, pasted
 from ganrun.ground.traits import Rule
 from ganrun.ground.turn import Turn
 
@@ -117,11 +118,12 @@ def check_policy(policy: list[str] | tuple[str, ...]) -> tuple[str, ...]:
     return tuple(policy)
 
 
-def check_fits(policy: tuple[str, ...], ports: tuple[Port, ...]) -> None:
-    """Raise ``BadInput`` if no entry of ``policy`` does anything to any input."""
+def check_fits(name: str, policy: tuple[str, ...], ports: tuple[Port, ...]) -> None:
+    """Raise ``BadInput`` if no entry of the regularizer ``name``'s ``policy`` does anything to any input."""
     data = [port for port in ports if port.kind == "data"]
     if not any(port.is_image or (len(port.shape) == 1 and name in POINTS) for port in data for name in policy):
-        raise BadInput(f"policy={list(policy)}: leaves this data as it is. Try policy=[{','.join(POINTS)}]")
+        key = f"regularizer.{name}.policy"
+        raise BadInput(f"{key}={names(policy)}: leaves this data as it is. Try {pasted(f'{key}={names(POINTS)}')}")
 
 
 def augment(

@@ -32,7 +32,7 @@ class Consistency(Regularizer):
         self.advises = mirroring(self.policy, "consistency", ["translation"])
 
     def allocate(self, ports: tuple[Port, ...]) -> None:
-        check_fits(self.policy, ports)
+        check_fits("consistency", self.policy, ports)
 
     def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor:
         real = self._change(duel, duel.real, duel.real_condition, duel.real_verdict.score, turn, "real")

@@ -28,7 +28,7 @@ class DiffAugment(Regularizer):
         self.advises = mirroring(self.policy, "diffaugment", ["color", "translation", "cutout"])
 
     def allocate(self, ports: tuple[Port, ...]) -> None:
-        check_fits(self.policy, ports)
+        check_fits("diffaugment", self.policy, ports)
 
     def before(self, duel: Duel, turn: Turn) -> None:
         duel.real = augment(duel.real, duel.kinds, self.policy, turn, "diffaugment/real")
