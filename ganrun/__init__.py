@@ -4,6 +4,7 @@ From Python::
 
     import ganrun
     images = ganrun.load("outputs/default/RUN").sample(64, seed=0)   # float32 (64, channels, height, width) in [0, 1]
+    table = ganrun.runs("outputs")   # a list of flat records, one a run, for pandas.DataFrame
 
 ``register`` enters a component of your own; see the README.
 """
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from ganrun.ground.errors import GanrunError
 from ganrun.ground.registry import register
+from ganrun.ground.results import read_metrics, read_scores, read_signs
+from ganrun.ground.results import read_runs as runs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +26,17 @@ if TYPE_CHECKING:
     from ganrun.engine.sampling import Trained
 
 __version__ = "0.1.0"
-__all__ = ["GanrunError", "__version__", "load", "load_generator", "register"]
+__all__ = [
+    "GanrunError",
+    "__version__",
+    "load",
+    "load_generator",
+    "read_metrics",
+    "read_scores",
+    "read_signs",
+    "register",
+    "runs",
+]
 
 
 def load(run: str | Path, *, device: str = "auto", average: bool = True, plugins: tuple[str, ...] = ()) -> Trained:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import ganrun
+from ganrun.cli import listing, targets
 from ganrun.engine import commands, run, sampling
 from ganrun.engine.export import export
+from ganrun.ground import page
 
 SMALL = ("steps=2", "batch_size=8", "device=cpu", "device.threads=1", "metric=none", "model=mlp", "model.generator.width=8")
 
@@ -102,3 +109,70 @@ def test_the_program_is_left_alone_where_a_run_fails(trained: Path, tmp_path: Pa
     with pytest.raises(ganrun.GanrunError):
         ganrun.load(trained).sample(0)
     assert state() == before
+
+
+PLAIN = (str, int, float, type(None))
+
+
+def test_runs_are_flat_records_with_the_step_of_their_scores(trained: Path) -> None:
+    rows = [
+        {"step": step, "scores": {"fid": {"value": value, "card": {"metric": "fid"}}}, "time": ""}
+        for step, value in ((2, 5.0), (1, 9.0))
+    ]
+    (trained / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "{torn")
+    (record,) = ganrun.runs(trained.parent)
+    known = {"run": str(trained), "status": "done", "step": 2, "steps": 2, "seed": 0, "model": "mlp", "loss": "nonsaturating"}
+    assert record.items() >= {**known, "dataset": "digits", "scores_step": 2, "scores.fid": 5.0, "error": None}.items()
+    assert all(isinstance(value, PLAIN) for value in record.values())
+    assert record["size"] == sum(path.stat().st_size for path in trained.rglob("*") if path.is_file())
+    assert record["created"].startswith("20")
+    assert [row["step"] for row in ganrun.read_metrics(trained)] == [1, 2]
+    assert [row["scores"]["fid"]["value"] for row in ganrun.read_scores(trained)] == [5.0, 9.0]
+    assert all(isinstance(row["step"], int) for row in ganrun.read_signs(trained))
+    (trained / "scores.jsonl").unlink()
+
+
+def test_a_damaged_run_is_a_record_too_and_no_folder_is_an_error(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "a" / "b")
+    (tmp_path / "a" / "b" / "config.yaml").write_text("seed: [")
+    (record,) = ganrun.runs(tmp_path)
+    assert (record["status"], "config.yaml" in record["error"]) == ("damaged", True)
+    assert ganrun.runs(tmp_path / "a" / "b" / "samples") == []
+    for read in (ganrun.runs, ganrun.read_metrics, ganrun.read_scores, ganrun.read_signs):
+        with pytest.raises(ganrun.GanrunError, match="there is no such"):
+            read(tmp_path / "gone")
+
+
+def test_results_are_listed_without_torch_and_nothing_is_cut(trained: Path) -> None:
+    argv = ["ganrun", "list", "runs", str(trained.parent)]
+    code = f"import sys; from ganrun.cli import app; sys.argv = {argv!r}\ntry: app.main()\n"
+    code += "finally: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert (lines[0], lines[-1]) == (str(trained), "False")
+    assert lines[1].startswith("  done, step 2 of 2, ")
+    assert max(len(line) for line in listing.show_runs(trained.parent, 40) if "/" not in line) <= 40
+
+
+def test_a_run_from_before_the_doctor_is_still_taken(trained: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    config.pop("disease", None)
+    old = tmp_path / "old"
+    shutil.copytree(trained, old)
+    (old / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    facts = json.loads((old / "run.json").read_text())
+    facts.pop("config_sha256")
+    (old / "run.json").write_text(json.dumps(facts))
+    _, taken = targets.prepare(old, [], None, ("device",), "sample")
+    assert taken["seed"] == 0
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_sentences_break_between_words_and_commands_stay_whole(columns: int) -> None:
+    command = "ganrun sample outputs/default/mlp-nonsaturating-ring8-seed0-0123456789 --num 100 plugins=[mine]"
+    text = f"note: N=360 samples are few for FID, whose bias falls as one over their number. Next: {command} or another seed"
+    lines = page.wrapped(text, columns).split("\n")
+    assert " ".join(lines) == text
+    assert sum(command in line for line in lines) == 1
+    assert all(len(line) <= columns for line in lines if command not in line)

@@ -19,8 +19,8 @@ from typing import Annotated, Any
 import typer
 
 from ganrun.cli import complete, unknown
-from ganrun.ground import here, terminal
-from ganrun.ground.errors import GanrunError
+from ganrun.ground import here, page, terminal
+from ganrun.ground.errors import BadInput, GanrunError
 
 app = typer.Typer(
     name="ganrun",
@@ -274,15 +274,28 @@ def theory(
 @app.command("list", cls=unknown.Command)
 def list_components(
     group: Annotated[
-        str | None, typer.Argument(metavar="GROUP", help="Only this group, such as loss.", autocompletion=complete.group_names)
+        str | None,
+        typer.Argument(metavar="GROUP|runs", help="A group, such as loss; or runs.", autocompletion=complete.group_names),
+    ] = None,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[PATH]", help="With runs: the folder to look in, by default outputs.")
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Everything there is to choose, one line each with its options; * marks the default."""
-    with _answering():
-        from rich.console import Console
+    """Everything there is to choose, one line each with its options; * marks the default.
 
+    [bold]ganrun list runs[/bold]   every run: its status, step, scores with their step, and size on disk
+    """
+    with _answering():
         from ganrun.cli import listing
+
+        if group == "runs":
+            for line in listing.show_runs(path or Path("outputs"), page.width() if sys.stdout.isatty() else 10**6):
+                typer.echo(line)
+            return
+        if path is not None:
+            raise BadInput(f"{path}: only 'ganrun list runs' takes a folder")
+        from rich.console import Console
 
         listing.show(group, config_dir, Console())
 
@@ -296,7 +309,8 @@ def _answering() -> Iterator[None]:
     except (typer.Exit, typer.Abort):
         raise
     except GanrunError as error:
-        sys.stderr.write(f"{error}\n")
+        said = page.wrapped(str(error), page.width()) if sys.stderr.isatty() else str(error)
+        sys.stderr.write(f"{said}\n")
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

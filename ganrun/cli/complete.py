@@ -41,9 +41,9 @@ def run_folders(incomplete: str) -> list[str]:
 
 
 def group_names(incomplete: str) -> list[str]:
-    """The groups of ``ganrun list`` that begin so."""
+    """The words of ``ganrun list`` that begin so: groups, and ``runs``."""
     try:
-        return [group for group in catalog.groups(catalog.places(None)) if group.startswith(incomplete)]
+        return [group for group in [*catalog.groups(catalog.places(None)), "runs"] if group.startswith(incomplete)]
     except GanrunError:
         return []
 

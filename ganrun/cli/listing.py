@@ -1,8 +1,8 @@
-"""``ganrun list``: what there is to choose, as tables on a terminal, as plain lines otherwise."""
+"""``ganrun list``: what there is to choose, as tables on a terminal, else as plain lines; ``list runs``: what was trained."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ganrun.cli import catalog
+from ganrun.ground import page, results
 
 
 def show(group: str | None, config_dir: Path | None, console: Console) -> None:
@@ -43,3 +44,33 @@ def _lines(group: str, entries: Sequence[catalog.Entry], default: Sequence[str],
         console.file.write(f"{group}={entry.name}{mark}: {entry.description}\n")
         if details:
             console.file.write(f"    {details}\n")
+
+
+def show_runs(output: Path, columns: int) -> Iterator[str]:
+    """The lines of ``ganrun list runs``: of each run its folder, where it stands, its size and its last scores with their step.
+
+    None is longer than ``columns`` but for a single longer word.
+    """
+    records = results.read_runs(output)
+    for record in records:
+        yield str(record["run"])
+        step = f"step {record['step']} of {record['steps']}" if record["step"] is not None else "no step yet"
+        facts = [str(record["status"] or "not begun"), step, _bytes(record["size"])]
+        if record["findings"]:
+            facts.append(f"found: {record['findings']}")
+        yield page.wrapped("  " + (f"damaged: {record['error']}" if record["error"] else ", ".join(facts)), columns)
+        scores = {key.removeprefix("scores."): value for key, value in record.items() if key.startswith("scores.")}
+        if scores:
+            values = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+            yield page.wrapped(f"  scores at step {record['scores_step']}: {values}", columns)
+    total = _bytes(sum(record["size"] for record in records))
+    yield f"{len(records)} run{'s' if len(records) != 1 else ''} in {output}" + (f", {total}" if records else "")
+
+
+def _bytes(count: int) -> str:
+    """``734 B``, ``12.3 MB``, in powers of 1000."""
+    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        units.pop(0)
+    return f"{size:.3g} {units[0]}"

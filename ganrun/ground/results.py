@@ -1,0 +1,109 @@
+"""What runs have reached, read from their folders: one flat record a run. Needs neither torch nor the components.
+
+A record holds plain values alone, so that a list of them is a table: ``pandas.DataFrame(ganrun.runs("outputs"))``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ganrun.ground import runs
+from ganrun.ground.errors import BadInput
+from ganrun.ground.record import Rows, RunFolder
+
+Record = dict[str, Any]
+
+
+def read_runs(output: str | Path = "outputs") -> list[Record]:
+    """A record of each run folder at or below ``output``, by path. ``BadInput`` where there is no such folder.
+
+    Keys: ``run`` (its path), ``name``, ``status`` (done, running, stopped, failed ...; "damaged" with the reason under
+    ``error`` where the folder cannot be read), ``step`` and ``steps``, ``seed``, ``model``, ``loss``, ``dataset``,
+    ``signature``, ``findings`` (names of what the doctor found, joined by a comma), ``size`` (bytes on disk), ``created`` (UTC,
+    ISO 8601), ``scores_step`` and each score's newest value at that step under ``scores.NAME``. What is not known is None.
+    """
+    above = runs.place(output)
+    if not above.is_dir():
+        raise BadInput(f"{output}: there is no such folder")
+    found = []
+    for folder, inner, files in os.walk(above):
+        if "config.yaml" in files and ("run.json" in files or "checkpoints" in inner):
+            inner.clear()
+            found.append(read_run(folder))
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+    return sorted(found, key=lambda record: str(record["run"]))
+
+
+def read_run(run: str | Path) -> Record:
+    """The record of one run folder; see ``read_runs``. A damaged one is no error: its ``status`` says so."""
+    path = runs.place(run)
+    record: Record = {"run": str(path), "name": path.parent.name, "status": None, "step": None, "steps": None, "seed": None}
+    record |= dict.fromkeys(("model", "loss", "dataset"))
+    record |= {"signature": path.name.rpartition("-")[2], "findings": "", "size": _size(path), "created": None}
+    record |= {"error": None, "scores_step": None}
+    try:
+        facts, config, rows = RunFolder(path).facts(), runs.read_config(path), read_scores(path)
+    except BadInput as error:
+        return {**record, "status": "damaged", "error": " ".join(str(error).split())}
+    record |= {"name": config.get("name"), "steps": config.get("steps"), "seed": config.get("seed")}
+    record |= {group: _named(config.get(group)) for group in ("model", "loss", "dataset")}
+    record |= {"status": facts.get("status"), "step": facts.get("step"), "created": facts.get("created")}
+    found = [entry for entry in facts.get("findings", []) if isinstance(entry, Mapping)]
+    record["findings"] = ",".join(str(entry.get("disease")) for entry in found)
+    return record | newest(rows)
+
+
+def newest(rows: list[dict[str, Any]]) -> Record:
+    """``scores_step``, the last step that was scored, and the values of that step, of each score the newest."""
+    if not rows:
+        return {}
+    step = max(row["step"] for row in rows)
+    values: Record = {}
+    for row in rows:
+        for name, entry in row["scores"].items():
+            if row["step"] == step and isinstance(entry, Mapping) and type(entry.get("value")) in (int, float):
+                values[f"scores.{name}"] = entry["value"]
+    return {"scores_step": step, **values}
+
+
+def read_metrics(run: str | Path) -> list[Record]:
+    """The rows of RUN/metrics.jsonl: ``step``, ``images``, each loss by name, ``time``. Torn rows are left out."""
+    return Rows(_folder(run).metrics).read()
+
+
+def read_scores(run: str | Path) -> list[Record]:
+    """The rows of RUN/scores.jsonl: ``step`` and ``scores``, {name: {"value", "std", "card"}}. Torn rows are left out."""
+    return Rows(_folder(run).scores, holds="scores").read()
+
+
+def read_signs(run: str | Path) -> list[Record]:
+    """The rows of RUN/signs.jsonl, what the doctor saw at each look: ``step`` and numbers by name. Torn rows are left out."""
+    return Rows(_folder(run).signs).read()
+
+
+def _folder(run: str | Path) -> RunFolder:
+    path = runs.place(run)
+    if not path.is_dir():
+        raise BadInput(f"{run}: there is no such run folder")
+    folder = RunFolder(path)
+    folder.verify()
+    return folder
+
+
+def _named(entry: Any) -> Any:
+    return entry.get("name") if isinstance(entry, Mapping) else entry
+
+
+def _size(path: Path) -> int:
+    """Bytes of the files below ``path``; what vanishes meanwhile counts as nothing."""
+    total = 0
+    for folder, _, files in os.walk(path):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size
+            except OSError:
+                continue
+    return total
