@@ -9,7 +9,7 @@ import pytest
 from cli_driver import CONF, finish, start, write
 
 from ganrun.cli import catalog
-from ganrun.cli.complete import complete, group_names, run_folders
+from ganrun.cli.complete import complete, folders_at, group_names, run_folders, theory_names
 
 inside = cli_driver.inside  # fixture
 
@@ -83,3 +83,41 @@ def test_run_folders_and_groups_are_completed(inside: Path, monkeypatch: pytest.
     assert complete([], "init_from=outputs/default/b") == ["init_from=outputs/default/b"]
     assert run_folders("outputs/default/a") == ["outputs/default/a"]
     assert group_names("lo") == ["loss"]
+    (inside / "outputs" / "default" / "a" / "checkpoints").mkdir()
+    checkpoint = inside / "outputs" / "default" / "a" / "checkpoints" / "step_00000010.pt"
+    checkpoint.touch()
+    assert run_folders("outputs/default/a/") == ["outputs/default/a/checkpoints/step_00000010.pt"]
+    assert complete([], "resume=outputs/default/a/checkpoints/st") == ["resume=outputs/default/a/checkpoints/step_00000010.pt"]
+    monkeypatch.setenv("HOME", str(inside))
+    assert run_folders("~/outputs/default/b") == ["~/outputs/default/b"]
+
+
+def test_folders_are_completed_where_a_key_names_one(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("my images", "mine", ".hidden"):
+        (inside / "data" / name).mkdir(parents=True)
+    (inside / "data" / "my.txt").touch()
+    assert complete([], "dataset.root=data/m") == ["dataset.root=data/mine/", "dataset.root=data/my images/"]
+    assert complete([], "output=dat") == ["output=data/"]
+    assert complete([], "dataset.root='data/my") == ["dataset.root='data/my images/"]
+    monkeypatch.setenv("HOME", str(inside))
+    assert folders_at("~/data/min") == ["~/data/mine/"]
+    assert folders_at("nowhere/x") == []
+
+
+def test_nothing_is_offered_that_is_no_value() -> None:
+    found = complete([], "optimizer.") + complete([], "model.") + complete([], "evaluation.") + complete([], "")
+    for word in found:
+        value = word.partition("=")[2]
+        assert value != "null", word
+        assert "{" not in value, word
+    assert "resume=" in found
+    assert "evaluation.weights=" in found
+
+
+def test_objectives_and_experiments_on_the_theory_are_completed() -> None:
+    assert complete(["metric=[kid,fid]"], "objective=f") == ["objective=fid"]
+    assert complete([], "objective=") == ["objective=fid", "objective=is"]
+    from ganrun.theory.base import experiments
+
+    assert theory_names("") == sorted(entry.name for entry in experiments())
+    assert theory_names("kl") == [name for name in theory_names("") if name.startswith("kl")]

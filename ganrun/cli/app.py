@@ -65,7 +65,14 @@ Overrides = Annotated[
 ]
 ConfigDir = Annotated[
     Path | None,
-    _hydra("--config-dir", "-cd", metavar="DIR", callback=_home, help="A folder of your own options; they win over ganrun's."),
+    _hydra(
+        "--config-dir",
+        "-cd",
+        metavar="DIR",
+        callback=_home,
+        help="A folder of your own options; they win over ganrun's.",
+        autocompletion=complete.folders_at,
+    ),
 ]
 Target = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint of it.", autocompletion=complete.run_folders)
@@ -250,7 +257,10 @@ def doctor(
 
 @app.command(cls=unknown.Command)
 def theory(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these experiments; all by default.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Only these experiments; all by default.", autocompletion=complete.theory_names),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", callback=_home, help="Where figures go.")] = Path(
         "outputs/theory"
     ),

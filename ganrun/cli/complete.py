@@ -6,13 +6,18 @@ only the part after ``=`` is wanted back.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import typer
 
 from ganrun.cli import catalog
+from ganrun.ground import runs
 from ganrun.ground.errors import GanrunError
+
+PLACES = ("output", "dataset.root", "dataset.source", "dataset.target")  # keys that name a folder
+EXPERIMENT = re.compile(r'@experiment\("(\w+)"')
 
 # What may differ from the run's own config, by command.
 ALLOWED = {"eval": ("metric", "evaluation", "device", "plugins", "dataset.root"), "sample": ("device", "plugins")}
@@ -32,12 +37,42 @@ def words(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def run_folders(incomplete: str) -> list[str]:
-    """Run folders below ``outputs``, or below what is typed, that begin so."""
-    found = []
-    for above in {"outputs", incomplete.rpartition("/")[0]} - {""}:
+    """Run folders below ``outputs``, or below what is typed, that begin so; of one that is typed whole, its checkpoints too."""
+    found: list[str] = []
+    above = incomplete.rpartition("/")[0]
+    for place in {"outputs", above} - {""}:
+        home = runs.place(place)
         for pattern in ("config.yaml", "*/config.yaml", "*/*/config.yaml"):
-            found += [str(path.parent) for path in Path(above).glob(pattern)]
-    return sorted({folder for folder in found if folder.startswith(incomplete)})
+            found += [_as_begun(path.parent, home, place) for path in home.glob(pattern)]
+    for place in {above, incomplete.rstrip("/"), above.removesuffix("/checkpoints")} - {""}:
+        home = runs.place(place)
+        if (home / "config.yaml").is_file():
+            found += [_as_begun(path, home, place) for path in home.glob("checkpoints/step_*.pt")]
+    return sorted({entry for entry in found if entry.startswith(incomplete)})
+
+
+def _as_begun(path: Path, home: Path, typed: str) -> str:
+    """``path`` inside ``home`` with the beginning that was typed, such as ``~``."""
+    inner = path.relative_to(home).as_posix()
+    return typed if inner == "." else f"{typed}/{inner}"
+
+
+def folders_at(incomplete: str) -> list[str]:
+    """The folders that begin so, each with a slash behind it to go on from."""
+    above, slash, begun = incomplete.rpartition("/")
+    try:
+        home = runs.place(f"{above}{slash}" or ".")
+        found = sorted(path.name for path in home.iterdir() if path.is_dir() and path.name.startswith(begun))
+    except OSError:
+        return []
+    return [f"{above}{slash}{name}/" for name in found if begun.startswith(".") or not name.startswith(".")]
+
+
+def theory_names(incomplete: str) -> list[str]:
+    """The experiments of ``ganrun theory`` that begin so. Read from their source: importing them takes seconds."""
+    package = Path(__file__).resolve().parent.parent / "theory"
+    found = {name for path in package.glob("*.py") for name in EXPERIMENT.findall(path.read_text(encoding="utf-8"))}
+    return sorted(name for name in found if name.startswith(incomplete))
 
 
 def group_names(incomplete: str) -> list[str]:
@@ -73,7 +108,7 @@ def _candidates(before: Sequence[str], incomplete: str, folders: Sequence[Path])
         yield from _options(key, start, groups, folders)
         return
     if equals:
-        yield from (f"{key}={folder}" for folder in (run_folders(start) if key in ("resume", "init_from") else ()))
+        yield from (f"{key}={value}" for value in _values(key, start, before, folders))
         return
     if incomplete.startswith("hydra"):
         yield from (f"hydra/{group}=" for group in ("launcher", "sweeper") if f"hydra/{group}=".startswith(incomplete))
@@ -87,7 +122,23 @@ def _candidates(before: Sequence[str], incomplete: str, folders: Sequence[Path])
         deep = "." in path
         wanted = not deep or "." in incomplete or (incomplete and path.split(".")[0] not in groups)
         if wanted and path.startswith(incomplete):
-            yield f"{path}={default}"
+            yield f"{path}={default}" if _is_value(default) else f"{path}="
+
+
+def _is_value(text: str) -> bool:
+    """False for what only shows where a default comes from, and for null, which nobody types: then the key alone is offered."""
+    return text != "null" and "{" not in text and "???" not in text
+
+
+def _values(key: str, start: str, before: Sequence[str], folders: Sequence[Path]) -> Iterator[str]:
+    """What the value of ``key``, no group, may be."""
+    quote = start[:1] if start[:1] in ("'", '"') else ""
+    if key in ("resume", "init_from"):
+        yield from run_folders(start)
+    elif key in PLACES:
+        yield from (f"{quote}{place}" for place in folders_at(start[len(quote) :]))
+    elif key == "objective":
+        yield from (name for name in _chosen(before, folders).get("metric", []) if name.startswith(start))
 
 
 def _options(group: str, start: str, groups: Sequence[str], folders: Sequence[Path]) -> Iterator[str]:
@@ -107,15 +158,9 @@ def _options(group: str, start: str, groups: Sequence[str], folders: Sequence[Pa
 
 def keys(before: Sequence[str], folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """Root keys and the keys of the options that are chosen, by the words before or by default."""
-    groups = catalog.groups(folders)
     for key, default in catalog.root_keys().items():
         yield from catalog.flat({key: default})
-    chosen = {group: list(options) for group, options in catalog.defaults().items()}
-    for word in before:
-        group, equals, value = word.partition("=")
-        if equals and group in groups:
-            chosen[group] = value.strip("[]").split(",")
-    for group, options in chosen.items():
+    for group, options in _chosen(before, folders).items():
         for option in options:
             if option in catalog.files(group, folders):
                 entry = catalog.entry(group, option, folders)
@@ -123,3 +168,14 @@ def keys(before: Sequence[str], folders: Sequence[Path]) -> Iterator[tuple[str, 
                 for path, text in catalog.flat(entry.values, f"{prefix}."):
                     if path != f"{prefix}.name":
                         yield path, text
+
+
+def _chosen(before: Sequence[str], folders: Sequence[Path]) -> dict[str, list[str]]:
+    """{group: options} by the words before, else by default."""
+    groups = catalog.groups(folders)
+    chosen = {group: list(options) for group, options in catalog.defaults().items()}
+    for word in before:
+        group, equals, value = word.partition("=")
+        if equals and group in groups:
+            chosen[group] = value.strip("'\"[]").split(",")
+    return chosen
