@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 
 import cli_driver
@@ -193,10 +194,34 @@ def test_a_group_chosen_twice_is_said() -> None:
     assert mistakes("model=wgan", "model=sngan") == ["model=sngan: model is chosen twice, by model=wgan too"]
 
 
+FOLDERS = "dataset=folder, dataset=paired_folder, dataset=unpaired_folder"
+OF_ANOTHER_OPTION = {
+    "dataset.root=my/images": f"in dataset=digits. It belongs to {FOLDERS}: dataset=folder dataset.root=my/images",
+    "+dataset.root='a b'": f"in dataset=digits. It belongs to {FOLDERS}: dataset=folder 'dataset.root='\"'\"'a b'\"'\"''",
+    "dataset.source=left": "dataset=paired_folder, dataset=unpaired_folder: dataset=paired_folder dataset.source=left",
+    "game.inner_lr=1": "in game=adversarial. It belongs to game=unrolled: game=unrolled game.inner_lr=1",
+    "dataset.rooot=x": "there is no key 'dataset.rooot'. Valid here:",
+    "~dataset.root": f"in dataset=digits. It belongs to {FOLDERS}",
+    "model.dropout=0.5": "in model=dcgan. Did you mean 'model.generator.dropout'? It belongs to model=unet: model=unet",
+}
+
+
+@pytest.mark.parametrize("typed", OF_ANOTHER_OPTION)
+def test_a_key_of_another_option_leads_to_it(typed: str) -> None:
+    (sentence,) = mistakes(typed)
+    assert OF_ANOTHER_OPTION[typed] in sentence
+
+
+def test_a_key_of_many_options_names_some_and_how_many_more() -> None:
+    (sentence,) = mistakes("dataset=ring8", "dataset.size=16")
+    assert re.search(r"in dataset=ring8\. It belongs to dataset=\w+, dataset=\w+, dataset=\w+ and \d+ more$", sentence)
+
+
 def test_the_values_of_a_sweep_are_checked_one_by_one_and_combinations_named() -> None:
     assert mistakes("seed=1,2,x", multirun=True) == ["seed=1,2,x: must be a whole number"]
     assert mistakes("loss=hinge,lsgan", "loss.a=0.5", multirun=True) == [
-        "loss.a=0.5: there is no key 'loss.a'. Valid here: name. (with loss=hinge)"
+        "loss.a=0.5: there is no key 'loss.a' in loss=hinge. It belongs to loss=lsgan, loss=lsgan_pearson: "
+        "loss=lsgan loss.a=0.5 (with loss=hinge)"
     ]
     assert mistakes("loss=lsgan,lsgn", multirun=True)[0].endswith("Did you mean 'lsgan'?")
     assert mistakes("batch_size=10,12", "accumulate=2,3", multirun=True) == [

@@ -165,6 +165,18 @@ def _readable(group: str, folders: Sequence[Path]) -> Iterator[Entry]:
             yield entry(group, name, folders)
 
 
+def owners(path: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """The options of the group ``path[0]`` that have the key, cut at the dots; only those in which others follow it, if any do.
+
+    So ``dataset.root`` leads to folders of images, whose content follows the root, and not to sets with a place of download.
+    """
+    inside = ".".join(path[1:])
+    held = {option.name: dict(leaves(option.values)) for option in _readable(path[0], folders)}
+    found = [name for name, values in held.items() if inside in values]
+    led = [name for name in found if any(f"${{.{inside}}}" in str(value) for value in held[name].values())]
+    return led or found
+
+
 def is_root_text(path: Sequence[str]) -> bool:
     """The same of a key that belongs to no group, and of those that may be null."""
     dotted = ".".join(path)

@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ganrun.cli import layers, schema
+from ganrun.cli import catalog, layers, schema
 from ganrun.cli.compose import Composer, one_line
 from ganrun.cli.overrides import COMPOSING_FAILS, Typed, parse
 from ganrun.ground import spell
@@ -23,6 +23,7 @@ from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.identity import STACKS
 
 MOST_COMBINATIONS = 500
+OWNERS = 3  # options that are named where they have a key which the chosen one lacks
 # launchers and sweepers of Hydra's own family, by the package that brings them
 PLUGINS = {
     "joblib": "ganrun[sweep]",
@@ -200,12 +201,12 @@ def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:
         if known and not (stack and len(path) == 2):
             return [f"{text}: every option keeps its keys; write {entry.key}=VALUE"]
         _, depth = schema.locate(found.config, path)
-        return [] if depth == len(path) else _unknown(text, found.base, path)
+        return [] if depth == len(path) else _unknown_here(text, found, line, path)
     if not known and stack and depth == 1 and path[1] in line.composer.options(path[0]):
         wanted = ",".join([*found.base[path[0]], path[1]])
         return [f"{text}: {path[1]} is not chosen; add {path[0]}=[{wanted}]"]
     if not known:
-        return _unknown(text, found.base, path)
+        return _unknown_here(text, found, line, path)
     if entry.adds:
         return [f"{text}: the key exists; write {entry.key}=VALUE, without '+'"]
     if path[-1] == "name" and path[0] in line.composer.groups and len(path) == (3 if stack else 2):
@@ -257,6 +258,20 @@ def _unknown(text: str, base: Mapping[str, Any], path: list[str]) -> list[str]:
     if depth == len(path):
         return []
     return [f"{text}: there is no key {'.'.join(path)!r}. {schema.advice(base, path)}".rstrip()]
+
+
+def _unknown_here(text: str, found: layers.Layers, line: Line, path: list[str]) -> list[str]:
+    """The same for a key of the option that is chosen: where other options of its group have it, they are named."""
+    group, sentences = path[0], _unknown(text, found.base, path)
+    owners = catalog.owners(path, line.folders) if sentences and group not in STACKS and group in found.chosen else []
+    if not owners:
+        return sentences
+    key, more = ".".join(path), f" and {len(owners) - OWNERS} more" if len(owners) > OWNERS else ""
+    advice = schema.advice(found.base, path)
+    close = f" {advice}" if advice.startswith(f"Did you mean '{group}.") else ""
+    example = f": {group}={owners[0]} {spell.pasted(text.lstrip('+'))}" if "=" in text and not more else ""
+    listed = ", ".join(f"{group}={name}" for name in owners[:OWNERS])
+    return [f"{text}: there is no key {key!r} in {group}={found.chosen[group]}.{close} It belongs to {listed}{more}{example}"]
 
 
 def _together(values: Sequence[Typed], config: Mapping[str, Any]) -> list[str]:
