@@ -4,6 +4,7 @@ From Python::
 
     import ganrun
     images = ganrun.load("outputs/default/RUN").sample(64, seed=0)   # float32 (64, channels, height, width) in [0, 1]
+    run = ganrun.train(["loss=hinge", "steps=500"])   # run.path, run.scores, run.scores_step
     table = ganrun.runs("outputs")   # a list of flat records, one a run, for pandas.DataFrame
 
 ``register`` enters a component of your own; see the README.
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ganrun.engine.sampling import Trained
+    from ganrun.ground.results import Run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,7 +38,19 @@ __all__ = [
     "read_signs",
     "register",
     "runs",
+    "train",
 ]
+
+
+def train(overrides: list[str], *, config_dir: str | Path | None = None, plugins: tuple[str, ...] = ()) -> Run:
+    """Train one run, as ``ganrun train`` with these overrides does; the same call again goes on with it or finds it done.
+
+    ``config_dir``: a folder of your own options. ``plugins``: modules of your own, imported here. Torch's own state is afterwards
+    as it was. Raises ``GanrunError`` for what a person can put right; several values of a key are several calls.
+    """
+    from ganrun.cli.program import train as go
+
+    return go(overrides, None if config_dir is None else Path(config_dir), plugins)
 
 
 def load(run: str | Path, *, device: str = "auto", average: bool = True, plugins: tuple[str, ...] = ()) -> Trained:

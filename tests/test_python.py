@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -176,3 +177,27 @@ def test_sentences_break_between_words_and_commands_stay_whole(columns: int) -> 
     assert " ".join(lines) == text
     assert sum(command in line for line in lines) == 1
     assert all(len(line) <= columns for line in lines if command not in line)
+
+
+def test_a_program_trains_twice_and_its_torch_is_left_alone(tmp_path: Path, host: None) -> None:
+    words = [*SMALL, f"output={tmp_path}", "every.sample=0"]
+    before = state()
+    runs = [ganrun.train([*words, f"seed={seed}"]) for seed in (0, 1)]
+    assert state() == before
+    assert [(run.status, run.step, run.scores, run.scores_step) for run in runs] == [("done", 2, {}, None)] * 2
+    assert [record["run"] for record in ganrun.runs(tmp_path)] == [str(run.path) for run in runs]
+    assert ganrun.train([*words, "seed=0"]).path == runs[0].path
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["seed=0,1"], "seed=0,1: ganrun.train trains one run. Call it once for each value"),
+        (["lss=hinge"], "Did you mean"),
+        ("seed=0", "takes a list of overrides"),
+        (["-m"], "flags go before"),
+    ],
+)
+def test_what_a_program_asks_wrongly_is_one_error(overrides: Any, said: str) -> None:
+    with pytest.raises(ganrun.GanrunError, match=re.escape(said)):
+        ganrun.train(overrides)

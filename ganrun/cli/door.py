@@ -55,7 +55,7 @@ class Command:
 def train(command: Command) -> int:
     """Check, compose, run; the exit code. Raises ``GanrunError`` for what a person can put right."""
     signature.forget()
-    _flags_fit(command)
+    fits(command)
     overrides = [text.removeprefix("+") if text.startswith("+experiment=") else text for text in command.overrides]
     if not command.hydra_help:
         with errors_for_people(), composer(command.config_dir, command.config_name) as found:
@@ -137,7 +137,8 @@ def _once(entry: Typed, found: Composer) -> Typed:
     return parse(f"{entry.key}={','.join(spelling for spelling, _ in kept)}", found)
 
 
-def _flags_fit(command: Command) -> None:
+def fits(command: Command) -> None:
+    """Raise ``BadInput`` for flags among the overrides, and for flags that exclude each other."""
     for text in command.overrides:
         if text.startswith("-"):
             raise BadInput(f"{text}: flags go before '--', overrides are KEY=VALUE")

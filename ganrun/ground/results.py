@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,21 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.record import Rows, RunFolder
 
 Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was trained: its folder, where it stands, and its last scores with the ``scores_step`` that they are of.
+
+    ``record`` is the flat record of ``read_runs``.
+    """
+
+    path: Path
+    status: str
+    step: int
+    scores: dict[str, float]
+    scores_step: int | None
+    record: Record
 
 
 def read_runs(output: str | Path = "outputs") -> list[Record]:
@@ -54,6 +70,13 @@ def read_run(run: str | Path) -> Record:
     found = [entry for entry in facts.get("findings", []) if isinstance(entry, Mapping)]
     record["findings"] = ",".join(str(entry.get("disease")) for entry in found)
     return record | newest(rows)
+
+
+def run_of(path: Path) -> Run:
+    """The run in the folder ``path``."""
+    record = read_run(path)
+    scores = {key.removeprefix("scores."): float(value) for key, value in record.items() if key.startswith("scores.")}
+    return Run(path, str(record["status"]), int(record["step"] or 0), scores, record["scores_step"], record)
 
 
 def newest(rows: list[dict[str, Any]]) -> Record:
