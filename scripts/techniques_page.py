@@ -18,6 +18,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
+from ganrun.cli import published  # noqa: E402
 from ganrun.ground import registry  # noqa: E402
 
 PAGE, MEASURED = ROOT / "docs" / "techniques.md", ROOT / "docs" / "measured.yaml"
@@ -149,14 +150,17 @@ def tests(group: str, name: str, module: str) -> str:
 def experiments() -> list[str]:
     lines = [
         "`ganrun train experiment=NAME`: the settings of the papers, on data that ship with ganrun; `dataset=cifar10` and the",
-        "like replace the data alone.",
+        "like replace the data alone. What else differs is held by a test (`conf/published.yaml`); in brackets is",
+        "the paper's value and why ours is another.",
         "",
-        "| name | what it is |",
-        "|---|---|",
+        "| name | what it is | differs from the paper in | the paper's values are from |",
+        "|---|---|---|---|",
     ]
     for path in sorted((ROOT / "conf" / "experiment").glob("*.yaml")):
         if path.stem != "none":
-            lines.append(f"| [`{path.stem}`](../conf/experiment/{path.name}) | {lines_of(path)} |")
+            told = published.differences(path.stem).replace("|", "\\|")
+            cells = [f"[`{path.stem}`](../conf/experiment/{path.name})", lines_of(path), told, published.sources(path.stem)]
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

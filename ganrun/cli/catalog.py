@@ -121,7 +121,7 @@ def defaults() -> dict[str, list[str]]:
 def details(option: Entry) -> str:
     """Options with defaults, root keys and choices of an entry, on one line."""
     words = [f"{key}={value}" for key, value in flat(option.values) if key != "name"]
-    words += [f"{group}={_text(value)}" for group, value in option.chooses.items()]
+    words += [f"{group}={text(value)}" for group, value in option.chooses.items()]
     words += [f"{key}={value}" for key, value in flat(option.sets)]
     return "  ".join(words)
 
@@ -135,7 +135,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             else:
                 yield from flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", _text(value)
+            yield f"{prefix}{key}", text(value)
 
 
 def package(text: str) -> str:
@@ -244,11 +244,12 @@ def _merge(base: Mapping[str, Any], over: Any) -> dict[str, Any]:
     return merged
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """A value as people type it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
-        return f"[{', '.join(_text(inner) for inner in value)}]"
+        return f"[{', '.join(text(inner) for inner in value)}]"
     if isinstance(value, float) and 0 < abs(value) < 1e-3:  # as people write it: 2e-4
         digits, _, power = f"{value:.15e}".partition("e")
         return f"{float(digits):.12g}e{int(power)}"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ganrun.cli import catalog
+from ganrun.cli import catalog, published
 from ganrun.ground import page, results
 
 
@@ -32,7 +32,7 @@ def _table(group: str, entries: Sequence[catalog.Entry], default: Sequence[str],
     table.add_column("options and their defaults", ratio=1, style="dim", overflow="fold")
     for entry in entries:
         mark = " *" if entry.name in default else ""
-        table.add_row(f"{entry.name}{mark}", escape(entry.description), escape(catalog.details(entry)))
+        table.add_row(f"{entry.name}{mark}", escape(_description(entry)), escape(catalog.details(entry)))
     console.print(table)
     console.print()
 
@@ -41,7 +41,7 @@ def _lines(group: str, entries: Sequence[catalog.Entry], default: Sequence[str],
     for entry in entries:
         mark = " (default)" if entry.name in default else ""
         details = catalog.details(entry)
-        console.file.write(f"{group}={entry.name}{mark}: {entry.description}\n")
+        console.file.write(f"{group}={entry.name}{mark}: {_description(entry)}\n")
         if details:
             console.file.write(f"    {details}\n")
 
@@ -74,3 +74,13 @@ def _bytes(count: int) -> str:
         size /= 1000
         units.pop(0)
     return f"{size:.3g} {units[0]}"
+
+
+def _description(entry: catalog.Entry) -> str:
+    """What an option is; of a preset of ours also how it differs from its paper."""
+    differs = published.differences(entry.name) if entry.group == "experiment" and _is_ours(entry) else ""
+    return f"{entry.description} Differs from the paper in: {differs}." if differs else entry.description
+
+
+def _is_ours(entry: catalog.Entry) -> bool:
+    return entry.path.is_relative_to(catalog.conf_dir())
