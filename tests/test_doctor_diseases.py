@@ -66,7 +66,6 @@ SICK: dict[str, dict[str, Any]] = {
     "noise_ignored": {"noise_move": 0.001},
     "average_lag": {"gap_average": 0.5},
     "batch_statistics": {"batch_move": 0.6},
-    "blurred": {"sharpness": 12.0},
 }
 
 

@@ -36,7 +36,6 @@ class Explosion(Disease):
             "average_lag",
             "batch_statistics",
             "clipped",
-            "blurred",
         }
     )
 
