@@ -464,7 +464,7 @@ def _child(request: dict[str, Any]) -> int:
     except BaseException:
         traceback.print_exc()
         return 1
-    Path(request["errors"]).with_suffix(".value").write_text(json.dumps(value))
+    Path(request["errors"]).with_suffix(".value").write_text(json.dumps(value, default=vars))
     return 0
 
 

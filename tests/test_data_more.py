@@ -75,7 +75,7 @@ def test_parallel_lines_are_as_far_apart_as_their_offset_and_have_no_density():
     assert 0 <= here.x[:, 1].min() < 0.001
     assert 0.999 < here.x[:, 1].max() <= 1
     assert here.log_density is None
-    assert here.traits == {"dataset.points"}
+    assert here.traits == {"dataset.points", "dataset.achiral"}
     assert not torch.equal(here.held_out().x[:50], here.x[:50])
 
 
@@ -90,7 +90,7 @@ def test_gauss1200_has_ten_modes_of_700_dimensions():
     data = make("gauss1200", num=2000)
     assert data.spec.shape == (1200,)
     assert data.centres.shape == (10, 1200)
-    assert data.traits == {"dataset.points", "dataset.labelled", "dataset.modes"}
+    assert data.traits == {"dataset.points", "dataset.labelled", "dataset.modes", "dataset.achiral"}
     offsets = data.x.double() - data.centres[data.labels]
     assert offsets.norm(dim=1).square().mean().sqrt().item() == pytest.approx(data.std, rel=0.005)
     assert data.std == pytest.approx(0.05 * math.sqrt(700))

@@ -18,7 +18,7 @@ from ganrun.games.conditions.shared import Shared
 from ganrun.ground import registry
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
-from ganrun.ground.matrices import free_weight, is_weighted, weighted_modules
+from ganrun.ground.matrices import free_weight, is_embedding, is_weighted, weighted_modules
 from ganrun.ground.spec import Verdict
 from ganrun.metrics.spectra import matrices
 
@@ -75,9 +75,7 @@ def test_matrices_are_the_weights_of_layers_and_nothing_of_a_normalization(cell:
     entries = [entry for player in players.values() for entry in player.parameters()]
     slopes = torch.autograd.grad(term, entries, allow_unused=True)
     touched = {id(entry) for entry, slope in zip(entries, slopes, strict=True) if slope is not None}
-    embedded = {
-        id(part.embedding.weight) for player in players.values() for part in player.modules() if hasattr(part, "embedding")
-    }
+    embedded = {id(part.weight) for player in players.values() for part in player.modules() if is_embedding(part)}
     everything = {id(free_weight(module)) for player in players.values() for module in weighted_modules(player)}
     assert touched == everything - embedded
 

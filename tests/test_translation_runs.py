@@ -110,9 +110,11 @@ def test_the_picture_shows_source_translation_and_answer_side_by_side() -> None:
     source, made, target = torch.full((5, 1, 8, 8), -1.0), torch.zeros(5, 3, 8, 8), torch.ones(5, 3, 8, 8)
     for answer, kinds in ((target, 3), (None, 2)):
         found = np.asarray(pictures.beside(made, spec, source, answer).convert("L"))
-        side = found.shape[1] // (4 * kinds)
-        cells = [int(found[side // 2, side // 2 + index * side]) for index in range(4 * kinds)]
-        assert cells == [0, 128, 255][:kinds] * 4
+        columns = pictures.across(5 * kinds, kinds)
+        side = found.shape[1] // columns
+        cells = [int(found[side // 2, side // 2 + index * side]) for index in range(columns)]
+        assert cells == [0, 128, 255][:kinds] * (columns // kinds)
+        assert columns % kinds == 0
 
 
 # sampling
@@ -250,7 +252,7 @@ def test_own_images_that_cannot_be_are_refused_in_words(runs: dict[str, Any], tm
     empty.mkdir()
     assert ask(empty).startswith(f"--input {empty}: no images, no files at all")
     (empty / "notes.txt").write_text("words")
-    assert "1 files of other kinds" in ask(empty)
+    assert "left out: 1 file, by their suffix no images" in ask(empty)
     (empty / "bad.png").write_bytes(b"no image")
     assert "bad.png (no image of the formats" in ask(empty)
     assert "it is a file" in ask(empty / "bad.png")
