@@ -20,7 +20,7 @@ PLACES = {
     "a log row": ("ganrun.engine.run:Run.log", 4, 4),
     "a picture": ("ganrun.engine.run:Run.picture", 2, 4),
     "an evaluation": ("ganrun.engine.run:Run.evaluate", 1, 5),
-    "the start": ("ganrun.engine.run:Run.introduce", 1, 1),
+    "the start": ("ganrun.engine.papers:introduce", 1, 1),
 }
 
 

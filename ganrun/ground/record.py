@@ -36,7 +36,6 @@ FORMS: dict[str, Any] = {
         "step": 0,
         "status": "",
         "digest": "",
-        "findings": [],
     },
     **{
         "identity": "",
