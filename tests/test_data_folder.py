@@ -12,13 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from ganrun.data import decode, streamed
+from ganrun.data import decode, streamed, working_size
 from ganrun.data.base import Images, to_pixels
 from ganrun.data.decode import Rule, Unreadable
-from ganrun.data.folder_names import _draw as draw_of
+from ganrun.data.folder_names import draw as draw_of
 from ganrun.data.folder_names import usual_share
 from ganrun.data.streamed import StreamedImages
-from ganrun.ground import content
+from ganrun.engine import assemble
+from ganrun.ground import content, registry
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import build
 
@@ -778,3 +779,105 @@ def test_a_grey_folder_has_one_channel(tmp_path):
         to_pixels(data.batch(torch.tensor([2])).x).tolist()
         == make(tmp_path, size=8, channels=1).pixels[2:3].permute(0, 3, 1, 2).tolist()
     )
+
+
+# The working size
+
+
+def of_size(root, height, width, count=3):
+    for number in range(count):
+        bright = 200 + picture(number, height, width) // 5  # no black anywhere
+        save(root / f"{number}.png", Image.fromarray(bright))
+    return root
+
+
+SIZES = {  # (height, width): what each family takes them at
+    (28, 28): {"mlp": 28, "dcgan": 16, "resnet": 16, "modern": 16, "unet": 28},
+    (32, 32): {"mlp": 32, "dcgan": 32, "resnet": 32, "modern": 32, "unet": 32},
+    (41, 50): {"mlp": 41, "dcgan": 32, "unet": 41},
+    (100, 80): {"mlp": 64, "dcgan": 64, "unet": 64},
+    (1, 1): {"mlp": 1, "dcgan": 8, "unet": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "family", "size"), [(*side, *each) for side in SIZES for each in SIZES[side].items()]
+)
+def test_the_working_size_follows_the_images_and_the_family(tmp_path, height, width, family, size):
+    legal = registry.build("model", {"name": family}).legal_size
+    of_size(tmp_path, height, width)
+    data = build("dataset", {"name": "folder", "root": str(tmp_path)}, legal)
+    assert data.spec.shape == (3, size, size)
+    assert data.pixels.min() >= 150  # no black frame
+    assert data.fitted(legal(size)) is data
+    long, short = max(height, width), min(height, width)
+    assert any(f"{long}x{short} pixels on median are worked on at {size}x{size}; dataset.size=" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(("asked", "fit", "size"), [(50, "resize", 64), (16, "resize", 16), (50, "pad", 50), (None, "pad", 28)])
+def test_a_size_that_the_family_cannot_make_is_resized_unless_asked(tmp_path, asked, fit, size):
+    legal = registry.build("model", {"name": "dcgan"}).legal_size
+    of_size(tmp_path, 28, 28)
+    data = build("dataset", {"name": "folder", "root": str(tmp_path), "size": asked, "fit": fit}, legal)
+    assert data.spec.shape[1] == size
+    assert any("dataset.size=50 is no size of this model" in note for note in data.notes) == (asked == 50 and fit == "resize")
+    assert (data.fitted(legal(size)).pixels.min() == 0) == (fit == "pad")
+
+
+def test_the_working_size_is_that_of_the_median_and_of_a_fixed_sample(tmp_path, monkeypatch):
+    for number, side in enumerate((9, 12, 20, 40, 60)):
+        save(tmp_path / f"{number}.png", picture(number, side, side + number))
+    save(tmp_path / "bad.png").write_bytes(b"no image")
+    data = make(tmp_path, on_error="skip")
+    assert data.spec.shape[1] == 20
+    names = sorted(path.name for path in tmp_path.iterdir())
+    monkeypatch.setattr(working_size, "MEASURED", 3)
+    chosen = working_size.measured([working_size.Files(str(tmp_path), names)])
+    assert chosen == working_size.measured([working_size.Files(str(tmp_path), names[::-1])])
+    assert len(chosen) <= 3
+
+
+def test_no_pixel_is_read_to_find_the_size(tmp_path):
+    (tmp_path / "a.png").write_bytes(png_header(30, 20))
+    assert decode.dimensions(str(tmp_path / "a.png")) == (30, 20)
+    assert decode.dimensions(str(tmp_path / "a.png"), "left") == (15, 20)
+    assert working_size.working_size(None, "resize", lambda n: n, [working_size.Files(str(tmp_path), ["a.png"])])[0] == 20
+
+
+def test_fit_is_one_of_two_words(tmp_path):
+    fill(tmp_path, 3)
+    with pytest.raises(BadInput, match=r"dataset\.fit=padd: Did you mean 'pad'"):
+        make(tmp_path, fit="padd")
+
+
+@pytest.mark.parametrize("halves", [True, False])
+def test_both_sides_of_a_translation_have_one_working_size(tmp_path, halves):
+    legal = registry.build("model", {"name": "unet"}).legal_size
+    if halves:
+        of_size(tmp_path, 20, 40)
+        options = {"name": "paired_folder"}
+    else:
+        of_size(tmp_path / "trainA", 20, 30)
+        of_size(tmp_path / "trainB", 24, 20)
+        options = {"name": "unpaired_folder"}
+    data = build("dataset", {**options, "root": str(tmp_path)}, legal)
+    assert data.spec.shape == data.spec.source == (3, 20, 20)
+    assert sum("on median are worked on at 20x20" in note for note in data.notes) == 1
+    assert (all_x(data) > 0).all()
+    assert (all_x(data.sources()) > 0).all()
+
+
+def all_x(data):
+    return data.batch(torch.arange(len(data))).x
+
+
+WAYS = [({"size": 50}, "resized to 64x64"), ({"size": 20, "fit": "pad"}, "padded with black from 20x20")]
+
+
+@pytest.mark.parametrize(("given", "notes"), WAYS)
+def test_a_run_gives_the_data_set_the_sizes_of_its_family(tmp_path, given, notes):
+    of_size(tmp_path, 40, 40)
+    family = registry.build("model", {"name": "dcgan"})
+    data = assemble.load_data({"dataset": {"name": "folder", "root": str(tmp_path), **given}}, family)
+    assert any(notes in note for note in data.notes)
+    assert any("padded with" in note for note in data.notes) == ("fit" in given)

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from ganrun.engine import export
 from ganrun.ground import runs
 from ganrun.ground.earlier import as_then, completed
+from ganrun.ground.identity import identity
 from ganrun.optimizers.base import schedule
 
 
@@ -63,6 +64,17 @@ def test_a_config_of_today_and_one_of_a_users_own_game_stay_as_they_are() -> Non
     own = {**today, "game": {"name": "mine", "condition": "projection"}}
     assert completed(own) == own
     assert completed({"game": None, "loss": 3}) == {"game": None, "loss": 3}
+
+
+@pytest.mark.parametrize("name", ["folder", "paired_folder", "unpaired_folder"])
+def test_an_old_folder_of_images_is_padded_as_it_was_and_keeps_its_name(name: str) -> None:
+    today = compose_config(f"dataset={name}", "dataset.root=x", "dataset.size=50", "dataset.fit=pad")
+    old = {**today, "dataset": {key: value for key, value in today["dataset"].items() if key != "fit"}}
+    assert completed(old) == today
+    assert identity(old) == identity(today)
+    resized = {**today, "dataset": {**today["dataset"], "fit": "resize"}}
+    assert completed(resized) == resized
+    assert identity(resized) != identity(today)
 
 
 def test_an_old_run_folder_and_an_old_export_are_read_in_todays_words(tmp_path: Path, toy: Any) -> None:

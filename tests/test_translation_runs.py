@@ -235,6 +235,8 @@ def test_own_images_are_resized_and_padded_as_the_data_was(tmp_path: Path) -> No
     assert torch.equal(shown["same.png"], square)
     assert int(shown["tall"][:, 2:14].amax()) > 30  # the whole of it, between black sides
     assert int(shown["tall"][:, :, :6].amax()) == int(shown["tall"][:, :, 10:].amax()) == 0
+    filled = sources.read_folder(tmp_path, spec, {"size": 12, "resize": "crop", "fit": "resize"})
+    assert int(to_pixels(filled.source)[filled.names.index("same.png")].amin()) == 120
     cut = sources.read_folder(tmp_path, spec, {"resize": "crop"})
     assert int(to_pixels(cut.source)[cut.names.index("tall")].amin()) > 30
 

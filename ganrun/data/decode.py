@@ -115,6 +115,28 @@ def decode(path: str, rule: Rule) -> Decoded:
                 return Decoded(found.pixels, (*found.remarks, "read without its text and colour profile, which are too large"))
 
 
+def dimensions(path: str, half: str = "whole") -> tuple[int, int]:
+    """(width, height) of the image at ``path``, or of a half of it, by its header alone. Raises ``Unreadable``.
+
+    Whether EXIF turns it does not count: neither side matters more than the other.
+    """
+    with read_errors():
+        why = why_not_regular(os.stat(path).st_mode)
+        if why is not None:
+            raise Unreadable(why)
+        with open(path, "rb") as file:
+            try:
+                with Image.open(file, formats=FORMATS) as image:
+                    width, height = image.size
+            except ValueError:
+                plain = without_text(file)
+                if plain is None:
+                    raise
+                with Image.open(plain, formats=FORMATS) as image:
+                    width, height = image.size
+    return (width, height) if half == "whole" else (max(1, width // 2), height)
+
+
 def without_text(file: BinaryIO) -> BinaryIO | None:
     """The PNG in ``file`` without the chunks that hold text or a colour profile; None where it is no PNG or has none of them.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 
-from ganrun.data.base import Dataset, Images, check_size
+from ganrun.data.base import Dataset, Images
 from ganrun.data.decode import Rule
 from ganrun.data.folder_names import Part, classes_of, counted, first_words, images_of, said_of, split
 from ganrun.data.folder_reading import (
@@ -27,6 +27,7 @@ from ganrun.data.folder_reading import (
 )
 from ganrun.data.selection import select
 from ganrun.data.streamed import StreamedImages
+from ganrun.data.working_size import Files, Legal, any_size, working_size
 from ganrun.ground import content as folder_content
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
@@ -34,9 +35,11 @@ from ganrun.ground.registry import register
 
 @register("dataset", "folder")
 def folder(
+    legal_size: Legal = any_size,
     *,
     root: str | None = None,
-    size: int = 64,
+    size: int | None = None,
+    fit: str = "resize",
     resize: str = "crop",
     channels: int = 3,
     labels: str = "auto",
@@ -49,6 +52,8 @@ def folder(
 ) -> Dataset:
     """The images below ``root`` as ``Images``, or as ``StreamedImages`` where they take more than ``memory_gib``.
 
+    ``legal_size(n)``: the smallest size from n on that the family of networks makes.
+
     Raises ``BadInput`` for a missing or empty folder, unreadable files (unless ``on_error`` is "skip"), fewer than two
     images, a class without images, and for ``content``, the digest of names and sizes that the run began with, if it
     is another now.
@@ -58,11 +63,12 @@ def folder(
     check_choice("labels", labels, ("auto", "none", "folders"))
     check_choice("on_error", on_error, ("fail", "skip"))
     check_options(channels, held_out, memory_gib)
-    rule = Rule(check_size(size), resize, channels)
     check_content(root, place, content)
 
     found = folder_content.listing(place)
     names, remarks = images_of(found, place)
+    size, sized = working_size(size, fit, legal_size, [Files(place, names)])
+    rule = Rule(size, resize, channels)
     class_names, numbers, doubts = classes_of(found, names, labels, place)
     remarks += doubts
     parts = split(names, numbers, held_out)
@@ -76,7 +82,7 @@ def folder(
     _check_enough(parts, class_names, place)
 
     notes = said_of(parts, held_out)
-    notes += [f"{resize} to {size}x{size}, Lanczos"]
+    notes += [*sized, f"{resize} to {size}x{size}, Lanczos"]
     notes += [f"{counted(count)} {done}" for done, count in sorted(first.remarks.items())]
     notes += [f"left out: {named(first.troubles)}"] if first.troubles else []
     notes += ["streamed from disk"] if streams else []

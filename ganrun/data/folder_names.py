@@ -144,7 +144,7 @@ def split(names: list[str], numbers: list[int] | None, held_out: float | None) -
     The usual share leaves each class an image to train on, and is nothing where it would be less than two images.
     """
     share = usual_share(len(names)) if held_out is None else held_out
-    draws = [_draw(name) for name in names]
+    draws = [draw(name) for name in names]
     away = [draw < share for draw in draws]
     if held_out is None and numbers is not None:
         last = {number: index for draw, number, index in sorted(zip(draws, numbers, range(len(names)), strict=True))}
@@ -159,7 +159,7 @@ def split(names: list[str], numbers: list[int] | None, held_out: float | None) -
     return parts
 
 
-def _draw(name: str) -> float:
+def draw(name: str) -> float:
     """A number in [0, 1) that follows from the name alone."""
     return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big") / 2**64
 

@@ -11,7 +11,7 @@ import os
 import warnings
 from dataclasses import dataclass
 
-from ganrun.data.base import Images, check_size
+from ganrun.data.base import Images
 from ganrun.data.decode import Rule
 from ganrun.data.folder_names import Part, counted, first_words, images_of, said_of, split
 from ganrun.data.folder_reading import (
@@ -28,11 +28,13 @@ from ganrun.data.folder_reading import (
 from ganrun.data.streamed import StreamedImages
 from ganrun.data.translation import Paired
 from ganrun.data.unpaired_folder import below
+from ganrun.data.working_size import Files, Legal, any_size, working_size
 from ganrun.ground.content import listing
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 
 HALVES = ("left", "right")
+UNSIZED = Rule(1, "crop", 3)  # of a side before the size is known, which is found in the files of both
 
 
 @dataclass
@@ -40,17 +42,20 @@ class Side:
     """One side of the pairs: where its files lie, how they are read, and {name of the pair: file}."""
 
     place: str
-    rule: Rule
+    half: str
     files: dict[str, str]
+    rule: Rule = UNSIZED
 
 
 @register("dataset", "paired_folder")
 def paired_folder(
+    legal_size: Legal = any_size,
     *,
     root: str | None = None,
     source: str = "left",
     target: str = "right",
-    size: int = 64,
+    size: int | None = None,
+    fit: str = "resize",
     resize: str = "crop",
     channels: int = 3,
     source_channels: int | None = None,
@@ -76,12 +81,12 @@ def paired_folder(
             "or two folders below dataset.root"
         )
     first, remarks = Pass(), list[str]()
-    notes = [f"{resize} to {size}x{size}, Lanczos"]
-    sides = [
-        _side(place, key, name, Rule(check_size(size), resize, number), first, remarks)
-        for key, name, number in (("source", source, from_channels), ("target", target, channels))
-    ]
+    sides = [_side(place, key, name, first, remarks) for key, name in (("source", source), ("target", target))]
     names = _partners(sides, root)
+    size, sized = working_size(size, fit, legal_size, [Files(side.place, side.files.values(), side.half) for side in sides])
+    for side, number in zip(sides, (from_channels, channels), strict=True):
+        side.rule = Rule(size, resize, number, side.half)
+    notes = [*sized, f"{resize} to {size}x{size}, Lanczos"]
     streams = len(names) * size**2 * (channels + from_channels) > memory_gib * 2**30
     parts = [part.names for part in split(names, None, held_out)]
     with warnings.catch_warnings():
@@ -109,7 +114,7 @@ def paired_folder(
     return Paired(targets, sources)
 
 
-def _side(place: str, key: str, name: str, rule: Rule, first: Pass, remarks: list[str]) -> Side:
+def _side(place: str, key: str, name: str, first: Pass, remarks: list[str]) -> Side:
     half = name in HALVES
     where = place if half else below(place, key, name)
     found = listing(where)
@@ -118,14 +123,14 @@ def _side(place: str, key: str, name: str, rule: Rule, first: Pass, remarks: lis
     first.troubles |= {prefix + file: why for file, why in found.troubles.items()}
     remarks += [remark for remark in left_out if remark not in remarks]
     if half:
-        return Side(where, Rule(rule.size, rule.resize, rule.channels, name), {file: file for file in files})
+        return Side(where, name, {file: file for file in files})
     pairs: dict[str, str] = {}
     for file in files:
         stem = os.path.splitext(file)[0]
         if stem in pairs:
             raise BadInput(f"dataset.{key}={name}: {pairs[stem]} and {file} would be one side of the same pair")
         pairs[stem] = file
-    return Side(where, rule, pairs)
+    return Side(where, "whole", pairs)
 
 
 def _partners(sides: list[Side], root: object) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from ganrun.data.folder import folder
 from ganrun.data.folder_reading import check_content, check_root
 from ganrun.data.translation import Translation
+from ganrun.data.working_size import Files, Legal, any_size, working_size
 from ganrun.ground.content import listing
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
@@ -19,11 +20,13 @@ from ganrun.ground.text import printable
 
 @register("dataset", "unpaired_folder")
 def unpaired_folder(
+    legal_size: Legal = any_size,
     *,
     root: str | None = None,
     source: str = "trainA",
     target: str = "trainB",
-    size: int = 64,
+    size: int | None = None,
+    fit: str = "resize",
     resize: str = "crop",
     channels: int = 3,
     source_channels: int | None = None,
@@ -38,6 +41,11 @@ def unpaired_folder(
     """
     place = check_root(root, "unpaired_folder")
     check_content(root, place, content)
+    sources, targets = (below(place, key, name) for key, name in (("source", source), ("target", target)))
+    if sources == targets:
+        raise BadInput(f"dataset.source={source}: must be another folder than dataset.target")
+    every = [Files(side, [name for name, _ in listing(side).files]) for side in (sources, targets)]
+    size, sized = working_size(size, fit, legal_size, every)
     options: dict[str, Any] = {
         "size": size,
         "resize": resize,
@@ -46,13 +54,12 @@ def unpaired_folder(
         "on_error": on_error,
         "memory_gib": memory_gib,
     }
-    sources, targets = (below(place, key, name) for key, name in (("source", source), ("target", target)))
-    if sources == targets:
-        raise BadInput(f"dataset.source={source}: must be another folder than dataset.target")
     from_channels = channels if source_channels is None else source_channels
-    return Translation(
+    made = Translation(
         folder(root=targets, channels=channels, **options), folder(root=sources, channels=from_channels, **options)
     )
+    made.notes = (*sized, *made.notes)
+    return made
 
 
 def below(place: str, key: str, name: str) -> str:

@@ -57,8 +57,9 @@ def build(config: Mapping[str, Any], *, with_metrics: bool = True) -> Parts:
 
 
 def load_data(config: Mapping[str, Any], family: Family) -> Dataset:
-    """The data set of ``config``, its images padded to a size that the family can make."""
-    dataset: Dataset = registry.build("dataset", config["dataset"])
+    """The data set of ``config``, its images of a size that the family can make: resized by the set itself, else padded."""
+    told = {"legal_size": family.legal_size}
+    dataset: Dataset = registry.build("dataset", config["dataset"], *registry.asked(config["dataset"], told))
     if dataset.spec.kind == "image":
         dataset = dataset.fitted(family.legal_size(dataset.spec.shape[1]))
     return dataset

@@ -135,8 +135,8 @@ def read_folder(place: str | Path, spec: Spec, options: Mapping[str, Any]) -> So
     except BadInput as error:
         raise BadInput(str(error).replace("dataset.root=", "--input ", 1)) from error
     channels, size = spec.source[0], spec.source[1]
-    own = options.get("size")
-    inner = own if isinstance(own, int) and own <= size else size
+    own, padded = options.get("size"), options.get("fit", "pad") == "pad"
+    inner = own if padded and isinstance(own, int) and own <= size else size
     rule = Rule(inner, str(options.get("resize", "crop")), channels)
     troubles, rows = dict(found.troubles), []
     with warnings.catch_warnings():

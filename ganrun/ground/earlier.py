@@ -1,5 +1,6 @@
 """Configs from before an option was there, said in today's words, so that an old run goes on as it began.
 
+A folder of images without ``dataset.fit`` was padded to a size that the model can make, now called ``pad``.
 A config without ``game.gain``, which all of ganrun's games have, is from before these changes of what training does:
 
 - ``game.gain``: conditional normalizations had the gain A y, now called ``free``.
@@ -24,11 +25,15 @@ STILL = (
 )
 """The regularizers of ganrun that do not come between a sample and the slope at it."""
 LEAST_FINAL = 1e-3
+FOLDERS = ("folder", "paired_folder", "unpaired_folder")
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """``config`` (plain, resolved) with what it leaves unsaid because it is from before there was a choice; else as it is."""
     found = dict(config)
+    dataset = _mapping(config, "dataset")
+    if dataset.get("name") in FOLDERS and "fit" not in dataset:
+        found["dataset"] = {**dataset, "fit": "pad"}
     game, stack, optimizer = (_mapping(config, key) for key in ("game", "regularizer", "optimizer"))
     if game.get("name") not in GAMES or "gain" in game:
         return found

@@ -62,6 +62,8 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
     for stack in STACKS:
         if isinstance(kept.get(stack), Mapping):
             kept[stack] = {key: entry for key, entry in kept[stack].items() if isinstance(entry, Mapping) and "name" in entry}
+    if entry(kept, "dataset.fit") == "pad":  # as all did before there was a choice: such runs keep their names
+        kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key != "fit"}
     whole: dict[str, Any] = _whole(kept)
     return whole
 

@@ -147,6 +147,12 @@ def options(component: Callable[..., Any]) -> dict[str, Any]:
     return found
 
 
+def asked(config: Mapping[str, Any], told: Mapping[str, Any]) -> list[Any]:
+    """Those of ``told`` that the data set of ``config`` takes by position, in its order."""
+    parameters = inspect.signature(lookup("dataset", str(config["name"]))).parameters.values()
+    return [told[entry.name] for entry in parameters if entry.kind is not inspect.Parameter.KEYWORD_ONLY and entry.name in told]
+
+
 def build(group: str, config: Mapping[str, Any], *arguments: Any) -> Any:
     """Call the component ``config["name"]`` of ``group`` with the other entries of ``config`` as its options.
 
