@@ -287,3 +287,64 @@ def test_read_config_gives_back_what_the_engine_writes(trained: Path, engine: En
     assert runs.read_config(trained) == config
     with pytest.raises(BadInput):
         runs.read_config(CONF)
+
+
+# from which checkpoint
+
+
+@pytest.fixture
+def kept(trained: Path) -> Path:
+    """The run with the manifests of three checkpoints, which are all that the command line asks for."""
+    (trained / "checkpoints").mkdir(exist_ok=True)
+    for step in (2, 4, 6):
+        for ending in ("pt", "json"):
+            (trained / "checkpoints" / f"step_{step:08d}.{ending}").write_text("{}")
+    (trained / "run.json").write_text('{"step": 6}')
+    return trained
+
+
+def test_the_newest_checkpoints_file_goes_on_in_place(kept: Path, engine: Engine) -> None:
+    assert run("train", f"resume={kept}/checkpoints/step_00000006.pt").code == 0
+    assert (engine.last["folder"], engine.last["config"]["at"]) == (kept, None)
+
+
+@pytest.mark.parametrize("file", [True, False])
+def test_an_earlier_checkpoint_needs_a_fork_and_the_answer_shows_how(file: bool, kept: Path, engine: Engine) -> None:
+    words = [f"resume={kept}/checkpoints/step_00000004.pt"] if file else [f"resume={kept}", "at=4"]
+    refused = run("train", *words)
+    assert refused.code == 2
+    assert "gone on to step 6" in refused.err
+    assert "at=4 fork=true" in refused.err
+    assert not engine.calls
+
+
+def test_a_checkpoints_file_and_at_are_one_fork_and_another_step_is_another(kept: Path, engine: Engine) -> None:
+    file = f"resume={kept}/checkpoints/step_{{:08d}}.pt"
+    lines = [file.format(4)], [f"resume={kept}", "at=4"], [file.format(4), "at=4"], [f"resume={kept}", "at=2"], [f"resume={kept}"]
+    folders = []
+    for line in lines:
+        assert run("train", *line, "fork=true", "seed=8").code == 0
+        folders.append(engine.last["folder"])
+    assert [engine.calls[index]["config"]["at"] for index in range(-5, 0)] == [4, 4, 4, 2, None]
+    assert folders[0] == folders[1] == folders[2]
+    assert len(set(folders)) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["at=4"], "needs resume=RUN fork=true"),
+        (["resume={run}", "at=6"], "at=6 fork=true"),
+        (["resume={run}", "at=3"], "has checkpoints of the steps 2, 4, 6"),
+        (["resume={run}", "at=3", "fork=true"], "has checkpoints of the steps 2, 4, 6"),
+        (["resume={run}/checkpoints/step_00000003.pt"], "has checkpoints of the steps 2, 4, 6"),
+        (["resume={run}/checkpoints/step_00000003.pt", "fork=true"], "has checkpoints of the steps 2, 4, 6"),
+        (["resume={run}/checkpoints/step_00000002.pt", "at=4", "fork=true"], "names step 2"),
+        (["resume={run}/config.yaml"], "neither a run folder nor a checkpoint"),
+    ],
+)
+def test_a_step_that_cannot_be_gone_on_from_is_refused(line: list[str], said: str, kept: Path, engine: Engine) -> None:
+    refused = run("train", *(word.format(run=kept) for word in line))
+    assert (refused.code, said in refused.err) == (2, True), refused.err
+    assert not engine.calls
+    assert len(list(Path("outputs").glob("*/*"))) == 1

@@ -17,7 +17,7 @@ from typing import Any
 
 import hydra
 
-from ganrun.cli import catalog, check, job, places, preflight, resume, signature
+from ganrun.cli import catalog, check, job, places, preflight, resume, signature, starts
 from ganrun.cli.compose import Composer, composer, culprit, errors_for_people, hydra_base, in_words, known_cause, searching
 from ganrun.cli.overrides import Typed, parse, readable, value_of
 from ganrun.ground import here, runs
@@ -79,10 +79,10 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     folders = catalog.places(command.config_dir)
     found.multirun = command.multirun = command.multirun or "hydra.mode=MULTIRUN" in overrides
     typed = readable(overrides, found)
-    run, fork = value_of("resume", typed), value_of("fork", typed) is True
+    begun, fork = starts.find(typed), value_of("fork", typed) is True
     start, given, origin = None, [], "conf"
-    if run is not None:
-        start = _start(runs.place(str(run)), typed, command, found)
+    if begun is not None:
+        start = _start(begun.folder, typed, command, found)
         given, origin = start.overrides, f"resume={start.folder}"
     report = check.verify(overrides, found, folders, multirun=command.multirun, given=given, origin=origin)
     if start is None and fork:
@@ -95,6 +95,7 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
         typed = [_once(entry, found) for entry in typed]
     resumed = f"resume={quote(str(start.folder))}" if start is not None else ""
     final = [*given, *(resumed if start is not None and entry.key == "resume" else entry.spelt for entry in typed)]
+    final += begun.overrides if begun is not None else []
     if here.is_gone() and not runs.place(str(found.compose(_first_jobs(final, found)).output)).is_absolute():
         raise BadInput("the current folder has been removed: cd to another one, or give output=/an/absolute/path")
     if command.multirun:

@@ -97,6 +97,7 @@ def _train(config: DictConfig, folder: Path, overrides: list[str], sweep: bool) 
         raise Stopped("not started: a signal asked to stop; the same command goes on")
     plain = signature.plain(config)
     identity.verify(plain, folder)
+    signature.refuse_a_step_that_is_gone(plain, folder)
     if not sweep:
         signature.refuse_another_length(plain, folder)
     from ganrun.engine import run  # imports torch, which takes seconds

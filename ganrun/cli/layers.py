@@ -20,7 +20,7 @@ from ganrun.ground.identity import STACKS
 from ganrun.ground.spell import pasted
 from ganrun.ground.spell import quoted as quote
 
-ONLY_TYPED = ("plugins", "resume", "fork", "fresh")  # what is imported and which folder is touched, a person says each time
+ONLY_TYPED = ("plugins", "resume", "at", "fork", "fresh")  # what is imported and which folder is touched, a person says each time
 
 
 @dataclass

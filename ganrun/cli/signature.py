@@ -108,6 +108,16 @@ def refuse_another_length(config: Mapping[str, Any], folder: Path) -> None:
             raise BadInput(f"{identity.scheduled(other, config, held)}; or start from the first step: add fresh=true")
 
 
+def refuse_a_step_that_is_gone(config: Mapping[str, Any], folder: Path) -> None:
+    """``BadInput`` for a fork that is to begin at a checkpoint which its parent has not."""
+    at = config.get("at")
+    if at is None or not (config.get("fork") and config.get("resume")) or (runs.committed(folder) and not config.get("fresh")):
+        return
+    parent = runs.place(config["resume"])
+    if at not in runs.committed(parent):
+        raise BadInput(f"resume={config['resume']} at={at}: {runs.steps_in_words(parent)}")
+
+
 def plain(root: DictConfig) -> dict[str, Any]:
     """The resolved config as plain containers, without Hydra's part."""
     return {str(key): _container(root, key) for key in root if key != "hydra"}

@@ -20,7 +20,7 @@ from ganrun.engine import evaluate as scoring
 from ganrun.engine.doctor import Doctor
 from ganrun.engine.loop import Trainer
 from ganrun.engine.progress import Display, scores_table, show_panel
-from ganrun.engine.takeup import take_up
+from ganrun.engine.takeup import Beginning, beginning, take_up
 from ganrun.engine.words import check_numbers, note_failure
 from ganrun.ground import identity, runs, signals
 from ganrun.ground.errors import GanrunError, Stopped
@@ -64,6 +64,7 @@ def _train(config: Mapping[str, Any], path: Path, overrides: list[str], sweep: b
         display.say(f"note: {why}")
     beforehand.rehearse(parts.metrics, parts.game, dataset, runtime, config)
     objective = choose(config.get("objective"), beforehand.directions(parts.metrics), question.lacking)
+    first = beginning(path, trainer, config)
     if config["fresh"] and path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         display.say(f"fresh=true: the folder that was there is now {set_aside(path)}")
     folder.open()
@@ -74,7 +75,7 @@ def _train(config: Mapping[str, Any], path: Path, overrides: list[str], sweep: b
         raise
     try:
         run = Run(config, folder, display, parts, runtime, dataset, trainer, question, objective, sweep=sweep)
-        outcome = run.go(overrides)
+        outcome = run.go(overrides, first)
     except GanrunError as error:
         note_failure(folder, error)
         raise
@@ -121,7 +122,7 @@ class Run:
         self.spent = 0.0
         self.failed: GanrunError | None = None
 
-    def go(self, overrides: list[str]) -> Outcome | None:
+    def go(self, overrides: list[str], first: Beginning | None) -> Outcome | None:
         papers.introduce(self.folder, self.config, overrides)
         self.scores.verify()
         self.spent = papers.describe(self.folder, self.config, self.dataset, self.parts.plugins, self.runtime)
@@ -129,7 +130,7 @@ class Run:
             self.folder.log(sentence)
         self.describe()
         self.sources = sources.keep(self.folder.path, self.parts.game, self.dataset)
-        take_up(self.folder, self.trainer, self.config, self.metrics)
+        take_up(self.folder, self.trainer, self.config, self.metrics, first)
         self.settle()
         if self.folder.facts().get("status") == "done" and self.trainer.step == self.steps:
             return self.already_done()

@@ -7,6 +7,7 @@ more, bit for bit. Where none is left, that is said.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,33 @@ from ganrun.ground.record import Rows, RunFolder
 LENIENT = ("optimizers", "averages", "regularizers", "loss", "game")  # what a fork may start anew
 
 
-def take_up(folder: RunFolder, trainer: Trainer, config: Mapping[str, Any], metrics: Rows) -> None:
-    """Bring ``trainer`` to the state from which the run of ``config`` goes on."""
+@dataclass(frozen=True)
+class Beginning:
+    """What the first state of a run was taken from: entries for run.json, and sentences."""
+
+    facts: dict[str, Any]
+    sentences: list[str]
+
+
+def beginning(path: Path, trainer: Trainer, config: Mapping[str, Any]) -> Beginning | None:
+    """Give ``trainer`` the state that the run of ``config`` begins with, from another run; None where it takes nothing.
+
+    It is called before there is a folder ``path``, so that a run that cannot begin leaves none. A run that has a state of its own
+    takes nothing either.
+    """
+    if runs.committed(path) and not config["fresh"]:
+        return None
+    if config["fork"] and config["resume"]:
+        return take_from_parent(trainer, runs.place(config["resume"]), config.get("at"), int(config["steps"]))
+    if config["init_from"]:
+        origin, left = inherit.start_from(runs.place(config["init_from"]), trainer)
+        said = f"starts with the weights of {origin['run']} at step {origin['step']}"
+        return Beginning({"init_from": origin}, [said, *(f"warning: {sentence}" for sentence in left)])
+    return None
+
+
+def take_up(folder: RunFolder, trainer: Trainer, config: Mapping[str, Any], metrics: Rows, first: Beginning | None) -> None:
+    """Bring ``trainer`` to the state from which the run of ``config`` goes on; a new one has taken ``first`` already."""
     steps, facts, log = int(config["steps"]), folder.facts(), int(config["every"]["log"])
 
     def usable(state: dict[str, Any]) -> None:
@@ -32,7 +58,7 @@ def take_up(folder: RunFolder, trainer: Trainer, config: Mapping[str, Any], metr
 
     state = newest()
     if state is None:
-        begin(folder, trainer, config, facts, metrics)
+        begin(folder, facts, metrics, first)
         return
     retired = checkpoint.retire(folder.checkpoints, state["step"])
     for path in retired:
@@ -61,26 +87,22 @@ def take_up(folder: RunFolder, trainer: Trainer, config: Mapping[str, Any], metr
         raise BadInput(f"steps={steps}: this run is already at step {trainer.step}")
 
 
-def begin(folder: RunFolder, trainer: Trainer, config: Mapping[str, Any], facts: Mapping[str, Any], metrics: Rows) -> None:
-    """The first state of a run that has none yet."""
+def begin(folder: RunFolder, facts: Mapping[str, Any], metrics: Rows, first: Beginning | None) -> None:
+    """Record what the first state of a run was taken from."""
     reached = max([facts.get("step", 0), *(row["step"] for row in metrics.read())])
     if reached:
         raise NoCheckpoint(
             f"{folder.path}: its checkpoints are gone, though it had reached step {reached}. "
             "fresh=true sets the folder aside and starts again"
         )
-    if config["fork"] and config["resume"]:
-        take_from_parent(folder, trainer, runs.place(config["resume"]), config.get("at"), int(config["steps"]))
-    elif config["init_from"]:
-        origin, left = inherit.start_from(runs.place(config["init_from"]), trainer)
-        folder.note(init_from=origin)
-        folder.log(f"starts with the weights of {origin['run']} at step {origin['step']}")
-        for sentence in left:
-            folder.log(f"warning: {sentence}")
+    if first is not None:
+        folder.note(**first.facts)
+        for sentence in first.sentences:
+            folder.log(sentence)
 
 
-def take_from_parent(folder: RunFolder, trainer: Trainer, parent: Path, at: int | None, steps: int) -> None:
-    """A fork: the parent's checkpoint, with whatever no longer fits started anew, said and recorded."""
+def take_from_parent(trainer: Trainer, parent: Path, at: int | None, steps: int) -> Beginning:
+    """A fork: the parent's checkpoint, with whatever no longer fits started anew, said and to be recorded."""
     target = parent if at is None else parent / "checkpoints" / f"step_{int(at):08d}.pt"
     try:
         state = sampling.load_state(target)[1]
@@ -92,10 +114,9 @@ def take_from_parent(folder: RunFolder, trainer: Trainer, parent: Path, at: int 
         raise BadInput(f"resume={parent} fork=true: {error}") from error
     if trainer.step >= steps:
         raise BadInput(f"resume={parent} fork=true: starts at step {trainer.step}, so steps={steps} leaves nothing to train")
-    folder.note(parent={"run": str(parent), "step": trainer.step, "digest": checkpoint.digest(state), "left": left})
-    folder.log(f"forked from {parent} at step {trainer.step}")
-    for sentence in left:
-        folder.log(f"warning: {sentence}")
+    facts = {"run": str(parent), "step": trainer.step, "digest": checkpoint.digest(state), "left": left}
+    said = f"forked from {parent} at step {trainer.step}"
+    return Beginning({"parent": facts}, [said, *(f"warning: {sentence}" for sentence in left)])
 
 
 def lost_after(metrics: Rows, step: int, *, last: bool, log: int, forked: bool) -> int | None:

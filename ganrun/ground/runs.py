@@ -35,7 +35,9 @@ def locate(target: Path) -> tuple[Path, Path]:
     """(run folder, target) for a run folder or one checkpoint file of it, both absolute."""
     target = place(target)
     if not target.exists():
-        raise BadInput(f"{target}: there is no such run folder or checkpoint")
+        inside = target.parent.name == "checkpoints" and target.parent.is_dir()
+        kept = f"; {steps_in_words(target.parent.parent)}" if inside else ""
+        raise BadInput(f"{target}: there is no such run folder or checkpoint{kept}")
     target = target.absolute()
     if target.is_dir():
         return target, target
@@ -53,6 +55,12 @@ def committed(run: Path) -> list[int]:
     """The steps of the checkpoints in the run folder ``run`` that have a manifest, ascending; none is opened."""
     found = (path.with_suffix(".pt") for path in (run / "checkpoints").glob("step_*.json"))
     return sorted(step_of(path) for path in found if CHECKPOINT.fullmatch(path.name))
+
+
+def steps_in_words(run: Path) -> str:
+    """Which checkpoints the run folder ``run`` has, for a message on one that it has not."""
+    steps = committed(run)
+    return f"{run} has checkpoints of the steps {', '.join(map(str, steps))}" if steps else f"{run} has no checkpoint"
 
 
 def has_begun(run: Path) -> bool:
