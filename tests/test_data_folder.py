@@ -792,7 +792,7 @@ def of_size(root, height, width, count=3):
 
 
 SIZES = {  # (height, width): what each family takes them at
-    (28, 28): {"mlp": 28, "dcgan": 16, "resnet": 16, "modern": 16, "unet": 28},
+    (28, 28): {"mlp": 28, "dcgan": 32, "resnet": 32, "modern": 32, "unet": 28},
     (32, 32): {"mlp": 32, "dcgan": 32, "resnet": 32, "modern": 32, "unet": 32},
     (41, 50): {"mlp": 41, "dcgan": 32, "unet": 41},
     (100, 80): {"mlp": 64, "dcgan": 64, "unet": 64},

@@ -39,8 +39,9 @@ def any_size(size: int) -> int:
 def working_size(size: int | None, fit: str, legal: Legal, files: Iterable[Files]) -> tuple[int, tuple[str, ...]]:
     """(pixels, what to say of them). ``legal(n)``: the smallest size from n on that the family makes.
 
-    With ``size`` None: the largest legal size that is neither above the median short side of the images nor above 64; where
-    there is none, the smallest legal size. A function of the files' names and headers alone, so a run finds it again.
+    With ``size`` None: the next legal size where it enlarges the images, by their median short side, by a quarter at most (28
+    pixels become 32 and not 16); else the largest legal size that is not above it. Never above 64; where there is none of these,
+    the smallest legal size. A function of the files' names and headers alone, so a run finds it again.
     Raises ``BadInput`` for a size that is no whole number from 1 and for an unknown ``fit``.
     """
     check_choice("fit", fit, ("resize", "pad"))
@@ -56,7 +57,9 @@ def working_size(size: int | None, fit: str, legal: Legal, files: Iterable[Files
     if not sides:  # nothing can be read: the reader says so of each file
         return legal(LARGEST), ()
     short, long = (sorted(pick(pair) for pair in sides)[(len(sides) - 1) // 2] for pick in (min, max))
-    found = next((n for n in range(min(short, LARGEST), 0, -1) if legal(n) == n), legal(1))
+    near = legal(short)
+    smaller = (n for n in range(min(short, LARGEST), 0, -1) if legal(n) == n)
+    found = near if near <= min(short * 5 // 4, LARGEST) else next(smaller, legal(1))
     other = f"dataset.size={2 * found} for another size"
     return found, (f"images of {long}x{short} pixels on median are worked on at {found}x{found}; {other}",)
 
