@@ -6,6 +6,7 @@ to the public ``hydra.main`` as its command line. Hydra's errors come back as ga
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import sys
@@ -20,7 +21,7 @@ import hydra
 from ganrun.cli import catalog, check, job, places, preflight, resume, signature, starts
 from ganrun.cli.compose import Composer, composer, culprit, errors_for_people, hydra_base, in_words, known_cause, searching
 from ganrun.cli.overrides import Typed, parse, readable, value_of
-from ganrun.ground import here, runs
+from ganrun.ground import here, page, runs
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
 from ganrun.ground.identity import STACKS, same
 from ganrun.ground.spell import quoted as quote
@@ -107,6 +108,10 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     if command.multirun:
         command.ledger = _open_ledger(final, found)
         final.append(f"+hydra.job.env_set.{job.LEDGER}={quote(str(command.ledger))}")
+        swept = [entry for entry in [*typed, *readable(report.sweep, found)] if entry.override.is_sweep_override()]
+        if not any(entry.key == "hydra/sweeper" for entry in typed):  # another sweeper decides how many jobs there are
+            jobs = math.prod(len(entry.values) for entry in swept)
+            final.append(f"+hydra.job.env_set.{job.JOBS}={quote(' '.join([str(jobs), *(entry.key for entry in swept)]))}")
     return final
 
 
@@ -194,6 +199,10 @@ def _close(ledger: Path) -> list[job.Row]:
 
 def _summary(rows: Sequence[job.Row]) -> int:
     """Say how the sweep went; its exit code."""
+    if len(rows) > 1:
+        head = (("job",), ("status",), ("settings",), ("outcome",))
+        body = [((str(row["job"]),), (row["status"],), (row["varied"] or "-",), (row["outcome"] or "-",)) for row in rows]
+        sys.stderr.write("\n".join(page.blocks([head, *sorted(body, key=lambda cells: int(cells[0][0]))], page.width())) + "\n")
     counts = {word: sum(row["status"] == word for row in rows) for word in ("done", "failed", "stopped")}
     words = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     again = f"; {AGAIN}" if counts["failed"] or counts["stopped"] else ""

@@ -12,8 +12,9 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypedDict
@@ -26,8 +27,10 @@ from ganrun.cli import signature
 from ganrun.ground import identity, signals, terminal
 from ganrun.ground.errors import GanrunError, Stopped
 from ganrun.ground.objective import Outcome
+from ganrun.ground.record import RunFolder
 
 LEDGER = "GANRUN_SWEEP_LEDGER"  # environment variable with the path of the sweep's ledger, set by Hydra in each job
+JOBS = "GANRUN_SWEEP_JOBS"  # environment variable: how many jobs the sweep has, then the keys that it varies
 STOP = ".stop"  # appended to the ledger's path: the file that asks all jobs to stop
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
@@ -39,12 +42,15 @@ class Row(TypedDict):
     folder: str
     status: str
     code: int
+    varied: str  # the swept overrides
+    outcome: str  # the objective's value, or the error
 
 
 class State:
     """What this process knows: a single run's failure, whether a job was stopped, whether it launches the sweep."""
 
     failure: BaseException | None = None
+    started = time.monotonic()
     stopped = False
     launching = False
 
@@ -58,7 +64,8 @@ def train_job(config: DictConfig) -> float | None:
     sweep = hydra.mode == RunMode.MULTIRUN
     try:
         with _stopping(sweep):
-            outcome = _train(config, folder, [str(text) for text in hydra.overrides.task], sweep)
+            words = [str(text) for text in hydra.overrides.task]
+            outcome = _train(config, folder, words, sweep, _heading(hydra.job.num, words) if sweep else "")
     except Exception as error:
         empty = _leave_no_empty_folder(folder, Path(str(config.output)), sweep)
         if not sweep:
@@ -92,7 +99,32 @@ def passing_on(ledger: Path | None) -> Iterator[None]:
         yield
 
 
-def _train(config: DictConfig, folder: Path, overrides: list[str], sweep: bool) -> Outcome | None:
+def _varied(overrides: Sequence[str]) -> str:
+    """The overrides of the keys that the sweep varies."""
+    keys = os.environ.get(JOBS, "").split()[1:]
+    return " ".join(text for text in overrides if text.lstrip("+~").partition("=")[0] in keys)
+
+
+def _heading(number: int, overrides: Sequence[str]) -> str:
+    """Which job of the sweep this is, before the live line of a terminal; none where jobs run side by side."""
+    if not State.launching or JOBS not in os.environ or not sys.stderr.isatty():
+        return ""
+    return f"job {number + 1} of {os.environ[JOBS].split()[0]}  {_varied(overrides)}".rstrip()
+
+
+def _progress() -> str:
+    """How many jobs of the sweep are done, and the time that the others will take at this rate."""
+    if JOBS not in os.environ or LEDGER not in os.environ:
+        return ""
+    count, done = int(os.environ[JOBS].split()[0]), len(read_ledger(Path(os.environ[LEDGER]))) + 1
+    from ganrun.engine.progress import duration
+
+    seconds = (time.monotonic() - State.started) / done * (count - done)
+    left = f", {duration(seconds)} left" if State.launching and done < count else ""
+    return f" ({done} of {count} jobs{left})"
+
+
+def _train(config: DictConfig, folder: Path, overrides: list[str], sweep: bool, heading: str) -> Outcome | None:
     if State.stopped or signals.requested() or _stop_file_exists():
         raise Stopped("not started: a signal asked to stop; the same command goes on")
     plain = signature.plain(config)
@@ -102,7 +134,9 @@ def _train(config: DictConfig, folder: Path, overrides: list[str], sweep: bool) 
         signature.refuse_another_length(plain, folder)
     from ganrun.engine import run  # imports torch, which takes seconds
 
-    outcome: Outcome | None = run.train(plain, folder, overrides=overrides, sweep=sweep)
+    outcome: Outcome | None = run.train(
+        plain, folder, overrides=overrides, sweep=sweep, **({"heading": heading} if heading else {})
+    )
     return outcome
 
 
@@ -170,6 +204,17 @@ def _keep_traceback(error: Exception, folder: Path, empty: bool) -> None:
         log.write(text)
 
 
+def _findings(folder: Path) -> str:
+    """What the doctor says stands, as run.json has it."""
+    try:
+        facts = RunFolder(folder).facts()
+    except GanrunError:
+        return ""
+    found = facts.get("findings", [])
+    standing = [entry["disease"] for entry in found if entry.get("ended") is None and entry.get("explained_by") is None]
+    return f"; doctor: {', '.join(standing)}" if standing else ""
+
+
 def _report(number: int, folder: Path, status: str, outcome: Exception | Outcome | None) -> None:
     """One line for the person, one for the ledger (appended in a single write, so that jobs never mix)."""
     code, words = 0, ""
@@ -179,10 +224,12 @@ def _report(number: int, folder: Path, status: str, outcome: Exception | Outcome
         code = getattr(outcome, "exit_code", 1)
         said = str(outcome) if isinstance(outcome, GanrunError) else f"{type(outcome).__name__}: {outcome}"
         words = f" (exit {code}): {' '.join(said.split())}"
-    sys.stderr.write(f"[{number}] {os.path.relpath(folder)}: {status}{words}\n")
+    words += _findings(folder)
+    sys.stderr.write(f"[{number}] {os.path.relpath(folder)}: {status}{words}{_progress()}\n")
     sys.stderr.flush()
     if LEDGER in os.environ:
-        row = Row(job=number, folder=str(folder), status=status, code=code)
+        varied = _varied([str(text) for text in HydraConfig.get().overrides.task])
+        row = Row(job=number, folder=str(folder), status=status, code=code, varied=varied, outcome=words.lstrip(": "))
         handle = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             os.write(handle, (json.dumps(row) + "\n").encode())

@@ -30,7 +30,9 @@ from ganrun.ground.runtime import Runtime, peak_memory_mib, resolve
 from ganrun.ground.spell import command, shown
 
 
-def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep: bool = False) -> Outcome | None:
+def train(
+    config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep: bool = False, heading: str = ""
+) -> Outcome | None:
     """Train the run of ``config`` in the folder ``path`` to its end, or go on with it, or say that it is done.
 
     Returns what its objective reached, None where nothing is scored. Raises the errors of ``ganrun.ground.errors``. Torch's own
@@ -39,11 +41,11 @@ def train(config: Mapping[str, Any], path: Path, *, overrides: list[str], sweep:
     identity.verify(config, path)
     check_numbers(config)
     with resolve(config["device"]).applied():
-        return _train(config, path, overrides, sweep)
+        return _train(config, path, overrides, sweep, heading)
 
 
-def _train(config: Mapping[str, Any], path: Path, overrides: list[str], sweep: bool) -> Outcome | None:
-    display = Display(int(config["steps"]), quiet=sweep)
+def _train(config: Mapping[str, Any], path: Path, overrides: list[str], sweep: bool, heading: str) -> Outcome | None:
+    display = Display(int(config["steps"]), quiet=sweep, heading=heading)
     folder = RunFolder(path, display.say)
     parts = assemble.build(config)
     choose(config.get("objective"), beforehand.directions(parts.metrics))  # before the data are read
