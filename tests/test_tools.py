@@ -103,6 +103,15 @@ def test_what_does_not_fit_starts_anew_and_is_said(run: Path, tmp_path: Path) ->
         made(tmp_path / "other", "model=dcgan", "condition=concat", f"init_from={run}")
 
 
+def test_where_most_weights_would_start_anew_it_must_be_allowed(run: Path, tmp_path: Path) -> None:
+    words = ("condition=concat", "model=mlp", f"init_from={run}", "dataset.size=8", "steps=1", "model.generator.width=7")
+    with pytest.raises(BadInput, match=r"of the generator would start anew.*model\.generator\.width.*init_from_partial=true"):
+        made(tmp_path / "refused", *words)
+    assert not (tmp_path / "refused" / "config.yaml").exists()
+    child = made(tmp_path / "child", *words, "init_from_partial=true")
+    assert "entries of the generator start anew" in (child / "train.log").read_text()
+
+
 # export
 
 

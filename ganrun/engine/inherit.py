@@ -12,14 +12,15 @@ from torch import Tensor
 from ganrun.engine import checkpoint
 from ganrun.engine.loop import Trainer
 from ganrun.engine.sampling import load_state
+from ganrun.ground import identity, runs
 from ganrun.ground.errors import BadInput
 
 
-def start_from(target: Path, trainer: Trainer) -> tuple[dict[str, Any], list[str]]:
+def start_from(target: Path, trainer: Trainer, config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Give the players, and their averages, the weights of the run ``target`` wherever name and shape agree.
 
     Optimizers start anew. Returns (what to record, sentences on what starts anew); ``BadInput`` where no entry of a player
-    fits any of the other run's.
+    fits any of the other run's, and where most of a player's do not, unless ``init_from_partial`` allows it.
     """
     folder, state = load_state(target)
     left = []
@@ -36,6 +37,16 @@ def start_from(target: Path, trainer: Trainer) -> tuple[dict[str, Any], list[str
             )
         player.load_state_dict({**own, **taken})
         missed = [name for name in own if name not in taken]
+        if 2 * len(missed) > len(own) and not config.get("init_from_partial"):
+            theirs = runs.read_config(folder)
+            keys = [key for key in identity.differing(theirs["model"], config["model"]) if key != "name"]
+            other = theirs["model"]["name"] != config["model"]["name"]
+            options = f"model={theirs['model']['name']}" if other else " ".join(f"model.{key}" for key in keys[:5])
+            raise BadInput(
+                f"init_from={target}: {len(missed)} of {len(own)} entries of the {role} would start anew. "
+                + (f"Take that run's {options}, or add" if options else "Add")
+                + " init_from_partial=true to start with what fits"
+            )
         if missed:
             left.append(
                 f"init_from={target}: {len(missed)} of {len(own)} entries of the {role} start anew ({', '.join(missed[:3])}, ...)"

@@ -39,7 +39,7 @@ def beginning(path: Path, trainer: Trainer, config: Mapping[str, Any]) -> Beginn
     if config["fork"] and config["resume"]:
         return take_from_parent(trainer, runs.place(config["resume"]), config.get("at"), int(config["steps"]))
     if config["init_from"]:
-        origin, left = inherit.start_from(runs.place(config["init_from"]), trainer)
+        origin, left = inherit.start_from(runs.place(config["init_from"]), trainer, config)
         said = f"starts with the weights of {origin['run']} at step {origin['step']}"
         return Beginning({"init_from": origin}, [said, *(f"warning: {sentence}" for sentence in left)])
     return None
