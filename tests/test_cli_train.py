@@ -249,14 +249,14 @@ def test_jobs_that_differ_in_their_seed_alone_are_tried_once(
     tried: list[Any] = []
     module = ganrun.engine.beforehand
     monkeypatch.setattr(module, "Check", type("Check", (), {"verify": lambda self, config: tried.append(config)}))
-    assert run("train", "-m", "seed=range(30)", "loss=hinge,lsgan", "batch_size=8,16").code == 0
+    assert run("train", "-m", "seed=range(3)", "loss=hinge,lsgan", "batch_size=8,16").code == 0
     assert [(config["loss"]["name"], config["batch_size"]) for config in tried] == [
         ("hinge", 8),
         ("hinge", 16),
         ("lsgan", 8),
         ("lsgan", 16),
     ]
-    assert len(engine.calls) == 120
+    assert len(engine.calls) == 12
 
 
 # Real processes

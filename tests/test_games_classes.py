@@ -314,7 +314,7 @@ def test_what_the_game_refuses(data: str, overrides: tuple[str, ...], words: str
 def test_logits_are_no_energy(game: str, compose: Any) -> None:
     config = compose(f"game={game}", "model=autoencoder", "loss=energy")
     parts = assemble.build(config, with_metrics=False)
-    assert parts.game.refuses["energy"].override == "model=mlp"
+    assert parts.game.refuses["energy"].override == "game=adversarial"
 
 
 @pytest.mark.parametrize(

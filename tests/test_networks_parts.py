@@ -373,7 +373,7 @@ def test_impossible_dropouts_are_refused() -> None:
     for name in ("mlp", "dcgan"):
         with pytest.raises(BadInput, match="dropout=1"):
             make(name, generator={"dropout": 1.0})
-        with pytest.raises(BadInput, match=r"dropout_always=true.*Try dropout"):
+        with pytest.raises(BadInput, match=r"dropout_always=true.*Try model.generator.dropout"):
             make(name, generator={"dropout_always": True})
 
 

@@ -11,7 +11,7 @@ from ganrun.ground.spec import Verdict
 from ganrun.ground.traits import Rule
 
 NOT_PACKED = Rule("a pack of samples has several labels, and one class is asked for", "pack=1")
-NO_ENERGY = Rule("its score is made of logits, and minus an energy is none", "model=mlp")
+NO_ENERGY = Rule("its score is made of logits, and minus an energy is none", "game=adversarial")
 
 
 class Headed(nn.Module):

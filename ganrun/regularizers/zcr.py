@@ -27,7 +27,7 @@ class LatentConsistency(Regularizer):
     needs = {
         "game.remakes": Rule(
             "it makes fakes again from latents a little off, and the main duel's fakes here come from given samples",
-            "game=adversarial",
+            "regularizer=r1",
         )
     }
 
