@@ -72,7 +72,7 @@ def test_k_means_finds_clusters_and_class_means_are_modes_where_they_tell_classe
 
 def looked(trainer: Any, dataset: Dataset, count: int = 64, before: Mapping[str, list[Tensor]] | None = None) -> Look:
     held = reference(dataset, trainer.game, count, 3)
-    return Look(trainer, dataset, trainer.runtime, held, samples=count, number=0, previous=None, before=before or {})
+    return Look(trainer, dataset, trainer.runtime, held, samples=count, previous=None, before=before or {})
 
 
 class Known(torch.nn.Module):

@@ -46,7 +46,7 @@ class Doctor:
         runtime: Runtime,
         say: Callable[[str], None],
     ) -> None:
-        self.rows, self.config, self.dataset, self.runtime, self.say = Rows(path), config, dataset, runtime, say
+        self.rows, self.dataset, self.runtime, self.say = Rows(path), dataset, runtime, say
         options = config.get("doctor") or {"every": 0, "samples": 256}  # a run of before there were any
         self.every, self.samples = options["every"], int(options["samples"])
         chosen = (config.get("disease") or {}).items()
@@ -89,7 +89,6 @@ class Doctor:
             self.runtime,
             self._reference,
             samples=self.samples,
-            number=len(seen),
             previous=seen[-1] if seen else None,
             before=self._before,
         )
@@ -103,8 +102,9 @@ class Doctor:
                 del self.signs[name]
                 self.say(f"doctor: the sign {name} is off for this process: {type(error).__name__}: {error}")
         self._before = {}
-        self.rows.append({key: value if isinstance(value, str | int) else float(f"{value:.6g}") for key, value in row.items()})
-        self._seen = self.rows.read()
+        row = {key: value if isinstance(value, str | int) else float(f"{value:.6g}") for key, value in row.items()}
+        self.rows.append(row)
+        self._seen = [*seen, row]
         self._announce(examine(self._seen, self.diseases), trainer.step)
 
     def _announce(self, now: Sequence[Finding], step: int) -> None:

@@ -132,13 +132,12 @@ class Look(Rehearsal):
         held: Reference,
         *,
         samples: int,
-        number: int,
         previous: Mapping[str, Any] | None,
         before: Mapping[str, list[Tensor]],
     ) -> None:
         super().__init__(trainer.game, dataset, runtime, rng.derive(trainer.seed, "doctor"))
         self.trainer, self.held, self.count = trainer, held, samples
-        self.number, self.previous, self.before, self.kind = number, previous, before, held.kind
+        self.previous, self.before, self.kind = previous, before, held.kind
         self.real, self.other_real, self.real_x, self.partition = held.real, held.other, held.real_x, held.partition
         self.real_labels = held.real_labels
         self._made: dict[tuple[bool, bool], Tensor] = {}

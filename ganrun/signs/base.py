@@ -49,7 +49,6 @@ class Played:
 class Look(Protocol):
     """What a sign sees of a run at one step. Everything is computed once, when it is first asked for."""
 
-    number: int  # of this look, from 0
     previous: Mapping[str, object] | None  # the row of the look before
     kind: str  # image | points | tokens
 
