@@ -1,21 +1,25 @@
 """Classes that a classifier finds, and discs that stand where they should: against counting by hand and other libraries."""
 
+import functools
 import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from scipy import linalg, ndimage
 from scipy.stats import entropy
 
 from ganrun.data.shapes import Layout, Shapes, draw
 from ganrun.data.stacked import Stacked
-from ganrun.engine import scoring
+from ganrun.engine import evaluate, scoring
+from ganrun.engine.rehearsal import Rehearsal
 from ganrun.ground import traits
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import build
-from ganrun.metrics.base import Sample
+from ganrun.ground.runtime import resolve
+from ganrun.metrics import training
+from ganrun.metrics.base import Sample, Stage
 from ganrun.metrics.choose import choose_extractor
 from ganrun.metrics.class_modes import ceiling
 from ganrun.metrics.classifier import together
@@ -324,3 +328,167 @@ def test_bad_bounds_of_structure_are_refused(options):
     (key,) = options
     with pytest.raises(BadInput, match=f"metric.structure.{key}="):
         build("metric", {"name": "structure", **options})
+
+
+# classes that were asked for
+
+
+def asked(name, made, labels, real=None, known=None, *, classes=3, logits=False, bound=None, stage=None):
+    """The metric ``name`` of rows that were asked to be of ``labels``, against ``real`` ones of the classes ``known``."""
+    metric = build("metric", {"name": name})
+    metric.bind(bound or SimpleNamespace(spec=SimpleNamespace(classes=classes, kind="points")))
+    metric.enter(stage or Stage(lambda split: None))
+    field = "logits" if logits else "x"
+    if real is not None:
+        metric.update(Sample(**{field: real, "labels": torch.tensor(known)}), real=True)
+    metric.update(Sample(**{field: made, "labels": torch.tensor(labels)}), real=False)
+    return metric.compute(), metric
+
+
+def codes(*named, classes=3):
+    return torch.nn.functional.one_hot(torch.tensor(named), classes).float()
+
+
+def test_the_share_of_samples_of_the_class_asked_for_and_that_of_the_worst():
+    found, metric = asked("label_accuracy", codes(0, 0, 1, 2, 2, 0, 0, 0), [0, 0, 1, 1, 1, 1, 2, 2], logits=True)
+    assert found == pytest.approx({"label_accuracy": 3 / 8, "label_accuracy_worst": 0})
+    assert metric.spreads["label_accuracy"] == pytest.approx(math.sqrt(3 / 8 * 5 / 8 / 8))
+    assert metric.remarks == ("the lowest share is that of class 2: 0 of 2 samples, taken most often for class 0",)
+    found, metric = asked("label_accuracy", codes(0, 1), [0, 1], logits=True)
+    assert found == {"label_accuracy": 1, "label_accuracy_worst": 1}
+    assert metric.remarks == ("1 of 3 classes were not asked for: raise evaluation.num",)
+
+
+def test_points_are_of_the_class_of_the_nearest_real_one():
+    real = torch.tensor([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]])
+    made = torch.tensor([[0.4, 0.1], [4.0, 1.0], [1.0, 4.0], [3.0, 0.0]])
+    found, metric = asked("label_accuracy", made, [0, 1, 2, 0], real, [0, 1, 2])
+    assert found == pytest.approx({"label_accuracy": 3 / 4, "label_accuracy_worst": 1 / 2})
+    assert metric.card()["named by"] == "the nearest real sample"
+
+
+def test_the_distance_within_classes_is_the_mean_of_theirs_by_matrix_roots_and_sees_exchanged_labels():
+    source = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 40)
+    real, made = (source.normal(size=(120, 2)) * [1, 1 + gain] + labels[:, None] * 6 for gain in (0, 1))
+
+    def by_roots(one, other):
+        covariances = np.cov(one.T), np.cov(other.T)
+        root = linalg.sqrtm(covariances[0] @ covariances[1]).real
+        return ((one.mean(0) - other.mean(0)) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root)
+
+    wanted = np.mean([by_roots(real[labels == label], made[labels == label]) for label in range(3)])
+    given = torch.tensor(real), labels.tolist()
+    assert asked("intra_fid", torch.tensor(made), labels.tolist(), *given)[0]["intra_fid"] == pytest.approx(wanted, rel=1e-9)
+    exchanged = asked("intra_fid", torch.tensor(made), ((labels + 1) % 3).tolist(), *given)[0]["intra_fid"]
+    assert exchanged == pytest.approx((2 * 72 + 288) / 3, rel=0.1)
+
+
+def test_the_deviation_within_classes_is_that_of_fresh_samples():
+    source = torch.Generator().manual_seed(1)
+    labels = (torch.arange(150) % 3).tolist()
+    real = torch.randn(150, 2, generator=source)
+    found = [asked("intra_fid", 1 + torch.randn(150, 2, generator=source), labels, real, labels) for _ in range(60)]
+    spread = np.std([values["intra_fid"] for values, _ in found])
+    assert np.mean([metric.spreads["intra_fid"] for _, metric in found]) == pytest.approx(spread, rel=0.25)
+
+
+def test_a_class_with_one_sample_leaves_the_distance_within_classes_without_a_value():
+    found, metric = asked("intra_fid", torch.randn(5, 2), [0, 0, 1, 1, 2], torch.randn(6, 2), [0, 0, 1, 1, 2, 2])
+    assert found == {}
+    assert "class 2 has 2 real and 1 generated" in metric.missing
+
+
+def test_what_points_teach_is_tested_on_those_that_are_not_scored():
+    splits = {
+        "held_out": Sample(x=torch.tensor([[0.0], [1.0], [2.2], [3.0]]), labels=torch.tensor([0, 1, 2, 2])),
+        "train": Sample(x=torch.tensor([[0.1], [0.9], [2.1]]), labels=torch.tensor([0, 1, 2])),
+    }
+    made, labels = torch.tensor([[0.0], [1.0], [3.0]]), [1, 1, 2]
+    bound = SimpleNamespace(spec=SimpleNamespace(classes=3, kind="points"))
+    name = "classification_accuracy_score"
+    found, metric = asked(name, made, labels, bound=bound, stage=Stage(splits.get))
+    assert found == {"cas": 3 / 4, "cas_real": 1}
+    assert metric.card()["tested on"] == "held_out"
+    found, metric = asked(name, made, labels, bound=bound, stage=Stage(splits.get, scored="held_out"))
+    assert found == {"cas": 2 / 3}  # the first is misnamed
+    assert metric.card()["tested on"] == "train"
+
+
+def test_a_network_learns_from_the_classes_that_were_asked_for(monkeypatch):
+    monkeypatch.setattr(training, "PRESENTATIONS", 3000)
+    monkeypatch.setattr(training, "LEAST_STEPS", 40)
+    data = make("digits", classes=[0, 1])
+    held, train = all_of(data.held_out()), all_of(data)
+    splits = {"held_out": Sample(x=held.x, labels=held.y), "train": Sample(x=train.x, labels=train.y)}
+    score, name = functools.partial(asked, bound=data), "classification_accuracy_score"
+    found, _ = score(name, train.x[::2], train.y[::2].tolist(), stage=Stage(splits.get))
+    assert min(found.values()) > 0.95
+    found, _ = score(name, train.x[::2], (1 - train.y[::2]).tolist(), stage=Stage(splits.get, scored="noise"))
+    assert found["cas"] < 0.05
+    assert list(found) == ["cas"]
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_run_is_scored_by_the_classes_that_it_was_asked_for(toy, shift, monkeypatch):
+    """A generator that knows the digits by heart and shows those of the class asked for, or of the next."""
+    data = make("digits")
+    made = toy("mlp", "digits", "condition=concat")
+    shelf = [all_of(data).x[data.labels == label] for label in range(10)]
+    monkeypatch.setattr(
+        made.parts.game, "generate", lambda z, y: torch.stack([shelf[(int(k) + shift) % 10][i % 99] for i, k in enumerate(y)])
+    )
+    scores, beside = evaluate.evaluate(
+        metrics={name: build("metric", {"name": name}) for name in ("label_accuracy", "intra_fid")},
+        game=made.parts.game,
+        averages={},
+        dataset=data,
+        runtime=resolve({**made.config["device"], "name": "cpu"}),
+        evaluation={**EVALUATION, "num": 200, "baselines": True, "reference": "train"},
+        say=[].append,
+    )
+    accuracy = scores["label_accuracy"]["value"]
+    assert accuracy > 0.98 if not shift else accuracy < 0.02
+    assert beside["held_out"]["label_accuracy"]["value"] > 0.95
+    assert beside["noise"]["label_accuracy"]["value"] < 0.3
+    assert (scores["intra_fid"]["value"] < beside["noise"]["intra_fid"]["value"] / 4) == (not shift)
+
+
+# the discriminator's own classes
+
+
+@pytest.mark.parametrize("how", ["condition=acgan", "condition=reacgan", "game=semi_supervised"])
+def test_the_error_of_the_class_head_is_counted_on_held_out_samples(toy, how):
+    made = toy("dcgan", "digits", how, "model.discriminator.norm=batch", *(["game.labels=30"] if "game" in how else []))
+    data, game = made.dataset, made.parts.game
+    held, judge = all_of(data.held_out()), game.players["discriminator"]
+    before = {key: entry.clone() for key, entry in judge.state_dict().items()}
+    scores, _ = evaluate.evaluate(
+        metrics={"classification": build("metric", {"name": "classification"})},
+        game=game,
+        averages={},
+        dataset=data,
+        runtime=resolve({**made.config["device"], "name": "cpu"}),
+        evaluation={**EVALUATION, "num": 20, "baselines": False, "reference": "train"},
+        say=[].append,
+    )
+    assert judge.training
+    assert all(torch.equal(entry, before[key]) for key, entry in judge.state_dict().items())
+    logits = judge.eval()(held.x).heads["classes"].detach()
+    wrong = (logits.argmax(1) != held.y).float().mean().item()
+    assert scores["classification_error"]["value"] == pytest.approx(wrong)
+    likely = logits.softmax(1)[torch.arange(len(held.y)), held.y]
+    assert scores["classification_cross_entropy"]["value"] == pytest.approx(-likely.log().mean().item(), rel=1e-5)
+
+
+def test_a_head_on_pairs_names_no_class_of_a_sample(toy):
+    made = toy("mlp", "digits", "game=bigan", "condition=acgan")
+    rehearsal = Rehearsal(made.parts.game, made.dataset, resolve({**made.config["device"], "name": "cpu"}), 0)
+    with pytest.raises(BadInput, match="no discriminator of this game"):
+        build("metric", {"name": "classification"}).rehearse(rehearsal)
+
+
+def test_what_was_not_asked_for_cannot_be_compared(compose):
+    metrics = {f"metric={name}": build("metric", {"name": name}) for name in ("label_accuracy", "classification")}
+    found = [(typed, rule.override) for typed, rule in traits.conflicts({"dataset=ring8": make("ring8", num=100), **metrics})]
+    assert found == [("metric=label_accuracy", "condition=concat"), ("metric=classification", "condition=acgan")]

@@ -59,12 +59,13 @@ def baselines(
         why = "the data set holds nothing out"
         rows[other] = {name: Result({}, {"metric": name, "scored": "held-out real data"}, missing=why) for name in metrics}
     else:
-        rows[other] = scoring.score(
-            metrics, scoring.draw(real, num, "baseline"), dataset, evaluation=plain, device=device, say=say
-        )
+        drawn = scoring.draw(real, num, "baseline")
+        options: dict[str, Any] = {"evaluation": plain, "device": device, "say": say}
+        rows[other] = scoring.score(metrics, drawn.x, dataset, labels=drawn.y, scored=other, **options)
     if noise:
         x = _noise(dataset, num, evaluation["seed"])
-        rows["noise"] = scoring.score(metrics, x, dataset, evaluation=plain, device=device, say=say)
+        asked = torch.arange(num) % (dataset.spec.classes or 1)
+        rows["noise"] = scoring.score(metrics, x, dataset, evaluation=plain, device=device, say=say, labels=asked, scored="noise")
     names = {"held_out": "held-out real data", "train": "real training data", "noise": "uniform noise"}
     for row, results in rows.items():
         for result in results.values():
@@ -78,6 +79,6 @@ def _noise(dataset: Dataset, num: int, seed: int) -> Tensor:
     source = rng.generator(seed, "scoring", "noise")
     if dataset.spec.kind == "image":
         return to_range(torch.randint(0, 256, (num, *dataset.spec.shape), generator=source, dtype=torch.uint8))
-    box = scoring.draw(dataset, scoring.MOST_GENERATED, "noise")
+    box = scoring.draw(dataset, scoring.MOST_GENERATED, "noise").x
     low, high = box.amin(0), box.amax(0)
     return low + (high - low) * torch.rand(num, *dataset.spec.shape, generator=source)

@@ -72,9 +72,9 @@ def _doubts(
     say: scoring.Say,
 ) -> dict[str, list[str]]:
     options: dict[str, Any] = {"evaluation": {**evaluation, "average": False}, "device": device, "say": say}
-    real = scoring.draw(held_out, min(num, MOST), "doubts")
+    real = scoring.draw(held_out, min(num, MOST), "doubts").x
     plain = scoring.score(asked, real, dataset, **options)
-    made = spoilt(real, scoring.draw(dataset, COPIES, "doubts"))
+    made = spoilt(real, scoring.draw(dataset, COPIES, "doubts").x)
     read = {
         kind: {words: scoring.score(asked, x, dataset, **options) for words, x in sets.items()} for kind, sets in made.items()
     }

@@ -48,9 +48,9 @@ def evaluate(
     done = {**evaluation, "average": bool(used)}
     reads_networks = any("networks" in metric.extracts for metric in metrics.values())
     rehearsal = Rehearsal(game, dataset, runtime, seed) if reads_networks else None
-    results = scoring.score(metrics, x, dataset, evaluation=done, device=runtime.device, say=say, rehearsal=rehearsal)
-    beside: dict[str, Any] = {}
     shared: dict[str, Any] = {"evaluation": done, "device": runtime.device, "say": say}
+    results = scoring.score(metrics, x, dataset, rehearsal=rehearsal, labels=labels, **shared)
+    beside: dict[str, Any] = {}
     real, noise = baselines.real_and_noise(metrics, dataset, **shared)
     if real:
         settings = {**done, "num": count, "noise": noise, "device": str(runtime.device)}

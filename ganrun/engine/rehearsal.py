@@ -20,6 +20,7 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.runtime import Runtime
 from ganrun.ground.turn import Turn
 
+CHUNK = 250  # samples that a class head reads at a time
 FAR = 2**20  # slots between the batches that are trained on and those that are judged
 
 
@@ -35,6 +36,21 @@ class Rehearsal:
         """The networks whose output is a score, by role, as they stand."""
         roles = self.game.roles()
         return {role: self.game.players[role] for role, (_, outputs) in roles.items() if outputs[0].kind == "score"}
+
+    @property
+    def heads(self) -> Mapping[str, nn.Module]:
+        """Those of ``judges`` that see a sample alone and name its class, by role."""
+        if "discriminator.classes" not in self.game.traits:
+            return {}
+        roles = self.game.roles()
+        return {role: judge for role, judge in self.judges.items() if [port.kind for port in roles[role][0]] == ["data"]}
+
+    def class_logits(self, x: Tensor) -> Tensor:
+        """What the first class head of ``heads`` says of ``x`` (n, *spec.shape), in evaluation mode: float32 (n, classes)."""
+        judge = copy.deepcopy(next(iter(self.heads.values()))).eval()
+        with torch.no_grad():
+            found = [judge(part.to(self.runtime.device)).heads["classes"].float().cpu() for part in x.split(CHUNK)]
+        return torch.cat(found)
 
     def improved(self, side: str, *, steps: int, lr: float, batch_size: int) -> Rehearsal:
         """A rehearsal in which the players of ``side`` have been trained against the others for ``steps`` steps of Adam."""

@@ -25,6 +25,7 @@ from torch import Tensor
 from ganrun.data.base import Dataset, to_pixels, to_range
 from ganrun.ground import rng
 from ganrun.ground.errors import BadInput, Diverged, GanrunError, suggestion
+from ganrun.ground.spec import Batch
 from ganrun.metrics import reference
 from ganrun.metrics.base import Extractor, Rehearsal, Result, Sample, Score, Stage, in_chunks
 from ganrun.metrics.choose import choose_extractor
@@ -51,7 +52,6 @@ class Bench:
     extractor: Extractor | None
     reads: frozenset[str]
     say: Say
-    rehearsal: Rehearsal | None = None
 
     def classes(self) -> int | None:
         """How many classes the extractor tells apart; None where it tells none."""
@@ -66,7 +66,7 @@ class Bench:
         split = self.dataset if name == "train" else self.dataset.held_out()
         return None if split is None else _real(self, split)
 
-    def sample(self, x: Tensor) -> Sample:
+    def sample(self, x: Tensor, labels: Tensor | None = None) -> Sample:
         """``x`` float32 (n, *shape), as bytes and back if it is an image, with what the metrics read of it."""
         features = logits = None
         if self.dataset.spec.kind == "image":
@@ -74,7 +74,7 @@ class Bench:
             x = to_range(pixels)
             if self.extractor is not None:
                 features, logits = in_chunks(self.extractor, pixels, self.evaluation["batch_size"], self.device)
-        return Sample(x if "x" in self.reads else None, features, logits)
+        return Sample(x if "x" in self.reads else None, features, logits, labels if "labels" in self.reads else None)
 
 
 # what was made for a data set lives as long as it: {key: extractor or real sample}
@@ -101,12 +101,15 @@ def score(
     device: torch.device | str = "cpu",
     say: Say = on_stderr,
     rehearsal: Rehearsal | None = None,
+    labels: Tensor | None = None,
+    scored: str = "generated",
 ) -> dict[str, Result]:
     """Every metric of ``generated`` (n, *dataset.spec.shape; images in [-1, 1]) against ``evaluation.reference``.
 
     ``evaluation`` is that part of the config; its ``average`` and ``seed`` go on the cards as what was done. A metric that
     the extractor has nothing for gets a ``Result`` that says why, and so does one of networks without a ``rehearsal``, and one
-    that fails: the others' values are kept. Raises ``Diverged`` for NaN or Inf in ``generated``,
+    that fails: the others' values are kept. ``labels`` int64 (n,): the classes that were asked for; ``scored``: what the samples
+    are, as metrics are told. Raises ``Diverged`` for NaN or Inf in ``generated``,
     ``BadInput`` for options that cannot be.
     """
     if tuple(generated.shape[1:]) != tuple(dataset.spec.shape):
@@ -115,12 +118,12 @@ def score(
         )
     if not generated.isfinite().all():
         raise Diverged("the generated samples hold NaN or Inf: there is nothing to score")
-    bench = bench_of(metrics, dataset, evaluation, torch.device(device), say, rehearsal)
+    bench = bench_of(metrics, dataset, evaluation, torch.device(device), say)
     split = _split(dataset, evaluation["reference"])
     real = _real(bench, split)
-    fake = bench.sample(generated.detach().float().cpu())
-    common = _common(bench, split, len(generated))
-    return {name: _tried(name, metric, bench, real, fake, common) for name, metric in metrics.items()}
+    fake = bench.sample(generated.detach().float().cpu(), labels)
+    common, stage = _common(bench, split, len(generated)), Stage(bench.split, rehearsal, scored)
+    return {name: _tried(name, metric, bench, stage, real, fake, common) for name, metric in metrics.items()}
 
 
 def cards(
@@ -179,16 +182,13 @@ def lacking(
 
 
 def _lacks(name: str, metric: Score, bench: Bench) -> str:
-    classes = None
     if metric.extracts & {"features", "logits"}:
         if bench.extractor is None:
             return f"{name} reads features of images, and these are {bench.dataset.spec.kind}"
-        if "logits" in metric.extracts:
-            if not bench.extractor.has_logits:
-                return bench.extractor.why_no_logits
-            if type(metric).lacks is not Score.lacks:  # else nobody asks
-                classes = bench.classes()
-    return metric.lacks(bench.dataset, classes)
+        if "logits" in metric.extracts and not bench.extractor.has_logits:
+            return bench.extractor.why_no_logits
+    asks = type(metric).lacks is not Score.lacks and "logits" in metric.extracts | metric.welcomes
+    return metric.lacks(bench.dataset, bench.classes() if asks else None)
 
 
 def _common(bench: Bench, split: Dataset, count: int) -> dict[str, Any]:
@@ -234,13 +234,14 @@ def bench_of(
     evaluation: Mapping[str, Any],
     device: torch.device,
     say: Say,
-    rehearsal: Rehearsal | None = None,
 ) -> Bench:
     size = evaluation["batch_size"]
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise BadInput(f"evaluation.batch_size={size}: must be a whole number from 1")
     reads = frozenset[str]().union(*(metric.extracts | metric.welcomes for metric in metrics.values()))
     extractor = None
+    if "features" in reads and dataset.spec.kind != "image":
+        reads |= {"x"}
     if reads & {"features", "logits"} and dataset.spec.kind == "image":
         name, *files = asked = tuple(evaluation[key] for key in ("extractor", "weights", "weights_sha256"))
         kept = _kept.setdefault(dataset, {})
@@ -248,7 +249,7 @@ def bench_of(
             options = dict(zip(("weights", "weights_sha256"), files, strict=True))
             kept[asked, device] = choose_extractor(name, dataset, device=device, say=say, **options)
         extractor = kept[asked, device]
-    return Bench(dataset, evaluation, device, extractor, reads, say, rehearsal)
+    return Bench(dataset, evaluation, device, extractor, reads, say)
 
 
 def _split(dataset: Dataset, name: str) -> Dataset:
@@ -274,11 +275,11 @@ def _real(bench: Bench, split: Dataset) -> Sample:
             found = reference.load(name, len(rows), bench.say)
         if found is None or "x" in bench.reads:
             plain = bench if found is None else dataclasses.replace(bench, extractor=None)
-            parts = [plain.sample(x) for x in _chunks(split, rows, size)]
-            joined = ([getattr(part, name) for part in parts] for name in ("x", "features", "logits"))
+            parts = [plain.sample(batch.x, batch.y) for batch in _chunks(split, rows, size)]
+            joined = ([getattr(part, field.name) for part in parts] for field in dataclasses.fields(Sample))
             sample = Sample(*(None if pieces[0] is None else torch.cat(pieces) for pieces in joined))
         else:
-            sample = Sample()
+            sample = Sample(labels=_labels(split, rows, size) if "labels" in bench.reads else None)
         if found is not None:
             sample.features, sample.logits = found
         elif bench.extractor is not None and sample.features is not None:
@@ -288,10 +289,10 @@ def _real(bench: Bench, split: Dataset) -> Sample:
     return found_sample
 
 
-def _tried(name: str, metric: Score, bench: Bench, real: Sample, fake: Sample, common: Mapping[str, Any]) -> Result:
+def _tried(name: str, metric: Score, bench: Bench, stage: Stage, real: Sample, fake: Sample, common: Mapping[str, Any]) -> Result:
     """``_result``, or what its failure leaves: hours of training must not lose the other scores."""
     try:
-        return _result(name, metric, bench, real, fake, common)
+        return _result(name, metric, bench, stage, real, fake, common)
     except Exception as error:
         if not isinstance(error, GanrunError):
             bench.say(traceback.format_exc())
@@ -300,16 +301,18 @@ def _tried(name: str, metric: Score, bench: Bench, real: Sample, fake: Sample, c
         return Result({}, _card(name, metric, common), f"{name} failed: {' '.join(said.split())}", failed=True)
 
 
-def _result(name: str, metric: Score, bench: Bench, real: Sample, fake: Sample, common: Mapping[str, Any]) -> Result:
+def _result(
+    name: str, metric: Score, bench: Bench, stage: Stage, real: Sample, fake: Sample, common: Mapping[str, Any]
+) -> Result:
     card = _card(name, metric, common)
     if why := _lacks(name, metric, bench):
         return Result({}, card, missing=why)
-    if "networks" in metric.extracts and bench.rehearsal is None:
+    if "networks" in metric.extracts and stage.rehearsal is None:
         return Result({}, card, missing=f"{name} reads the networks of a run, and these samples come from none")
     metric.reset()
     metric.spreads, metric.remarks, metric.missing = {}, (), ""
     metric.bind(bench.dataset)
-    metric.enter(Stage(bench.split, bench.rehearsal))
+    metric.enter(stage)
     metric.update(real, real=True)
     metric.update(fake, real=False)
     found = {key: float(value) for key, value in metric.compute().items()}
@@ -329,16 +332,26 @@ def _choice(length: int, most: int, purpose: str) -> Tensor:
     return torch.randperm(length, generator=rng.generator("scoring", purpose))[:most].sort().values
 
 
-def _chunks(split: Dataset, rows: Tensor, size: int) -> Iterator[Tensor]:
+def _labels(split: Dataset, rows: Tensor, size: int) -> Tensor | None:
+    """The labels at ``rows``, read with the samples only where they are not at hand."""
+    if split.labels is not None:
+        return split.labels[rows]
+    found = [batch.y for batch in _chunks(split, rows, size) if batch.y is not None]
+    return torch.cat(found) if found else None
+
+
+def _chunks(split: Dataset, rows: Tensor, size: int) -> Iterator[Batch]:
     pieces = rows.split(size)
     for piece, coming in itertools.zip_longest(pieces, pieces[1:]):
         if coming is not None:
             split.expect(coming)
-        yield split.batch(piece).x
+        yield split.batch(piece)
 
 
-def draw(split: Dataset, num: int, purpose: str) -> Tensor:
+def draw(split: Dataset, num: int, purpose: str) -> Batch:
     """``num`` samples of ``split``, or all there are: the same for ever for one ``purpose``."""
     paired = "dataset.paired" in split.traits  # sample i is compared with pair i
     rows = torch.arange(min(num, len(split))) if paired else _choice(len(split), num, purpose)
-    return torch.cat(list(_chunks(split, rows, 1000)))
+    parts = list(_chunks(split, rows, 1000))
+    labels = [part.y for part in parts if part.y is not None]
+    return Batch(torch.cat([part.x for part in parts]), torch.cat(labels) if labels else None)

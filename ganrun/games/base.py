@@ -70,7 +70,11 @@ class Game(nn.Module):
 
     @property
     def traits(self) -> frozenset[str]:
-        own = {"game.packed": self.pack > 1, "game.remakes": self.remakes}
+        own = {
+            "game.packed": self.pack > 1,
+            "game.remakes": self.remakes,
+            "condition.labels": self.condition.uses_labels,
+        }
         return self.condition.traits | {trait for trait, there in own.items() if there}
 
     @property

@@ -72,7 +72,7 @@ class SemiSupervised(Game):
 
     @property
     def traits(self) -> frozenset[str]:
-        return super().traits | ({"condition.labels"} if self.condition.uses_labels else set())
+        return super().traits | {"discriminator.classes"}
 
     @property
     def needs(self) -> Mapping[str, Rule]:

@@ -47,12 +47,15 @@ class Data(Protocol):
 class Sample:
     """A set of real or generated samples, with what was extracted from them: what no metric reads is None.
 
-    ``x`` float32 on the CPU, of shape (n, *spec.shape); ``features`` (n, d); ``logits`` (n, classes).
+    ``x`` float32 on the CPU, of shape (n, *spec.shape); ``features`` (n, d); ``logits`` (n, classes);
+    ``labels`` int64 (n,), of generated samples the classes that were asked for. Where a metric takes features, and the data are
+    no images, it finds ``x``.
     """
 
     x: Tensor | None = None
     features: Tensor | None = None
     logits: Tensor | None = None
+    labels: Tensor | None = None
 
 
 class Extractor(nn.Module):
@@ -87,6 +90,13 @@ class Rehearsal(Protocol):
     def improved(self, side: str, *, steps: int, lr: float, batch_size: int) -> Rehearsal:
         """Another rehearsal, in which the players of ``side`` have been trained for ``steps`` steps of Adam against the rest."""
 
+    @property
+    def heads(self) -> Mapping[str, nn.Module]:
+        """Those of the ``judges`` that see a sample alone and name its class, in the head ``classes``."""
+
+    def class_logits(self, x: Tensor) -> Tensor:
+        """The class head of the first of ``heads``, in evaluation mode, at ``x`` (n, *spec.shape): float32 (n, classes)."""
+
     def size(self, most: int) -> int:
         """The largest batch of at most ``most`` samples that the game can play with; ``BadInput`` where there is none."""
 
@@ -99,25 +109,27 @@ class Stage:
     """What a metric may ask for beside the two samples.
 
     ``split("train")`` and ``split("held_out")`` give that real data, or None where nothing is held out, with what
-    ``extracts`` names; ``rehearsal`` is None where no generator is scored.
+    ``extracts`` names; ``rehearsal`` is None where no generator is scored; ``scored``: what the samples are, "generated",
+    a split or "noise".
     """
 
     split: Callable[[str], Sample | None]
     rehearsal: Rehearsal | None = None
+    scored: str = "generated"
 
 
 class Score(Metric):
     """A torchmetrics metric over a ``Sample`` of real and one of generated data.
 
-    ``extracts`` names what it reads: of a sample "x", "features", "logits"; of the run "networks". What it also takes where
-    there is any is in ``welcomes``. ``traits``, ``needs`` and ``refuses`` are
-    matched with the data before training. ``update(sample, *, real)`` adds samples; ``compute()`` returns
-    ``{name: value}`` and never touches torch's global random generator. ``directions`` says of each of these names whether
-    higher is better (True), lower is (False) or neither (None); the first is what a sweep looks at where nothing else is
-    chosen. ``tells`` names what some of them are meant to see, "fidelity" or "diversity": whether they do is tried on spoilt
-    images where the extractor is not a published one. ``compute`` may set three things beside: ``spreads``,
-    ``{name: standard deviation of the value}``, made as the card's "std" says; ``remarks``, sentences that a reader of the
-    score must see (a sample smaller than the feature dimension, say); ``missing``, why there is no value.
+    ``extracts`` names what it reads: of a sample "x", "features", "logits", "labels"; of the run "networks". What it also
+    takes where there is any is in ``welcomes``. ``traits``, ``needs`` and ``refuses`` are matched with the data before
+    training. ``update(sample, *, real)`` adds samples; ``compute()`` returns ``{name: value}`` and never touches torch's
+    global random generator. ``directions`` says of each of these names whether higher is better (True), lower is (False) or
+    neither (None); the first is what a sweep looks at where nothing else is chosen. ``tells`` names what some of them are
+    meant to see, "fidelity" or "diversity": whether they do is tried on spoilt images where the extractor is not a published
+    one. ``compute`` may set three things beside: ``spreads``, ``{name: standard deviation of the value}``, made as the card's
+    "std" says; ``remarks``, sentences that a reader of the score must see (a sample smaller than the feature dimension, say);
+    ``missing``, why there is no value.
     """
 
     full_state_update = False

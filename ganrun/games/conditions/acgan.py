@@ -35,6 +35,7 @@ class AuxiliaryClassifier(Condition):
 
     uses_labels = True
     judges_labels = False
+    traits = frozenset({"discriminator.classes"})
     needs = LABELLED | FEATURES_NEEDED
     refuses = {"game.packed": NOT_PACKED}
 

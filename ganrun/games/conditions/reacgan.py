@@ -68,6 +68,7 @@ class RebootedClassifier(Projection):
     """Samples near the proxy of their class and away from those of other classes, beside the score."""
 
     judges_labels = False
+    traits = frozenset({"discriminator.classes"})
     needs = LABELLED | FEATURES_NEEDED
     refuses = {"game.packed": NOT_PACKED}
 
