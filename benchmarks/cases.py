@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import textbook
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from ganrun.cli import signature  # noqa: F401  (tells OmegaConf the resolvers of conf/config.yaml)
+from ganrun.cli import signature
+from ganrun.cli.compose import composer
 from ganrun.data.base import Images
 from ganrun.data.ring8 import ring8
 from ganrun.engine import assemble
 from ganrun.engine.loop import Trainer
 from ganrun.ground.runtime import resolve
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
 ROWS = 10_000
 
 
@@ -41,9 +38,8 @@ class Case:
     def config(self, *overrides: str) -> dict[str, Any]:
         common = ["n_critic=1", "ema=0.999", "metric=none", "device=cpu", "optimizer.schedule.name=constant"]
         common += [f"batch_size={self.batch_size}", f"model.latent={self.latent}"]
-        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-            composed = compose("config", overrides=[*self.overrides, *common, *overrides])
-        return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]
+        with composer() as found:
+            return signature.plain(found.compose([*self.overrides, *common, *overrides]))
 
     def ganrun(self, *overrides: str) -> Trainer:
         config = self.config(*overrides)

@@ -15,13 +15,10 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from omegaconf import OmegaConf
 from torch import Tensor
 
-import ganrun.cli.signature  # noqa: F401  (tells OmegaConf the resolvers that the files of conf/ use)
-from ganrun.cli.compose import hydra_base
+from ganrun.cli import signature
+from ganrun.cli.compose import composer
 from ganrun.data.base import Dataset, Images
 from ganrun.data.number_names import Sequences
 from ganrun.data.translation import Paired, Translation
@@ -47,10 +44,8 @@ def compose_config(*overrides: str) -> dict[str, Any]:
 
 @functools.cache
 def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
-    with initialize_config_dir(config_dir=str(CONF), job_name="test", **hydra_base()):
-        found = OmegaConf.to_container(hydra_compose("config", overrides=list(overrides)), resolve=True)
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
+    with composer() as found:
+        return signature.plain(found.compose(list(overrides)))
 
 
 class ToyImages(Images):

@@ -59,7 +59,8 @@ CONFIGS = {
         "model.discriminator.norm=layer",
         "loss=wasserstein",
         "regularizer=gradient_penalty",
-        "optimizer=sngan",
+        "optimizer.betas=[0.0,0.9]",
+        "optimizer.schedule.name=linear",
     ),
     # points, another optimizer with other moments, no average
     "points": ("dataset=ring8", "loss=hinge", "regularizer=r1", "optimizer=rmsprop", "optimizer.momentum=0.5", "ema=0"),
@@ -70,13 +71,11 @@ CONFIGS = {
 
 @functools.cache
 def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
-    from hydra import compose, initialize_config_dir
-
     from ganrun.cli import signature
-    from ganrun.cli.compose import hydra_base
+    from ganrun.cli.compose import composer
 
-    with initialize_config_dir(config_dir=str(ROOT / "conf"), **hydra_base()):
-        return signature.plain(compose("config", overrides=list(overrides)))
+    with composer() as found:
+        return signature.plain(found.compose(list(overrides)))
 
 
 def config(name: str, *overrides: str) -> dict[str, Any]:

@@ -52,8 +52,8 @@ def test_a_recipe_lists_what_it_builds_on_what_it_chooses_and_what_it_sets() -> 
     assert entry.values["generator"] == catalog.entry("model", "dcgan", FOLDERS).values["generator"]
     assert entry.chooses == {"loss": "wasserstein", "optimizer": "rmsprop", "regularizer": "weight_clip"}
     assert entry.sets["n_critic"] == 5
-    assert catalog.entry("optimizer", "sngan", FOLDERS).values["betas"] == [0.0, 0.9]
-    assert catalog.entry("optimizer", "sngan", FOLDERS).values["eps"] == catalog.entry("optimizer", "adam", FOLDERS).values["eps"]
+    assert catalog.entry("model", "sngan", FOLDERS).sets["optimizer"]["betas"] == [0.0, 0.9]
+    assert catalog.entry("optimizer", "ttur", FOLDERS).values["eps"] == catalog.entry("optimizer", "adam", FOLDERS).values["eps"]
 
 
 def test_list_without_a_terminal_is_plain_lines_that_name_everything() -> None:

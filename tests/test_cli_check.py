@@ -202,7 +202,7 @@ OF_ANOTHER_OPTION = {
     "game.inner_lr=1": "in game=adversarial. It belongs to game=unrolled: game=unrolled game.inner_lr=1",
     "dataset.rooot=x": "there is no key 'dataset.rooot'. Valid here:",
     "~dataset.root": f"in dataset=digits. It belongs to {FOLDERS}",
-    "model.dropout=0.5": "in model=dcgan. Did you mean 'model.generator.dropout'? It belongs to model=unet, ",
+    "model.dropout=0.5": "in model=dcgan. Did you mean 'model.generator.dropout'? It belongs to model=unet: model=unet",
 }
 
 
@@ -315,13 +315,17 @@ def test_a_mistake_in_a_users_own_file_is_one_line_too(case: str, inside: Path, 
     assert (files(inside), engine.calls) == (set(), [])
 
 
-def test_an_experiments_value_that_a_typed_option_does_not_have_is_refused_with_its_remedy(inside: Path, engine: Engine) -> None:
+def test_an_experiments_values_go_with_the_option_that_they_are_for_and_that_is_said(inside: Path, engine: Engine) -> None:
     mine = write(inside, experiment__x="# @package _global_\n# X.\noptimizer: {betas: [0.1, 0.2], lr: 0.5}\n")
+    assert run("train", "-cd", mine, "experiment=x").err == ""
+    assert engine.last["config"]["optimizer"]["generator"]["betas"] == [0.1, 0.2]
     answer = run("train", "-cd", mine, "experiment=x", "optimizer=rmsprop")
-    assert answer.code == 2
-    assert "add '~optimizer.betas'" in answer.err
-    answer = run("train", "-cd", mine, "experiment=x", "optimizer=rmsprop", "~optimizer.betas")
     assert answer.code == 0
-    assert "betas" not in engine.last["config"]["optimizer"]
-    assert answer.err == "note: experiment=x sets optimizer.lr=0.5 for optimizer=rmsprop too\n"
-    assert engine.last["config"]["optimizer"]["lr"] == 0.5
+    left = "optimizer.betas, optimizer.lr for optimizer=adam; with optimizer=rmsprop that is left out"
+    assert answer.err == f"note: experiment=x sets {left}\n"
+    assert (engine.last["config"]["optimizer"]["lr"], "betas" in engine.last["config"]["optimizer"]) == (5e-5, False)
+
+
+def test_a_papers_name_in_another_group_leads_to_its_experiment(inside: Path) -> None:
+    said = "there is no optimizer 'lsgan'. The settings of a paper are an experiment: experiment=lsgan"
+    assert run("train", "optimizer=lsgan").err == f"optimizer=lsgan: {said}\n"

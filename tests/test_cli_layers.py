@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from ganrun.cli import catalog, signature
 from ganrun.cli.compose import composer
+from ganrun.ground import identity
 from ganrun.ground.spell import quoted as quote
 
 FOLDERS = [CONF]
@@ -58,10 +59,9 @@ def overriding(chooses: dict[str, Any], sets: dict[str, Any], body: str = "") ->
 
 
 @pytest.mark.parametrize(("group", "name"), WRITERS)
-def test_what_ships_writes_only_root_keys_its_own_group_and_stack_entries(group: str, name: str) -> None:
+def test_what_ships_writes_only_root_keys_and_options_that_it_chooses(group: str, name: str) -> None:
     entry = catalog.entry(group, name, FOLDERS)
-    own = {"game"} & set(entry.chooses)  # the options of a game that it chooses itself
-    assert set(entry.sets) <= {*catalog.root_keys(), *STACKS, *own} - {"plugins", "resume", "fork", "fresh", "output"}
+    assert set(entry.sets) <= {*catalog.root_keys(), *STACKS, *entry.chooses} - {"plugins", "resume", "fork", "fresh", "output"}
     for stack in STACKS:
         for key in entry.sets.get(stack, {}):
             assert key in entry.chooses[stack]
@@ -72,9 +72,8 @@ def test_recipes_and_experiments_win_over_the_root(group: str, name: str) -> Non
     entry, config = catalog.entry(group, name, FOLDERS), composed(f"{group}={name}")
     for other, option in entry.chooses.items():
         assert chosen(config, other) == of_option(other, option)
-    for key, value in entry.sets.items():
-        if key not in STACKS:
-            assert value.items() <= config[key].items() if isinstance(value, dict) else config[key] == value
+    for path, value in catalog.leaves({key: value for key, value in entry.sets.items() if key not in STACKS}):
+        assert identity.entry(config, path) == value
     assert config["model"]["name"] == (name if group == "model" else config["model"]["name"])
 
 
@@ -82,8 +81,6 @@ def test_recipes_and_experiments_win_over_the_root(group: str, name: str) -> Non
 def test_the_command_line_wins_over_recipes_and_experiments_in_choices_and_values(group: str, name: str) -> None:
     entry = catalog.entry(group, name, FOLDERS)
     for other, option in entry.chooses.items():
-        if other in entry.sets:
-            continue  # another game has no such options: the refusal names the override that takes them out
         typed = another(other, option)
         for line in ([f"{group}={name}", f"{other}={typed}"], [f"{other}={typed}", f"{group}={name}"]):
             config = composed(*line)
@@ -95,6 +92,41 @@ def test_the_command_line_wins_over_recipes_and_experiments_in_choices_and_value
     for key, value in entry.sets.items():
         if type(value) is int:
             assert composed(f"{group}={name}", f"{key}={value + 1}")[key] == value + 1
+
+
+@pytest.mark.parametrize(("group", "name"), [("model", "sngan"), ("experiment", "cgan"), ("experiment", "cyclegan")])
+def test_values_hold_for_the_option_that_their_file_leads_to_and_for_no_other(group: str, name: str) -> None:
+    """With another one, it is as if the file had never written into that group."""
+    held = catalog.led_to(group, name, FOLDERS)
+    for other, (values, option) in held.items():
+        assert composed(f"{group}={name}", f"{other}={option}") == composed(f"{group}={name}")
+        typed = another(other, option)
+        config = composed(f"{group}={name}", f"{other}={typed}")
+        for path, _ in catalog.leaves({other: values}):
+            assert identity.entry(config, path) == identity.entry(composed(f"{other}={typed}"), path)
+
+
+def test_an_experiment_without_a_choice_means_the_option_that_its_data_set_leads_to(tmp_path: Path) -> None:
+    text = "# @package _global_\n# X.\ndefaults: [override /dataset: ring8]\nmodel: {latent: 3}\nloss: {b: 0.5}\n"
+    mine = write(tmp_path, experiment__x=text.replace("loss: {b: 0.5}", "optimizer: {generator: {lr: 0.5}}"))
+    assert composed("experiment=x", config_dir=mine)["model"]["latent"] == 3
+    assert composed("experiment=x", "model=autoencoder", config_dir=mine)["model"]["latent"] == 64
+    assert composed("experiment=x", config_dir=mine)["optimizer"]["generator"]["lr"] == 0.5
+    for typed in ("optimizer=sgd", "optimizer=ttur", "model=wgan"):  # a recipe leads to another optimizer, too
+        assert composed("experiment=x", typed, config_dir=mine)["optimizer"] == composed(typed)["optimizer"]
+
+
+def test_of_an_inherited_experiment_the_values_of_an_option_that_is_replaced_go(tmp_path: Path) -> None:
+    base = "# @package _global_\n# B.\ndefaults: [override /model: dcgan]\nmodel: {latent: 7, generator: {width: 5}}\nsteps: 9\n"
+    same = "# @package _global_\n# S.\ndefaults: [base, _self_]\nmodel: {generator: {width: 6}}\n"
+    other = "# @package _global_\n# O.\ndefaults: [base, override /model: mlp, _self_]\nmodel: {generator: {depth: 1}}\n"
+    mine = write(tmp_path, experiment__base=base, experiment__same=same, experiment__other=other)
+    found = composed("experiment=same", config_dir=mine)
+    assert (found["model"]["latent"], found["model"]["generator"]["width"], found["steps"]) == (7, 6, 9)
+    found, usual = composed("experiment=other", config_dir=mine), composed("model=mlp")["model"]
+    assert found["model"] == {**usual, "generator": {**usual["generator"], "depth": 1}}
+    assert found["steps"] == 9
+    assert composed("experiment=same", "model=mlp", config_dir=mine)["model"] == usual
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

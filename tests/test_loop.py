@@ -253,7 +253,7 @@ RESUMED = [
         "optimizer.momentum=0.9",
     ),
     ("dcgan", "toy_images", "condition=concat", "optimizer.schedule.name=linear", "optimizer.schedule.warmup=3"),
-    ("resnet", "toy_images", "optimizer=sngan", "loss=hinge", "regularizer=spectral_norm", "model.generator.norm=batch"),
+    ("resnet", "toy_images", "optimizer.betas=[0,0.9]", "loss=hinge", "regularizer=spectral_norm", "model.generator.norm=batch"),
 ]
 
 

@@ -212,7 +212,7 @@ def test_an_unknown_option_of_a_player_is_refused_with_the_nearest() -> None:
 def test_the_papers_settings_are_options(compose: Any) -> None:
     rmsprop = for_player(compose("optimizer=rmsprop")["optimizer"], "discriminator", parameter()).param_groups[0]
     assert (rmsprop["lr"], rmsprop["alpha"], rmsprop["momentum"]) == (5e-5, 0.99, 0)
-    sngan = compose("optimizer=sngan")["optimizer"]
+    sngan = compose("experiment=sngan")["optimizer"]
     adam = for_player(sngan, "generator", parameter()).param_groups[0]
     assert (adam["lr"], adam["betas"]) == (2e-4, (0.0, 0.9))
     assert schedule(sngan["schedule"], 100)(50) == pytest.approx(0.5)

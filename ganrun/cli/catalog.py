@@ -20,6 +20,7 @@ from ganrun.ground.identity import STACKS
 
 PATHS = ("output", "resume", "init_from", "evaluation.weights", "dataset.root", "dataset.source", "dataset.target")
 GROUPS = ("model", "game", "loss", "regularizer", "dataset", "device", "metric", "disease", "optimizer", "experiment")
+WRITERS = ("model", "dataset", "experiment")  # options that may choose and write in other groups; the later one wins
 PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
 LINK = re.compile(r"\$\{.*\}")
 
@@ -84,9 +85,13 @@ def entry(group: str, name: str, folders: Sequence[Path]) -> Entry:
         if base in files(group, folders) and base != name:
             inherited = entry(group, base, folders)
             found.values = _merge(found.values, inherited.values)
-            found.sets |= inherited.sets
+            found.sets = _merge(found.sets, inherited.sets)
             found.chooses |= inherited.chooses
-    found.chooses |= dict(_choices(content))
+    chooses = dict(_choices(content))
+    for other in found.sets.keys() & chooses.keys() - set(STACKS):
+        if chooses[other] != found.chooses.get(other):
+            del found.sets[other]  # what was inherited is of another option
+    found.chooses |= chooses
     own = {str(key): value for key, value in content.items() if key != "defaults"}
     if found.is_global:
         found.values = _merge(found.values, own.pop(group, {}))
@@ -94,6 +99,28 @@ def entry(group: str, name: str, folders: Sequence[Path]) -> Entry:
     else:
         found.values = _merge(found.values, own)
     return found
+
+
+def led_to(writer: str, name: str, folders: Sequence[Path]) -> dict[str, tuple[dict[str, Any], str]]:
+    """{group: (values, option)}: what the option ``name`` of a writer writes into other groups, and for which option there.
+
+    That is the one that it chooses, or that its data set, its model or config.yaml choose where it does not: what stands in the
+    group where nobody types another one. Stacks are left out: an entry of theirs that is not chosen is idle by itself.
+    """
+    own = entry(writer, name, folders)
+    groups = [group for group in own.sets if group in GROUPS and group not in (*STACKS, writer)]
+    return {group: (own.sets[group], _leads_to(own, group, folders)) for group in groups if isinstance(own.sets[group], dict)}
+
+
+def _leads_to(own: Entry, group: str, folders: Sequence[Path]) -> str:
+    """The option of ``group`` where ``own`` is chosen and nothing else."""
+    chosen = {own.group: own.name}
+    for writer in reversed(WRITERS):  # the later one wins, and its choice may be the earlier one's
+        name = chosen.get(writer, defaults()[writer][0])
+        if name in files(writer, folders):
+            for key, option in entry(writer, name, folders).chooses.items():
+                chosen.setdefault(key, option)
+    return str(chosen.get(group, defaults()[group][0]))
 
 
 def entries(group: str, folders: Sequence[Path]) -> list[Entry]:

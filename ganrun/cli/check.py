@@ -155,6 +155,8 @@ def _options_exist(entry: Typed, composer: Composer, report: Report) -> bool:
                 if str(name) not in valid:
                     package = next((found for word, found in PLUGINS.items() if str(name).startswith(word)), None)
                     needs = suggestion(str(name), valid)
+                    if key != "experiment" and str(name) in composer.options("experiment"):
+                        needs = f"The settings of a paper are an experiment: experiment={name}"
                     if package and key.startswith("hydra/"):
                         needs = f'It needs a plug-in: pip install "{package}"'
                     report.add(f"{entry.text}: there is no {key} {str(name)!r}. {needs}")
@@ -189,7 +191,7 @@ def _combination(combination: Sequence[str], line: Line) -> tuple[list[str], lis
             params = OmegaConf.select(whole, "hydra.sweeper.params") or {}
         except COMPOSING_FAILS as error:
             unknown = [_composing_failed(error)]
-    return sentences + unknown, list(layers.survivors(found)), [f"{key}={value}" for key, value in params.items()]
+    return sentences + unknown, list(layers.left_out(found, line.folders)), [f"{key}={value}" for key, value in params.items()]
 
 
 def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:

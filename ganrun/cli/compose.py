@@ -14,16 +14,12 @@ from pathlib import Path
 import hydra
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult, ConfigSource
-from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 
@@ -31,67 +27,21 @@ from ganrun.cli import (
     catalog,
     signature,  # noqa: F401  (tells OmegaConf the resolvers that config.yaml uses)
 )
-from ganrun.ground import files
+from ganrun.cli.config_files import ConfFolder, Places
 from ganrun.ground.errors import BadInput, GanrunError
-
-
-class _UserFiles(ConfigSource):
-    """The yaml files of the user's folder, read as ``ganrun.cli.files`` reads them."""
-
-    @staticmethod
-    def scheme() -> str:
-        return "ganrun"
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        name = Path(self._normalize_file_name(config_path))
-        path, folders = Path(self.path) / name, [Path(self.path), catalog.conf_dir()]
-        text = files.read(path)
-        place = catalog.package(text) or ".".join(name.parts[:-1])
-        prefix = [] if place == "_global_" else place.replace("_group_", ".".join(name.parts[:-1])).split(".") if place else []
-        content = files.parse(text, path, lambda key: catalog.is_text(key, folders), tuple(prefix))
-        try:
-            header = self._get_header_dict(text)
-        except ValueError as error:
-            raise BadInput(f"{path}: {error}") from error
-        return ConfigResult(self.provider, f"file://{self.path}", OmegaConf.create(content), header)
-
-    def available(self) -> bool:
-        return self.is_group("")
-
-    def is_group(self, config_path: str) -> bool:
-        return (Path(self.path) / config_path).is_dir()
-
-    def is_config(self, config_path: str) -> bool:
-        return (Path(self.path) / self._normalize_file_name(config_path)).is_file()
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        found: list[str] = []
-        for path in sorted((Path(self.path) / config_path).iterdir()):
-            self._list_add_result(found, str(Path(config_path) / path.name), path.name, results_filter)
-        return sorted(set(found))
-
-
-class _UserConf(SearchPathPlugin):
-    """Puts the user's folder before ours: Hydra's own --config-dir would put it behind, and ours would win."""
-
-    folder: Path | None = None
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if _UserConf.folder is not None:
-            search_path.prepend("user", f"{_UserFiles.scheme()}://{_UserConf.folder.absolute()}", anchor="main")
 
 
 @contextmanager
 def searching(folder: Path | None) -> Iterator[None]:
     """Look into ``folder`` before ganrun's own conf/, where one is given."""
     plugins = _hydras_plugins()
-    for plugin in (_UserConf, _UserFiles):
+    for plugin in (Places, ConfFolder):
         plugins.register(plugin)
-    before, _UserConf.folder = _UserConf.folder, folder
+    before, Places.folder = Places.folder, folder
     try:
         yield
     finally:
-        _UserConf.folder = before
+        Places.folder = before
 
 
 def _hydras_plugins() -> Plugins:

@@ -1,7 +1,8 @@
 """What stands where in a composed config: the schema of the chosen options, and which file wrote a value.
 
 Recipes, data sets and experiments may write anywhere. So that a misspelt key of theirs does not pass for an option, a
-group that they write into is composed once more without them: that is its schema.
+group that they write into is composed once more without them: that is its schema. What they write for one option alone is gone
+by then where another one is chosen (see ``config_files``), and that is said.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from omegaconf.errors import OmegaConfBaseException
 from ganrun.cli import catalog, schema
 from ganrun.cli.compose import Composer
 from ganrun.ground.identity import STACKS
-from ganrun.ground.spell import pasted
 from ganrun.ground.spell import quoted as quote
 
 ONLY_TYPED = ("plugins", "resume", "at", "fork", "fresh")  # what is imported and which folder is touched, a person says each time
@@ -82,25 +82,24 @@ def mistakes(layers: Layers, removed: set[str]) -> Iterator[str]:
         path = mistake.path.split(".")
         if mistake.path in removed or _idle(path, config) or path[-1] == "_target_":
             continue
-        author, group = layers.author(mistake.path), path[0]
-        if mistake.unknown and group in layers.typed_groups:
-            choice, remedy = f"{group}={layers.chosen.get(group)}", pasted(f"~{mistake.path}")
-            yield f"{author}: writes {mistake.path}, which {choice} does not have. You chose {choice}: add {remedy}"
-        elif mistake.unknown:
+        author = layers.author(mistake.path)
+        if mistake.unknown:
             yield f"{author}: writes {mistake.path}={mistake.value}, there is no such key. {schema.advice(layers.base, path)}"
         else:
             yield f"{author}: {mistake.path}={quote(mistake.value)} {mistake.why}"
 
 
-def survivors(layers: Layers) -> Iterator[str]:
-    """Values that an experiment wrote for one option and that live on in the option which a person chose instead."""
-    option = f"experiment={layers.chosen.get('experiment')}"
-    for group in layers.writes.get(option, []):
-        pure = layers.base.get(group)
-        if group in layers.typed_groups and group not in STACKS and isinstance(pure, Mapping):
-            for key, value in layers.config[group].items():
-                if key in pure and not isinstance(value, Mapping) and value != pure[key]:
-                    yield f"note: {option} sets {group}.{key}={quote(value)} for {group}={layers.chosen.get(group)} too"
+def left_out(layers: Layers, folders: Sequence[Path]) -> Iterator[str]:
+    """Values of a file that do not count, because a person chose another option of their group."""
+    for writer in catalog.WRITERS:
+        name = layers.chosen.get(writer, "")
+        if name not in catalog.files(writer, folders):
+            continue
+        for group, (values, option) in catalog.led_to(writer, name, folders).items():
+            if layers.chosen.get(group, option) != option and layers.typed_groups & {group, writer}:
+                keys = ", ".join(f"{group}.{key}" for key, _ in catalog.leaves(values))
+                here = f"{group}={layers.chosen[group]}"
+                yield f"note: {writer}={name} sets {keys} for {group}={option}; with {here} that is left out"
 
 
 def plain(config: Any, skip: Sequence[str] = ()) -> Any:

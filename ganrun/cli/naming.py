@@ -46,8 +46,8 @@ def words(config: Mapping[str, Any], counted: Mapping[str, Any]) -> list[str]:
 def _usual(model: str, dataset: str) -> dict[str, Any]:
     """Choices and root values that stand where nobody says otherwise: config.yaml's, then the model's, then the data set's.
 
-    A choice is the names that it leaves in a config, and under ``options`` the option: ``optimizer=sngan`` is an adam. What they
-    write into other groups stands under ``written``.
+    A choice is the names that it leaves in a config, and under ``options`` the option: ``optimizer=ttur`` is an adam. What they
+    write into other groups stands under ``written``, for the options there that they lead to.
     """
     found: dict[str, Any] = catalog.defaults() | catalog.root_keys()
     written: dict[str, Any] = {}
@@ -90,7 +90,8 @@ def _default(path: tuple[str, ...], config: Mapping[str, Any], usual: Mapping[st
         if usual.get(group) == [name]:
             name = usual["options"].get(group, [name])[0]
     entry = _entry(group, name)
-    for values, keys in ((usual["written"], path), ({} if entry is None else entry.values, inner)):
+    written = usual["written"] if usual.get(group) == [name] else {}
+    for values, keys in ((written, path), ({} if entry is None else entry.values, inner)):
         held: Any = values
         for key in keys:
             held = held.get(key, ...) if isinstance(held, Mapping) else ...
