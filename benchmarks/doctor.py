@@ -1,35 +1,68 @@
 """How often the doctor names an injected fault, and how often it names one in a healthy run: ``make doctor``.
 
-Each run of benchmarks/doctor.yaml is trained through the command line, and its findings are read from its looks. Rows go to
-``--out``/rows.jsonl as they finish; runs that are there already are not repeated. The page's table is written between the
-markers of docs/doctor.md.
+Each run of benchmarks/doctor.yaml is trained through the command line, and its looks go to ``--out``/rows.jsonl as it ends, so
+that a second call goes on where the first stopped. What the looks mean is judged by the present rules when the table is
+written, between the markers of docs/doctor.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import math
 import os
+import platform
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from ganrun.diseases import examination  # noqa: E402
+from ganrun.ground import registry  # noqa: E402
+
 SPECS = ROOT / "benchmarks" / "doctor.yaml"
 PAGE = ROOT / "docs" / "doctor.md"
 START, END = "<!-- measured: written by make doctor -->\n", "<!-- end of measured -->\n"
+COVERED = 0.8  # share of the modes that a run covers which has not failed
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run to train. ``accept``: the right names, of a sick one. ``oracle``: a metric and how many modes there are."""
+
+    kind: str
+    name: str
+    words: Sequence[str]
+    accept: frozenset[str] = frozenset()
+    oracle: Mapping[str, int] = field(default_factory=dict)
+
+
+def cases(specs: Mapping[str, Any]) -> Iterator[Case]:
+    """Every run of the specs; the sweeps of ``wild`` one by one."""
+    for part in ("tune", "judge"):
+        for kind in ("sick", "healthy"):
+            for name, entry in specs[part][kind].items():
+                yield Case(f"{part} {kind}", name, entry["run"], frozenset(entry.get("accept", ())), entry.get("oracle", {}))
+    for entry in specs["wild"]:
+        for values in itertools.product(*entry["sweep"].values()):
+            swept = [f"{key}={value}" for key, value in zip(entry["sweep"], values, strict=True)]
+            name = " ".join([word for word in entry["run"] if not word.startswith(("steps=", "model."))] + swept)
+            yield Case("wild", name, [*entry["run"], *swept], oracle=entry["oracle"])
 
 
 def rules() -> str:
-    """A hash of what decides a finding: diseases, signs, looks and these specs."""
-    files = [*sorted((ROOT / "ganrun" / "diseases").glob("*.py")), *sorted((ROOT / "ganrun" / "signs").glob("*.py"))]
-    files += [*sorted((ROOT / "conf" / "disease").glob("*.yaml")), ROOT / "ganrun" / "engine" / "look.py", SPECS]
+    """A hash of what decides a finding, and of what is trained: the diseases, their thresholds, the specs."""
+    files = [*sorted((ROOT / "ganrun" / "diseases").glob("*.py")), *sorted((ROOT / "conf" / "disease").glob("*.yaml")), SPECS]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
@@ -43,83 +76,149 @@ def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def run(name: str, overrides: list[str], seed: int, out: Path) -> dict[str, Any]:
-    """Train one run and read what the doctor says of it."""
-    folder = out / hashlib.sha256(f"{name} {seed}".encode()).hexdigest()[:10]
-    words = [sys.executable, "-m", "ganrun", "train", *overrides, f"seed={seed}", f"output={folder}"]
+def crops(folder: Path, count: int = 2000, size: int = 32) -> Path:
+    """Crops of the two photographs that scikit-learn ships, at places that are the same each time."""
+    if not folder.is_dir():
+        import numpy as np
+        from PIL import Image
+        from sklearn.datasets import load_sample_images
+
+        photographs, draws = load_sample_images().images, np.random.default_rng(0)
+        folder.mkdir(parents=True)
+        for number in range(count):
+            photograph = photographs[number % len(photographs)]
+            top, left = (int(draws.integers(0, length - 2 * size)) for length in photograph.shape[:2])
+            crop = Image.fromarray(photograph[top : top + 2 * size, left : left + 2 * size])
+            crop.resize((size, size), Image.Resampling.BOX).save(folder / f"{number:05d}.png")
+    return folder
+
+
+def run(case: Case, seed: int, common: Sequence[str], out: Path) -> dict[str, Any]:
+    """Train one run; its looks, how it ended, and what the oracle counted."""
+    folder = out / hashlib.sha256(f"{case.name} {seed}".encode()).hexdigest()[:10]
+    words = [word.replace("{crops}", str(out / "crops")) for word in case.words]
+    asked = [f"metric={metric}" for metric in case.oracle]
+    line = [sys.executable, "-m", "ganrun", "train", *common, *words, *asked, f"seed={seed}", f"output={folder}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    trained = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    trained = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
+    row = {"name": case.name, "seed": seed, "words": list(case.words), "code": trained.returncode}
     if trained.returncode not in (0, 3):
-        raise SystemExit(f"{name}: exit {trained.returncode}: {trained.stderr[-500:]}")
-    (made,) = (folder / "default").iterdir() if (folder / "default").exists() else next(iter(folder.iterdir())).iterdir()
-    asked = [sys.executable, "-m", "ganrun", "doctor", "--json", str(made)]
-    said = subprocess.run(asked, capture_output=True, text=True, env=environment, check=False)
-    (case,) = json.loads(said.stdout)
-    found = case["findings"]
-    head = sorted(entry["disease"] for entry in found if entry["ended"] is None and entry["explained_by"] is None)
-    head += ["diverged"] if trained.returncode == 3 else []
-    ever = sorted({entry["disease"] for entry in found})
-    since = {entry["disease"]: entry["since"] for entry in found}
-    return {"name": name, "seed": seed, "rules": rules(), "standing": head, "ever": ever, "since": since}
+        return {**row, "error": trained.stderr[-500:]}
+    (made,) = {path.parent for path in folder.glob("*/*/config.yaml")}
+    looks = made / "signs.jsonl"
+    row["looks"] = [json.loads(text) for text in looks.read_text(encoding="utf-8").splitlines()] if looks.exists() else []
+    for look in row["looks"]:
+        look.pop("modes", None)  # a symbol for each sample, which no condition reads
+    scores = made / "scores.jsonl"
+    if case.oracle and scores.exists():
+        found = json.loads(scores.read_text(encoding="utf-8").splitlines()[-1])["scores"]
+        values = {name: entry["value"] for name, entry in found.items() if "value" in entry}
+        row["covered"] = covered(values, case.oracle)
+    return row
+
+
+def covered(values: Mapping[str, float], oracle: Mapping[str, int]) -> float | None:
+    """The share of the modes that a run covers, by its scores: those with 20 good samples, or exp(-KL) of the classes' shares.
+
+    A stray sample hits a class, so classes are counted by the exponential of their entropy: 8 of 10 equal ones make 0.8.
+    """
+    if "modes_20" in values:
+        return values["modes_20"] / oracle["modes"]
+    return math.exp(-values["class_kl"]) if "class_kl" in values else None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--tune-seeds", default="1000,1001")
+    parser.add_argument("--seeds", default="0,1", help="of the recipes that no threshold was moved on, and of the sweeps")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "doctor")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="only runs whose kind or name holds this text")
+    parser.add_argument("--page", action="store_true", help="train nothing: write the page from the rows that are there")
     given = parser.parse_args()
     specs = yaml.safe_load(SPECS.read_text(encoding="utf-8"))
     given.out.mkdir(parents=True, exist_ok=True)
     path = given.out / "rows.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    rows = [row for row in rows if row["rules"] == rules()]
-    done = {(row["name"], row["seed"]) for row in rows}
-    cases = dict(specs["healthy"])
-    cases |= {name: entry["run"] for name, entry in specs["sick"].items()}
-    seeds = [int(seed) for seed in given.seeds.split(",")]
-    waiting = [(name, seed) for seed in seeds for name in cases if given.only in name and (name, seed) not in done]
-    with ThreadPoolExecutor(given.jobs) as pool, path.open("a", encoding="utf-8") as file:
-        for row in pool.map(lambda job: run(job[0], [*specs["common"], *cases[job[0]]], job[1], given.out), waiting):
-            rows.append(row)
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            print(f"{row['name']}, seed {row['seed']}: {', '.join(row['standing']) or 'nothing'}", flush=True)
-    write(rows, specs, given.seeds)
+    rows = {(row["name"], row["seed"]): row for row in rows if "error" not in row}
+    known = list(cases(specs))
+    chosen = [case for case in known if given.only in case.kind or given.only in case.name]
+    waiting = [
+        (case, int(seed))
+        for case in sorted(chosen, key=lambda case: not case.kind.startswith("tune"))
+        for seed in (given.tune_seeds if case.kind.startswith("tune") else given.seeds).split(",")
+        if rows.get((case.name, int(seed)), {}).get("words") != list(case.words)
+    ]
+    if not given.page:
+        crops(given.out / "crops")
+        with ThreadPoolExecutor(given.jobs) as pool, path.open("a", encoding="utf-8") as file:
+            for row in pool.map(lambda job: run(*job, specs["common"], given.out), waiting):
+                rows[row["name"], row["seed"]] = row
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                said = row["error"] if "error" in row else ", ".join(judge(row)[0]) or "nothing"
+                print(f"{row['name']}, seed {row['seed']}: {said}", flush=True)
+    write(known, list(rows.values()))
 
 
-def write(rows: list[dict[str, Any]], specs: dict[str, Any], seeds: str) -> None:
-    """The table of the page."""
-    lines = ["", "| run | seeds | named, standing at the end | right |", "|---|---|---|---|"]
-    right = wrong = ever = sick = well = 0
-    for kind in ("sick", "healthy"):
-        for name, entry in specs[kind].items():
-            mine = [row for row in rows if row["name"] == name]
-            if not mine:
-                continue
-            accepted = set(entry["accept"]) if kind == "sick" else set()
-            hits = [bool(accepted & set(row["standing"])) if kind == "sick" else not row["standing"] for row in mine]
-            words = "; ".join(" + ".join(row["standing"]) or "nothing" for row in mine)
-            lines.append(f"| {name} ({kind}) | {len(mine)} | {words} | {sum(hits)} of {len(mine)} |")
-            if kind == "sick":
-                right, sick = right + sum(hits), sick + len(mine)
-            else:
-                wrong, well = wrong + len(mine) - sum(hits), well + len(mine)
-                ever += sum(bool(row["ever"]) for row in mine)
-    if sick and well:
-        low, high = wilson(right, sick)
-        lowest, highest = wilson(wrong, well)
-        lines[:0] = [
-            "",
-            f"{right} of {sick} runs with an injected fault are named rightly ({100 * right / sick:.0f} %, 95 % interval "
-            f"{100 * low:.0f} to {100 * high:.0f}); {wrong} of {well} healthy runs have a standing finding "
-            f"({100 * wrong / well:.0f} %, {100 * lowest:.0f} to {100 * highest:.0f}), {ever} had one at any time.",
-            f"Seeds {seeds}; rules and runs {rules()}; `make doctor` (torch on one thread a run, two at a time, 2 CPU cores).",
-        ]
+def judge(row: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """(what stands at the end and nothing explains, what stood at any time), by the present rules."""
+    diseases = {name: registry.build("disease", {"name": name}) for name in registry.names("disease")}
+    found = examination.examine(row["looks"], diseases)
+    diverged = ["diverged"] if row["code"] == 3 else []
+    return [entry.disease for entry in examination.headlines(found)] + diverged, [entry.disease for entry in found] + diverged
+
+
+def share(hits: int, count: int) -> str:
+    """``9 of 10 (90 %, 95 % interval 60 to 98)``."""
+    low, high = wilson(hits, count)
+    percent = 100 * hits / count if count else 0.0
+    return f"{hits} of {count} ({percent:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f})"
+
+
+def failed(row: Mapping[str, Any]) -> bool:
+    """Whether the oracle says that the run failed."""
+    return row["code"] == 3 or (row.get("covered") is not None and row["covered"] < COVERED)
+
+
+def write(known: Sequence[Case], rows: Sequence[Mapping[str, Any]]) -> None:
+    """The tables of the page: what each list came to, then run by run."""
+    lines, details = [], []
+    lines += ["", "| list | runs | what is counted | |", "|---|---|---|---|"]
+    natural: list[tuple[str, Mapping[str, Any]]] = []
+    for kind, words in (
+        ("tune sick", "named rightly, standing at the end"),
+        ("tune healthy", "with a standing finding"),
+        ("judge sick", "named rightly, standing at the end"),
+        ("judge healthy", "with a standing finding"),
+        ("wild", ""),
+    ):
+        mine = {case.name: case for case in known if case.kind == kind}
+        held = [row for row in rows if row["name"] in mine]
+        done = [row for row in held if "error" not in row]
+        healthy = not kind.endswith("sick")
+        natural += [(kind, row) for row in done if healthy and failed(row)]
+        counted = [row for row in done if not (healthy and failed(row))]
+        hits = sum(bool(judge(row)[0]) if healthy else bool(mine[row["name"]].accept & set(judge(row)[0])) for row in counted)
+        ever = f"; {sum(bool(judge(row)[1]) for row in counted)} had one at any time" if healthy else ""
+        lines.append(f"| {kind} | {len(counted)} | {words or 'not failed, with a standing finding'}{ever} | {share(hits, len(counted))} |")
+        for name, case in mine.items():
+            of_it = [row for row in done if row["name"] == name]
+            if of_it and (kind != "wild"):
+                said = "; ".join((" + ".join(judge(row)[0]) or "nothing") + (" (failed)" if healthy and failed(row) else "") for row in of_it)
+                details.append(f"| {kind} | {name} | {', '.join(str(row['seed']) for row in of_it)} | {said} |")
+    caught = sum(bool(judge(row)[0]) for _, row in natural)
+    live = sum(bool(judge(row)[1]) for _, row in natural)
+    lines.append(f"| natural failures | {len(natural)} | any standing finding; {live} had one at any time | {share(caught, len(natural))} |")
+    lines += ["", "| natural failure | seed | modes covered | named |", "|---|---|---|---|"]
+    for _, row in natural:
+        covered = "diverged" if row["code"] == 3 else f"{100 * row['covered']:.0f} %"
+        lines.append(f"| {row['name']} | {row['seed']} | {covered} | {' + '.join(judge(row)[0]) or 'nothing'} |")
+    lines += ["", "| list | run | seeds | named, standing at the end |", "|---|---|---|---|", *details]
+    head = f"{len(rows)} runs; rules and runs {rules()}; `make doctor`, torch on one thread a run, {os.cpu_count()} CPU cores, {platform.machine()}."
     text = PAGE.read_text(encoding="utf-8")
     before, after = text.split(START)[0], text.split(END)[1]
-    PAGE.write_text(before + START + "\n".join(lines) + "\n" + END + after, encoding="utf-8")
+    PAGE.write_text(before + START + "\n" + head + "\n" + "\n".join(lines) + "\n" + END + after, encoding="utf-8")
 
 
 if __name__ == "__main__":
