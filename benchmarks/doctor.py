@@ -8,16 +8,18 @@ written, between the markers of docs/doctor.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import hashlib
+import io
 import itertools
 import json
 import math
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from ganrun.cli.app import app  # noqa: E402
 from ganrun.diseases import examination  # noqa: E402
 from ganrun.ground import registry  # noqa: E402
 
@@ -98,12 +101,13 @@ def run(case: Case, seed: int, common: Sequence[str], out: Path) -> dict[str, An
     folder = out / hashlib.sha256(f"{case.name} {seed}".encode()).hexdigest()[:10]
     words = [word.replace("{crops}", str(out / "crops")) for word in case.words]
     asked = [f"metric={metric}" for metric in case.oracle]
-    line = [sys.executable, "-m", "ganrun", "train", *common, *words, *asked, f"seed={seed}", f"output={folder}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    trained = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
-    row = {"name": case.name, "seed": seed, "words": list(case.words), "code": trained.returncode}
-    if trained.returncode not in (0, 3):
-        return {**row, "error": trained.stderr[-500:]}
+    line = ["train", *common, *words, *asked, f"seed={seed}", f"output={folder}"]
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        code = app(line, standalone_mode=False, prog_name="ganrun") or 0
+    row = {"name": case.name, "seed": seed, "words": list(case.words), "code": code}
+    if code not in (0, 3):
+        return {**row, "error": said.getvalue()[-500:]}
     (made,) = {path.parent for path in folder.glob("*/*/config.yaml")}
     looks = made / "signs.jsonl"
     row["looks"] = [json.loads(text) for text in looks.read_text(encoding="utf-8").splitlines()] if looks.exists() else []
@@ -140,7 +144,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     path = given.out / "rows.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    rows = {(row["name"], row["seed"]): row for row in rows if "error" not in row}
+    rows = {(row["name"], row["seed"]): row for row in rows if "looks" in row}
     known = list(cases(specs))
     chosen = [case for case in known if given.only in case.kind or given.only in case.name]
     waiting = [
@@ -149,10 +153,11 @@ def main() -> None:
         for seed in (given.tune_seeds if case.kind.startswith("tune") else given.seeds).split(",")
         if rows.get((case.name, int(seed)), {}).get("words") != list(case.words)
     ]
-    if not given.page:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if waiting and not given.page:
         crops(given.out / "crops")
-        with ThreadPoolExecutor(given.jobs) as pool, path.open("a", encoding="utf-8") as file:
-            for row in pool.map(lambda job: run(*job, specs["common"], given.out), waiting):
+        with ProcessPoolExecutor(given.jobs) as pool, path.open("a", encoding="utf-8") as file:
+            for row in pool.map(functools.partial(run, common=specs["common"], out=given.out), *zip(*waiting, strict=True)):
                 rows[row["name"], row["seed"]] = row
                 file.write(json.dumps(row) + "\n")
                 file.flush()
@@ -182,43 +187,49 @@ def failed(row: Mapping[str, Any]) -> bool:
 
 
 def write(known: Sequence[Case], rows: Sequence[Mapping[str, Any]]) -> None:
-    """The tables of the page: what each list came to, then run by run."""
-    lines, details = [], []
-    lines += ["", "| list | runs | what is counted | |", "|---|---|---|---|"]
-    natural: list[tuple[str, Mapping[str, Any]]] = []
-    for kind, words in (
-        ("tune sick", "named rightly, standing at the end"),
-        ("tune healthy", "with a standing finding"),
-        ("judge sick", "named rightly, standing at the end"),
-        ("judge healthy", "with a standing finding"),
-        ("wild", ""),
-    ):
-        mine = {case.name: case for case in known if case.kind == kind}
-        held = [row for row in rows if row["name"] in mine]
-        done = [row for row in held if "error" not in row]
-        healthy = not kind.endswith("sick")
-        natural += [(kind, row) for row in done if healthy and failed(row)]
-        counted = [row for row in done if not (healthy and failed(row))]
-        hits = sum(bool(judge(row)[0]) if healthy else bool(mine[row["name"]].accept & set(judge(row)[0])) for row in counted)
-        ever = f"; {sum(bool(judge(row)[1]) for row in counted)} had one at any time" if healthy else ""
-        lines.append(f"| {kind} | {len(counted)} | {words or 'not failed, with a standing finding'}{ever} | {share(hits, len(counted))} |")
-        for name, case in mine.items():
-            of_it = [row for row in done if row["name"] == name]
-            if of_it and (kind != "wild"):
-                said = "; ".join((" + ".join(judge(row)[0]) or "nothing") + (" (failed)" if healthy and failed(row) else "") for row in of_it)
-                details.append(f"| {kind} | {name} | {', '.join(str(row['seed']) for row in of_it)} | {said} |")
-    caught = sum(bool(judge(row)[0]) for _, row in natural)
-    live = sum(bool(judge(row)[1]) for _, row in natural)
-    lines.append(f"| natural failures | {len(natural)} | any standing finding; {live} had one at any time | {share(caught, len(natural))} |")
+    """The tables of the page: what each list came to, natural failures, then run by run."""
+    lines, details = ["", "| list | runs | what is counted | |", "|---|---|---|---|"], []
+    natural: list[Mapping[str, Any]] = []
+    judged = {(row["name"], row["seed"]): judge(row) for row in rows}
+    for kind in dict.fromkeys(case.kind for case in known):
+        accept = {case.name: case.accept for case in known if case.kind == kind}
+        done = [row for row in rows if row["name"] in accept]
+        sick = kind.endswith("sick")
+        counted = done if sick else [row for row in done if not failed(row)]
+        natural += [] if sick else [row for row in done if failed(row)]
+        standing = [(row, *judged[row["name"], row["seed"]]) for row in counted]
+        if sick:
+            words, hits = (
+                "named rightly, standing at the end",
+                sum(bool(accept[row["name"]] & set(now)) for row, now, _ in standing),
+            )
+        else:
+            ever = sum(bool(past) for _, _, past in standing)
+            words, hits = f"with a standing finding; {ever} had one at any time", sum(bool(now) for _, now, _ in standing)
+        lines.append(f"| {kind} | {len(counted)} of {len(done)} | {words} | {share(hits, len(counted))} |")
+        for name in accept if kind != "wild" else ():
+            mine = [row for row in done if row["name"] == name]
+            said = [_said(row, judged) + (" (failed)" if not sick and failed(row) else "") for row in mine]
+            if mine:
+                details.append(f"| {kind} | {name} | {', '.join(str(row['seed']) for row in mine)} | {'; '.join(said)} |")
+    caught = sum(bool(judged[row["name"], row["seed"]][0]) for row in natural)
+    live = sum(bool(judged[row["name"], row["seed"]][1]) for row in natural)
+    words = f"any standing finding; {live} had one at any time"
+    lines.append(f"| natural failures | {len(natural)} | {words} | {share(caught, len(natural))} |")
     lines += ["", "| natural failure | seed | modes covered | named |", "|---|---|---|---|"]
-    for _, row in natural:
-        covered = "diverged" if row["code"] == 3 else f"{100 * row['covered']:.0f} %"
-        lines.append(f"| {row['name']} | {row['seed']} | {covered} | {' + '.join(judge(row)[0]) or 'nothing'} |")
+    for row in natural:
+        much = "diverged" if row["code"] == 3 else f"{100 * row['covered']:.0f} %"
+        lines.append(f"| {row['name']} | {row['seed']} | {much} | {_said(row, judged)} |")
     lines += ["", "| list | run | seeds | named, standing at the end |", "|---|---|---|---|", *details]
-    head = f"{len(rows)} runs; rules and runs {rules()}; `make doctor`, torch on one thread a run, {os.cpu_count()} CPU cores, {platform.machine()}."
+    machine = f"{os.cpu_count()} CPU cores, {platform.machine()}"
+    head = f"{len(rows)} runs; rules and runs {rules()}; `make doctor`, one thread a run, {machine}."
     text = PAGE.read_text(encoding="utf-8")
     before, after = text.split(START)[0], text.split(END)[1]
-    PAGE.write_text(before + START + "\n" + head + "\n" + "\n".join(lines) + "\n" + END + after, encoding="utf-8")
+    PAGE.write_text("\n".join([before + START, head, *lines, END + after]), encoding="utf-8")
+
+
+def _said(row: Mapping[str, Any], judged: Mapping[tuple[str, int], tuple[list[str], list[str]]]) -> str:
+    return " + ".join(judged[row["name"], row["seed"]][0]) or "nothing"
 
 
 if __name__ == "__main__":

@@ -216,6 +216,15 @@ def test_exactly_the_newest_k_stay(keep: int, tmp_path: Path) -> None:
         assert checkpoint.read(tmp_path / f"step_{step:08d}.pt")["step"] == step
 
 
+def test_every_nth_stays_for_good_and_so_does_the_newest_from_before_a_pinned_step(tmp_path: Path) -> None:
+    for step in range(0, 80, 10):
+        checkpoint.save(tmp_path, step, {"step": step}, 1, each=40, pins=(25, 500) if step > 20 else (25,))
+    assert sorted(path.stem for path in tmp_path.glob("*.pt")) == ["step_00000020", "step_00000040", "step_00000070"]
+    assert sorted(path.stem for path in tmp_path.glob("*.json")) == ["step_00000020", "step_00000040", "step_00000070"]
+    checkpoint.prune(tmp_path, 1, pins=(5,))  # none from before it is left: the oldest is the nearest
+    assert sorted(path.stem for path in tmp_path.glob("*.pt")) == ["step_00000020", "step_00000070"]
+
+
 def test_pruning_takes_data_that_lost_its_manifest_and_nothing_else(tmp_path: Path) -> None:
     fill(tmp_path, range(1, 5))
     (tmp_path / "step_00000002.json").unlink()  # killed between the two removals

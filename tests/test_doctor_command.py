@@ -53,6 +53,18 @@ def test_a_finding_has_its_evidence_onset_consequences_remedies_and_code_7(tmp_p
     assert any(word.startswith("resume=") and word.endswith("step_00000300.pt") for word in words)  # from before the onset
 
 
+def test_a_remedy_that_adds_to_the_regularizers_keeps_the_values_of_those_that_are_there(tmp_path: Path) -> None:
+    held = ("regularizer=[lecam,dragan]", "regularizer.dragan.weight=3", "regularizer.lecam.weight=0.02")
+    run = make(tmp_path / "run", (6, {}), (10, SICK["collapse"]), overrides=held)
+    _, said = ask("--json", run)
+    (finding,) = [entry for entry in json.loads(said)[0]["findings"] if entry["disease"] == "collapse"]
+    (remedy,) = [entry for entry in finding["remedies"] if any("r1" in word for word in entry["overrides"])]
+    assert remedy["overrides"] == ["regularizer=[dragan,lecam,r1]", "regularizer.dragan.weight=3", "regularizer.lecam.weight=0.02"]
+    assert "regularizer.dragan.weight=3" in remedy["command"]
+    config = compose_config(*remedy["overrides"])  # it composes, and the values are those of the run
+    assert {name: entry["weight"] for name, entry in config["regularizer"].items()} == {"dragan": 3, "lecam": 0.02, "r1": 10.0}
+
+
 def test_nothing_found_is_never_called_healthy_and_says_what_was_silent(tmp_path: Path) -> None:
     run = make(tmp_path / "run", (12, {}))
     kept = [

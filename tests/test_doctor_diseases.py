@@ -12,7 +12,7 @@ import pytest
 from conftest import CONF, compose_config, make_trainer
 
 from ganrun.diseases.base import improving, kendall
-from ganrun.diseases.examination import consequences, examine, headlines, silent, watches
+from ganrun.diseases.examination import consequences, examine, headlines, onsets, silent, watches
 from ganrun.ground import identity, registry
 from ganrun.ground.finding import Evidence, Finding
 
@@ -194,6 +194,18 @@ def test_since_allows_one_gap_and_over_needs_two_of_three() -> None:
     assert [(finding.since, finding.before, finding.looks) for finding in found] == [(300, 250, (6, 7))]
     found = examine(rows((5, {}), (4, sick), (2, {})), disease)
     assert [finding.ended for finding in found] == [550]
+
+
+def test_onsets_are_the_looks_before_what_stands_and_before_what_may_become_a_finding() -> None:
+    disease = {"collapse": registry.build("disease", {"name": "collapse"})}
+    sick = SICK["collapse"]
+    assert onsets(rows((8, {})), disease) == []
+    assert onsets(rows((8, {}), (1, sick)), disease) == [400]  # a watch: it may be a finding two looks later
+    assert onsets(rows((8, {}), (1, sick), (1, {})), disease) == [400]  # one look without it is a gap
+    assert onsets(rows((8, {}), (1, sick), (2, {})), disease) == []
+    assert onsets(rows((8, {}), (20, sick)), disease) == [400]
+    assert onsets(rows((20, sick)), disease) == [150]  # the looks of grace come before
+    assert onsets([], disease) == []
 
 
 def test_numbers_that_are_not_taken_at_every_look_are_read_from_the_look_before() -> None:

@@ -282,6 +282,27 @@ def test_a_finding_is_said_when_it_begins_and_stands_in_the_panel_and_run_json(t
     assert driver.facts(tmp_path / "run")["findings"][0]["since"] == 4
 
 
+def test_the_newest_checkpoint_from_before_a_finding_is_kept(tmp_path: Path) -> None:
+    words = ("doctor.every=1", "doctor.samples=16", "disease=[collapse]", "disease.collapse.spread=100", "keep=1", "steps=12")
+    config = driver.config("points", *words, "every.checkpoint=1")
+    done = driver.train(config, tmp_path / "run")
+    assert done.code == 0, done.said
+    assert driver.facts(tmp_path / "run")["findings"][0]["before"] == 3  # after the looks of grace it holds at every look
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("*.pt"))
+    assert kept == ["step_00000003.pt", "step_00000012.pt"]
+
+
+def test_a_disease_or_threshold_that_is_no_more_does_not_keep_a_run_from_going_on(tmp_path: Path) -> None:
+    config = driver.config("points", "doctor.every=1", "doctor.samples=16", "disease=[collapse]", "steps=4")
+    config["disease"] |= {"withered": {"name": "withered", "far": 3.0}, "stalled": {"far": 0.1}}
+    config["disease"]["collapse"]["width"] = 2.0
+    done = driver.train(config, tmp_path / "run")
+    assert done.code == 0, done.said
+    assert "note: disease.withered: this ganrun has no such disease, so it is not looked for" in done.said
+    assert "note: disease.collapse.width: this ganrun has no such threshold, so it is not used" in done.said
+    assert "disease.stalled" not in done.said  # a threshold of what is not looked for
+
+
 def test_a_name_that_doctor_stop_does_not_know_is_refused_with_the_nearest(tmp_path: Path) -> None:
     made = make_trainer(toy_config("mlp", "toy_points"))
     config = {**compose_config(), "doctor": {"every": 1, "samples": 8, "stop": ["collaps"]}}

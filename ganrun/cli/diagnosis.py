@@ -12,9 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ganrun.cli import remedies
 from ganrun.diseases import examination
 from ganrun.diseases.base import Disease
-from ganrun.ground import registry, runs, spell
+from ganrun.ground import runs, spell
 from ganrun.ground.errors import BadInput
 from ganrun.ground.finding import Finding, Remedy
 from ganrun.ground.record import Rows, RunFolder
@@ -73,7 +74,7 @@ def read(target: Path) -> Case:
     if target != run:
         step = int(target.stem.removeprefix("step_"))
         rows = [row for row in rows if row["step"] <= step]
-    diseases = chosen(config)
+    diseases = examination.chosen(config, remarks.append)
     if not diseases:
         remarks.append("disease=none: this run was trained with nothing to look for")
     elif not rows:
@@ -103,33 +104,10 @@ def _papers(folder: RunFolder, remarks: list[str]) -> tuple[dict[str, Any], dict
     return config, facts
 
 
-def chosen(config: Mapping[str, Any]) -> dict[str, Disease]:
-    """The diseases that the run's config names, or all of them for a run of before there were any."""
-    if "disease" not in config:
-        return {name: registry.build("disease", {"name": name}) for name in registry.names("disease")}
-    return {name: registry.build("disease", entry) for name, entry in config["disease"].items() if "name" in entry}
-
-
 def commands(case: Case, finding: Finding) -> list[tuple[Remedy, str]]:
-    """Each remedy with the command that tries it: a fork from before the onset, or a new run."""
-    remedies = case.diseases[finding.disease].remedies(case.config, finding.evidence) if case.config else []
-    plugins = case.config.get("plugins") or []
-    start = before(case.run, finding.since)
-    found = []
-    for remedy in remedies:
-        if remedy.fork and start is not None:
-            words = ("train", f"resume={spell.value(str(spell.shown(start)))}", "fork=true", *remedy.overrides)
-            found.append((remedy, spell.command(*words, plugins=plugins)))
-        else:
-            found.append((remedy, f"a new run with {' '.join(map(spell.pasted, remedy.overrides))}"))
-    return found
-
-
-def before(run: Path, step: int) -> Path | None:
-    """The newest kept checkpoint of before ``step``, else the oldest."""
-    kept = sorted(path for path in (run / "checkpoints").glob("step_*.pt") if runs.CHECKPOINT.fullmatch(path.name))
-    earlier = [path for path in kept if int(path.stem.removeprefix("step_")) < step]
-    return (earlier or kept[:1])[-1] if kept else None
+    """Each remedy with the command that tries it."""
+    found = remedies.fitting(finding, case.diseases[finding.disease], case.config)
+    return [(remedy, remedies.command(case.run, finding, remedy, case.config)) for remedy in found]
 
 
 # words

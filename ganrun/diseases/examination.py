@@ -7,13 +7,40 @@ finding that another standing one explains is reported under it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ganrun.diseases.base import Disease
+from ganrun.ground import registry
 from ganrun.ground.finding import Evidence, Finding, Row
 
 STANDING = (2, 3)
+
+
+def chosen(config: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Disease]:
+    """The diseases that a run's config names; all with their defaults for a config of before there were any.
+
+    A disease, or a threshold, of a version that had another set is left out, and that is said: a rule that was taken back
+    must not keep a run from going on.
+    """
+    if "disease" not in config:
+        return {name: registry.build("disease", {"name": name}) for name in registry.names("disease")}
+    found, known = {}, registry.names("disease")
+    for key, entry in config["disease"].items():
+        if not isinstance(entry, Mapping) or "name" not in entry:
+            continue  # a threshold of one that is not looked for
+        if entry["name"] not in known:
+            say(f"disease.{key}: this ganrun has no such disease, so it is not looked for")
+            continue
+        options = inspect.signature(registry.lookup("disease", entry["name"])).parameters
+        for gone in [option for option in entry if option != "name" and option not in options]:
+            say(f"disease.{key}.{gone}: this ganrun has no such threshold, so it is not used")
+        found[key] = registry.build(
+            "disease", {name: value for name, value in entry.items() if name == "name" or name in options}
+        )
+    return found
 
 
 def examine(rows: Sequence[Row], diseases: Mapping[str, Disease]) -> list[Finding]:
@@ -47,6 +74,23 @@ def watches(rows: Sequence[Row], diseases: Mapping[str, Disease]) -> dict[str, E
         if rows and name not in named and (evidence := _evidence(disease, rows, len(rows) - 1)) is not None:
             found[name] = evidence
     return found
+
+
+def onsets(rows: Sequence[Row], diseases: Mapping[str, Disease]) -> list[int]:
+    """The last look before each condition that stands or held at one of the last two looks; 0 where there was none before."""
+    found = [finding.before for finding in examine(rows, diseases) if finding.standing]
+    for disease in diseases.values():
+        held = [_evidence(disease, rows, place) for place in range(len(rows))]
+        for place in range(len(rows) - 1, max(-1, len(rows) - 3), -1):
+            if held[place] is not None:
+                found.append(_before(rows, _since(held, place)))
+                break
+    return sorted(set(found))
+
+
+def _before(rows: Sequence[Row], place: int) -> int:
+    """The step of the look before ``rows[place]``, or 0."""
+    return int(rows[place - 1]["step"]) if place else 0
 
 
 def silent(rows: Sequence[Row], diseases: Mapping[str, Disease]) -> dict[str, str]:
@@ -85,7 +129,7 @@ def _of(name: str, disease: Disease, rows: Sequence[Row]) -> Iterator[Finding]:
             disease=name,
             title=disease.title,
             since=int(rows[start]["step"]),
-            before=int(rows[start - 1]["step"]) if start else 0,
+            before=_before(rows, start),
             named=named,
             ended=int(rows[place]["step"]) if over else None,
             looks=(sum(entry is not None for entry in held[start : place + 1]), place + 1 - start),

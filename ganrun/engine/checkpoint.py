@@ -15,14 +15,14 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganrun.ground import faults, storage
+from ganrun.ground import faults, runs, storage
 from ganrun.ground.errors import NoCheckpoint
 
 FORMAT = 1
@@ -86,10 +86,20 @@ def demand_kept(state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         raise NoCheckpoint("is not the state that the run ended with: it does not have the digest that run.json says")
 
 
-def save(folder: Path, step: int, state: Mapping[str, Any], keep: int, *, run: str | None = None, each: int = 0) -> Path:
+def save(
+    folder: Path,
+    step: int,
+    state: Mapping[str, Any],
+    keep: int,
+    *,
+    run: str | None = None,
+    each: int = 0,
+    pins: Collection[int] = (),
+) -> Path:
     """Commit ``state`` as the checkpoint of ``step`` and prune all but the ``keep`` newest. Returns its path.
 
     ``run``: the identity of the run, for the manifest. ``each``: every checkpoint of a multiple of so many steps stays for good.
+    ``pins``: as for ``prune``.
 
     Raises ``StorageFailed`` when the disk is full or the folder cannot be written; older checkpoints stay intact.
     """
@@ -118,7 +128,7 @@ def save(folder: Path, step: int, state: Mapping[str, Any], keep: int, *, run: s
             temporary.unlink(missing_ok=True)
     faults.point("after_commit")
     _forget_superseded(path, state)
-    prune(folder, keep, each)
+    prune(folder, keep, each, pins)
     faults.point("after_save")
     return path
 
@@ -134,15 +144,17 @@ def _forget_superseded(path: Path, state: Mapping[str, Any]) -> None:
             path.with_name(f"{path.stem}.json.superseded").unlink(missing_ok=True)
 
 
-def prune(folder: Path, keep: int, each: int = 0) -> None:
+def prune(folder: Path, keep: int, each: int = 0, pins: Collection[int] = ()) -> None:
     """Remove all but the ``keep`` newest checkpoints, the manifest of each first, and older data that lost its manifest.
 
-    Those whose step is a multiple of ``each`` stay (0: none does for that).
+    Those whose step is a multiple of ``each`` stay (0: none does for that). For each step in ``pins`` the newest checkpoint that
+    is no later stays, else the oldest there is.
     """
     faults.point("before_prune")
     promised = _by_step(folder, ".json")
+    pinned = {runs.at_or_before(promised, pin) for pin in pins if promised}
     with storage.storage_errors(folder):
-        for step in [step for step in list(promised)[keep:] if not (each and step and step % each == 0)]:
+        for step in [step for step in list(promised)[keep:] if step not in pinned and not (each and step and step % each == 0)]:
             promised.pop(step).unlink(missing_ok=True)
             faults.point("mid_prune")
         for step, path in _by_step(folder, ".pt").items():

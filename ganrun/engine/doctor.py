@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ganrun.data.base import Dataset
-from ganrun.diseases.examination import examine, headlines
+from ganrun.diseases.examination import chosen, examine, headlines, onsets
 from ganrun.engine.look import Look, Reference, reference
 from ganrun.engine.loop import Trainer
 from ganrun.ground import registry, rng
@@ -36,7 +36,11 @@ def is_due(step: int, every: int | None) -> bool:
 
 
 class Doctor:
-    """Looks at one run while it trains. ``say`` hears of every finding that starts or ends, and of a sign that fails."""
+    """Looks at one run while it trains. ``say`` hears of every finding that starts or ends, and of a sign that fails.
+
+    ``words``: what stands, in a few words, for a bar or a table. ``ending``: the standing finding that ``doctor.stop`` names, if
+    there is one. ``pins``: looks from before what stands, so that a checkpoint from before them is kept.
+    """
 
     def __init__(
         self,
@@ -49,8 +53,7 @@ class Doctor:
         self.rows, self.dataset, self.runtime, self.say = Rows(path), dataset, runtime, say
         options = config.get("doctor") or {"every": 0, "samples": 256}  # a run of before there were any
         self.every, self.samples = options["every"], int(options["samples"])
-        chosen = (config.get("disease") or {}).items()
-        self.diseases = {name: registry.build("disease", entry) for name, entry in chosen if "name" in entry}
+        self.diseases = chosen({"disease": {}, **config}, lambda sentence: say(f"note: {sentence}"))
         self.stop = list(options.get("stop") or [])
         for name in self.stop:
             if name not in self.diseases:
@@ -59,6 +62,9 @@ class Doctor:
                 )
         self.signs = {name: registry.lookup("sign", name)() for name in registry.names("sign")} if self.diseases else {}
         self.findings: list[Finding] = []
+        self.words = ""
+        self.ending: Finding | None = None
+        self.pins: list[int] = []
         self._before: dict[str, list[Tensor]] = {}
         self._reference: Reference | None = None
         self._seen: list[dict[str, Any]] | None = None
@@ -70,7 +76,7 @@ class Doctor:
         """Drop the rows after ``step``: a resumed run writes them again."""
         self.rows.cut(step, warn)
         self._seen = self.rows.read()
-        self.findings = examine(self._seen, self.diseases)
+        self._take(examine(self._seen, self.diseases))
 
     def before(self, trainer: Trainer) -> None:
         """Keep the weights as they are before the step that will be looked at."""
@@ -116,11 +122,14 @@ class Doctor:
         for finding in headlines(self.findings):
             if finding.disease not in present:
                 self.say(f"doctor: over at step {step}: {finding.title}")
-        self.findings = list(now)
+        self._take(now)
 
-    def ends_the_run(self) -> Finding | None:
-        """The standing finding that ``doctor.stop`` names, if there is one."""
-        return next((finding for finding in headlines(self.findings) if finding.disease in self.stop), None)
+    def _take(self, now: Sequence[Finding]) -> None:
+        """Hold what is found until the next look: the loop asks at every step."""
+        self.findings, standing = list(now), headlines(now)
+        self.words = ", ".join(finding.disease for finding in standing)
+        self.ending = next((finding for finding in standing if finding.disease in self.stop), None)
+        self.pins = onsets(self._seen or [], self.diseases)
 
     def facts(self) -> list[dict[str, Any]]:
         """What run.json keeps: every finding, standing or over."""
@@ -132,8 +141,3 @@ class Doctor:
             return {}
         standing = [f"{finding.disease} since step {finding.since}" for finding in headlines(self.findings)]
         return {"doctor": ", ".join(standing) + ": ganrun doctor says more" if standing else "nothing found that stands"}
-
-    @property
-    def words(self) -> str:
-        """What stands, in a few words, for a bar or a table."""
-        return ", ".join(finding.disease for finding in headlines(self.findings))

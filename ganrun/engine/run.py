@@ -168,7 +168,7 @@ class Run:
         real = self.dataset.batch(torch.arange(min(len(self.dataset), 1000))).x if self.dataset.spec.kind == "points" else None
         if trainer.step == 0 and self.steps:
             self.picture(real)
-        while trainer.step < self.steps and self.doctor.ends_the_run() is None:
+        while trainer.step < self.steps and self.doctor.ending is None:
             looks = self.doctor.is_due(trainer.step + 1)
             if looks:
                 self.doctor.before(trainer)
@@ -180,7 +180,7 @@ class Run:
             if looks:
                 trainer.check()
                 self.doctor.look(trainer)
-                last = last or self.doctor.ends_the_run() is not None
+                last = last or self.doctor.ending is not None
             self.display.advance(step, self.doctor.words)
             if last or _due(step, every["sample"]):
                 self.picture(real)
@@ -260,6 +260,7 @@ class Run:
             int(self.config["keep"]),
             run=self.folder.facts().get("identity"),
             each=self.every.get("keep", 0),
+            pins=self.doctor.pins,
         )
         self.folder.note(
             findings=self.doctor.facts(),
@@ -279,7 +280,7 @@ class Run:
         trainer = self.trainer
         self.display.stop()
         answer = self.answer()
-        ending = self.doctor.ends_the_run() if trainer.step < self.steps else None
+        ending = self.doctor.ending if trainer.step < self.steps else None
         if ending is not None:
             self.folder.log(
                 f"stopped by doctor at step {trainer.step}, as doctor.stop asks, and saved: {ending.title}. "

@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,12 @@ def committed(run: Path) -> list[int]:
     """The steps of the checkpoints in the run folder ``run`` that have a manifest, ascending; none is opened."""
     found = (path.with_suffix(".pt") for path in (run / "checkpoints").glob("step_*.json"))
     return sorted(step_of(path) for path in found if CHECKPOINT.fullmatch(path.name))
+
+
+def at_or_before(steps: Iterable[int], step: int) -> int:
+    """The newest of ``steps`` (at least one) that is no later than ``step``, else the oldest."""
+    found = sorted(steps)
+    return max((other for other in found if other <= step), default=found[0])
 
 
 def steps_in_words(run: Path) -> str:
