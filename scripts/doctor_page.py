@@ -35,7 +35,9 @@ def diseases() -> str:
         patience = f"{built.patience[0]} of the last {built.patience[1]} looks"
         explains = ", ".join(sorted(built.explains)) or "nothing"
         reads = ", ".join(f"`{word}`" for word in built.watches)
-        lines += ["", f"Reads {reads}. Named after {patience}. Explains: {explains}.", ""]
+        sign, rises = built.outcome
+        judged = f"A remedy is judged by `{sign}`, {'more' if rises else 'less'} being better."
+        lines += ["", f"Reads {reads}. Named after {patience}. Explains: {explains}. {judged}", ""]
     return "\n".join(lines)
 
 

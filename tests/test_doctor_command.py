@@ -7,13 +7,16 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import driver
 import pytest
 import yaml
 from conftest import compose_config
 from test_doctor_diseases import SICK, rows
 from typer.testing import CliRunner
 
+from ganrun.cli import trial
 from ganrun.cli.app import app
+from ganrun.ground.finding import Remedy
 
 
 def make(folder: Path, *parts: tuple[int, dict[str, Any]], overrides: tuple[str, ...] = (), **facts: Any) -> Path:
@@ -59,7 +62,11 @@ def test_a_remedy_that_adds_to_the_regularizers_keeps_the_values_of_those_that_a
     _, said = ask("--json", run)
     (finding,) = [entry for entry in json.loads(said)[0]["findings"] if entry["disease"] == "collapse"]
     (remedy,) = [entry for entry in finding["remedies"] if any("r1" in word for word in entry["overrides"])]
-    assert remedy["overrides"] == ["regularizer=[dragan,lecam,r1]", "regularizer.dragan.weight=3", "regularizer.lecam.weight=0.02"]
+    assert remedy["overrides"] == [
+        "regularizer=[dragan,lecam,r1]",
+        "regularizer.dragan.weight=3",
+        "regularizer.lecam.weight=0.02",
+    ]
     assert "regularizer.dragan.weight=3" in remedy["command"]
     config = compose_config(*remedy["overrides"])  # it composes, and the values are those of the run
     assert {name: entry["weight"] for name, entry in config["regularizer"].items()} == {"dragan": 3, "lecam": 0.02, "r1": 10.0}
@@ -101,6 +108,125 @@ def test_json_holds_everything_and_a_checkpoint_the_looks_up_to_it(tmp_path: Pat
     code, said = ask("--json", run / "checkpoints" / "step_00000300.pt")
     assert code == 0
     assert json.loads(said)[0]["looks"] == 6
+
+
+def trained(folder: Path, *words: str) -> Path:
+    """A run that calls itself collapsed from its fourth look on."""
+    named = ("doctor.every=1", "doctor.samples=16", "disease=[collapse]", "disease.collapse.spread=100", "device.threads=1")
+    done = driver.train(driver.config("points", *named, "every.checkpoint=1", "steps=8", "regularizer=none", *words), folder)
+    assert done.code == 0, done.said
+    return folder
+
+
+def test_try_compares_forks_of_one_checkpoint_that_differ_in_the_remedy_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make(tmp_path / "run", (6, {}), (10, SICK["collapse"]))
+    lines: list[list[str]] = []
+    monkeypatch.setattr(trial, "_folder", lambda line: tmp_path / f"fork-{'r1' in ' '.join(line)}")
+
+    def train(command: Any) -> None:
+        lines.append(command.overrides)
+        helped = any("r1" in word for word in command.overrides)
+        make(tmp_path / f"fork-{helped}", (6, {}), (6, {} if helped else {**SICK["collapse"], "gap": 0.4}))
+
+    monkeypatch.setattr(trial.door, "train", train)
+    code, said = ask(run, "--try", "device.threads=1")
+    assert code == 7
+    unchanged, remedy = lines
+    assert remedy == [*unchanged, "regularizer=[r1]"]
+    assert {"fork=true", "name=collapse-300-600", "steps=600", "doctor.every=15", "device.threads=1"} <= set(unchanged)
+    assert any(word.startswith("resume=") and "step_00000300.pt" in word for word in unchanged)
+    flat = " ".join(said.split())
+    assert "tried against collapse: forks of 300 steps from step 300" in flat
+    assert "unchanged gap 0.4; done; batch_statistics, collapse" in flat
+    assert "helps regularizer=[r1]: gap 0.02; done; nothing found that stands" in flat
+    assert "one pair, on one seed" in flat
+    assert "collapse: not tried, since it needs a new run: pack=2" in flat
+
+
+@pytest.mark.long
+def test_try_forks_from_before_the_onset_with_remedies_and_without_and_compares(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    code, said = ask(run, "--try", "--steps", 8, "--json", "device.threads=1")
+    assert code == 7, said
+    (tried,) = json.loads(said[said.index("[\n") :])[0]["trials"]
+    assert (tried["disease"], tried["start"], tried["steps"], tried["outcome"]) == ("collapse", 3, 8, "gap")
+    unchanged, remedy = tried["arms"]
+    assert unchanged["overrides"] == []
+    assert any(word.startswith("regularizer=[") for word in remedy["overrides"])
+    assert tried["remarks"] == ["not tried, since it needs a new run: pack=2"]
+    for arm in tried["arms"]:
+        facts = driver.facts(Path(arm["run"]))
+        assert (facts["status"], facts["step"], facts["parent"]["step"]) == ("done", 11, 3)
+        gaps = [json.loads(line)["gap"] for line in (Path(arm["run"]) / "signs.jsonl").open()]
+        assert arm["value"] == sorted(gaps[-3:])[1]
+        assert Path(arm["run"]).is_relative_to(tmp_path / "run-try")
+    assert remedy["verdict"] in ("better", "worse", "no better")  # the condition holds whatever the samples are
+    # the fork unchanged is the run itself: the same data, the same noise, the same bits
+    rows = [
+        {json.loads(line)["step"]: json.loads(line) for line in (path / "metrics.jsonl").open()}
+        for path in (run, Path(unchanged["run"]))
+    ]
+    assert {key: value for key, value in rows[0][8].items() if key != "time"}.items() <= rows[1][8].items() or 8 not in rows[1]
+    assert all(path.read_bytes() == content for path, content in before.items())  # the run is as it was
+    again = ask(run, "--try", "--steps", 8, "device.threads=1")[1]
+    assert again.count("already done") == 2
+    assert "one pair, on one seed" in " ".join(again.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--steps", 8), "--steps: goes with --try"),
+        (("--try", "steps=3"), "steps=3: ganrun doctor takes device, plugins, dataset.root"),
+        (("device.threads=1",), "overrides are for what trains anew"),
+        (("--try", "--steps", 0), "should be greater than or equal to 1"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused_before_anything_trains(words: tuple[object, ...], message: str, tmp_path: Path) -> None:
+    run = make(tmp_path / "run", (6, {}), (10, SICK["collapse"]))
+    code, said = ask(run, *words)
+    assert code == 2
+    assert message in " ".join(said.split())
+    assert not (tmp_path / "run-try").exists()
+
+
+def test_a_run_without_checkpoints_and_one_whose_rates_fall_say_what_can_be_tried(tmp_path: Path) -> None:
+    bare = make(tmp_path / "bare", (6, {}), (10, SICK["collapse"]))
+    for path in (bare / "checkpoints").glob("*"):
+        path.unlink()
+    code, said = ask(bare, "--try")
+    assert code == 7
+    assert "no checkpoint is kept to fork from" in " ".join(said.split())
+    falling = make(
+        tmp_path / "falling", (6, {}), (10, SICK["collapse"]), overrides=("optimizer.schedule.name=linear", "steps=900")
+    )
+    code, said = ask(falling, "--try", "--steps", 50)
+    assert code == 2
+    assert "the learning rate falls over the run's 900 steps, so forks from step 300 take 600" in " ".join(said.split())
+
+
+def test_an_outcome_is_judged_in_its_own_direction_and_a_fork_that_diverged_is_worse() -> None:
+    remedy = Remedy(("x=1",), "why")
+
+    def verdict(base: float | None, value: float | None, *, rises: bool = False, standing: tuple[str, ...] = ()) -> str:
+        made = trial.Trial("dropping", 0, 10, "gap", rises)
+        arm = trial.Arm(remedy, Path(), "done", value, standing)
+        made.arms.extend([trial.Arm(None, Path(), "done", base, ("dropping",)), arm])
+        return made.verdict(arm)
+
+    assert verdict(0.4, 0.1) == "helps"
+    assert verdict(0.4, 0.1, standing=("dropping",)) == "better"
+    assert verdict(0.4, 0.1, standing=("collapse",)) == "helps"
+    assert verdict(0.4, 0.39) == "no better"
+    assert verdict(0.1, 0.4) == "worse"
+    assert verdict(0.1, 0.4, rises=True) == "helps"
+    assert verdict(0.4, 0.1, rises=True) == "worse"
+    assert verdict(0.4, None) == "worse"
+    assert verdict(None, 0.4) == "helps"
+    assert verdict(None, None) == "no better"
 
 
 def test_several_runs_end_with_a_table(tmp_path: Path) -> None:

@@ -175,6 +175,21 @@ def test_an_unfinished_run_that_improves_is_not_sick() -> None:
     assert examine(still, {"saturated": registry.build("disease", {"name": "saturated"})})
 
 
+def test_a_slope_that_rises_without_end_is_an_explosion_and_one_that_is_high_or_rises_alone_is_none() -> None:
+    disease = {"explosion": registry.build("disease", {"name": "explosion"})}
+
+    def found(slopes: list[float], gap: float) -> list[str]:
+        looks = [{"step": 25 * (place + 1), **HEALTHY, "gap": gap, "slope": slope} for place, slope in enumerate(slopes)]
+        return [finding.disease for finding in examine(looks, disease)]
+
+    rising = [2.0 + 3 * place for place in range(16)]
+    assert found(rising, 0.05) == ["explosion"]
+    assert found(rising, 0.01) == []  # the samples are near
+    assert found([slope / 3 for slope in rising], 0.05) == []  # it is not high
+    assert found([18 + slope for slope in rising], 0.05) == []  # it was so at first
+    assert found([slope + 20 * (place % 2) for place, slope in enumerate(rising)], 0.05) == []  # it goes up and down
+
+
 def test_improving_is_kendalls_tau_and_a_fall() -> None:
     from scipy.stats import kendalltau
 

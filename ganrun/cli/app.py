@@ -238,8 +238,23 @@ def probe(
 
 @app.command(cls=unknown.Command)
 def doctor(
-    targets: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or checkpoints of them.")],
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN",
+            help="Run folders, or checkpoints of them. Overrides, for what trains or looks anew: device, plugins, dataset.root.",
+            autocompletion=complete.run_folders,
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON, on stdout.")] = False,
+    attempt: Annotated[
+        bool, typer.Option("--try", help="Fork from before each onset, unchanged and with the first two remedies, and compare.")
+    ] = False,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="With --try: steps of each fork.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", callback=_home, help="With --try: where forks go; by default RUN-try."),
+    ] = None,
 ) -> None:
     """Say what is wrong with a run, since when, and what may help, from the looks that were taken while it trained.
 
@@ -250,7 +265,10 @@ def doctor(
 
         from ganrun.cli import diagnosis
 
-        code = diagnosis.diagnose(targets, as_json=as_json, console=Console(highlight=False))
+        if not attempt and (steps is not None or out is not None):
+            raise BadInput(f"{'--steps' if steps is not None else '--out'}: goes with --try")
+        asked = diagnosis.Asked(as_json=as_json, attempt=attempt, steps=steps, out=out)
+        code = diagnosis.diagnose(targets, asked, Console(highlight=False))
     if code:
         raise typer.Exit(code)
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from ganrun.cli import remedies
+from ganrun.cli import complete, remedies
 from ganrun.diseases import examination
 from ganrun.diseases.base import Disease
 from ganrun.ground import runs, spell
 from ganrun.ground.errors import BadInput
 from ganrun.ground.finding import Finding, Remedy
 from ganrun.ground.record import Rows, RunFolder
+
+if TYPE_CHECKING:
+    from ganrun.cli.trial import Trial
 
 STANDS = 7  # the exit code where a finding stands
 LABEL = 12  # width of the labels
@@ -36,23 +39,55 @@ class Case:
     diseases: Mapping[str, Disease]
     config: Mapping[str, Any]
     remarks: list[str]
+    trials: list[Trial] = field(default_factory=list)
 
     @property
     def stands(self) -> bool:
         return bool(examination.headlines(self.findings)) or self.status == "diverged"
 
 
-def diagnose(targets: Sequence[Path], *, as_json: bool, console: Console) -> int:
-    """Show what was found in each run; 7 if something stands, else 0."""
+@dataclass(frozen=True)
+class Asked:
+    """What to do beside reading the looks: ``attempt`` to fork with remedies, for ``steps`` steps, in ``out``."""
+
+    as_json: bool = False
+    attempt: bool = False
+    steps: int | None = None
+    out: Path | None = None
+
+
+def diagnose(words: Sequence[str], asked: Asked, console: Console) -> int:
+    """Show what was found in each run; 7 if something stands, else 0. ``words``: runs, and overrides for what trains."""
+    targets = [runs.place(word) for word in words if runs.is_meant(word)]
+    overrides = [word for word in words if not runs.is_meant(word)]
+    if overrides and not asked.attempt:
+        raise BadInput(f"{overrides[0]}: overrides are for what trains anew: --try; and there is no such run folder")
+    _demand(overrides)
+    if not targets:
+        raise BadInput("RUN: name a run folder")
     cases = [read(target) for target in targets]
-    if as_json:
+    if asked.attempt:
+        from ganrun.cli import trial
+
+        cases = [replace(case, trials=trial.attempt(case, asked.steps, overrides, asked.out)) for case in cases]
+    if asked.as_json:
         print(json.dumps([plain(case) for case in cases], indent=2, ensure_ascii=False))
     else:
         for case in cases:
-            console.print(words(case, console.width), markup=False, highlight=False, soft_wrap=True)
+            console.print(words_of(case, console.width), markup=False, highlight=False, soft_wrap=True)
         if len(cases) > 1:
             console.print(table(cases))
     return STANDS if any(case.stands for case in cases) else 0
+
+
+def _demand(overrides: Sequence[str]) -> None:
+    """``BadInput`` for keys that must stay the run's own."""
+    allowed = complete.ALLOWED["doctor"]
+    refused = [
+        f"{text}: ganrun doctor takes {', '.join(allowed)}" for text in overrides if not complete.is_allowed(text, allowed)
+    ]
+    if refused:
+        raise BadInput("\n".join(refused))
 
 
 def read(target: Path) -> Case:
@@ -113,7 +148,7 @@ def commands(case: Case, finding: Finding) -> list[tuple[Remedy, str]]:
 # words
 
 
-def words(case: Case, width: int) -> str:
+def words_of(case: Case, width: int) -> str:
     """The whole answer for one run."""
     head = f"{spell.shown(case.run)}: {case.status} at step {case.step}, {len(case.rows)} looks"
     lines = [head, *(f"  note: {remark}" for remark in case.remarks)]
@@ -129,6 +164,8 @@ def words(case: Case, width: int) -> str:
         lines.append(f"doctor: to watch, not yet persistent: {case.diseases[name].title}: {evidence.words}")
     if not standing and case.rows and case.status != "diverged":
         lines.append("doctor: nothing found that stands")
+    for entry in case.trials:
+        lines += _trial(entry, width)
     lines += _labelled("not looked for", _silent(case), width)
     if case.rows:
         lines += _labelled(
@@ -150,6 +187,20 @@ def _finding(case: Case, finding: Finding, width: int) -> list[str]:
     for remedy, command in commands(case, finding)[:3]:
         lines += [f"  {'try':{LABEL}}{command}", *_labelled("", f"{remedy.why}; {remedy.record}", width)]
     return lines
+
+
+def _trial(trial: Trial, width: int) -> list[str]:
+    """What the forks of a finding came to, one below the other."""
+    lines = [f"doctor: tried against {trial.disease}: forks of {trial.steps} steps from step {trial.start}"] if trial.arms else []
+    for arm in trial.arms:
+        found = "-" if arm.value is None else f"{arm.value:.3g}"
+        stands = ", ".join(arm.standing) or "nothing found that stands"
+        head = "unchanged" if arm.remedy is None else trial.verdict(arm)
+        said = f"{trial.outcome} {found}; {arm.status}; {stands}"
+        lines += _labelled(head, said if arm.remedy is None else f"{' '.join(arm.remedy.overrides)}: {said}", width)
+    if trial.arms:
+        lines += _labelled("", "one pair, on one seed: whether it helps on others is not known", width)
+    return lines + [line for remark in trial.remarks for line in _labelled("note", f"{trial.disease}: {remark}", width)]
 
 
 def _labelled(label: str, text: str, width: int) -> list[str]:
@@ -198,5 +249,6 @@ def plain(case: Case) -> dict[str, Any]:
         "findings": found,
         "watches": {name: asdict(evidence) for name, evidence in examination.watches(case.rows, case.diseases).items()},
         "silent": examination.silent(case.rows, case.diseases),
+        "trials": [trial.plain() for trial in case.trials],
         "remarks": case.remarks,
     }

@@ -36,21 +36,16 @@ def evaluate(
     target: Path, words: Sequence[str], config_dir: Path | None, out: Path | None = None, reference: str | None = None
 ) -> None:
     """Score a run folder, or one checkpoint of it; with further ones among ``words``, compare them all."""
-    overrides = [word for word in words if not _is_run(word)]
+    overrides = [word for word in words if not runs.is_meant(word)]
     if len(overrides) < len(words):
-        return compare([target, *(runs.place(word) for word in words if _is_run(word))], overrides, config_dir, out, reference)
+        others = [runs.place(word) for word in words if runs.is_meant(word)]
+        return compare([target, *others], overrides, config_dir, out, reference)
     if reference is not None:
         raise BadInput(f"--reference {reference}: is for several runs: ganrun eval RUN RUN ... --reference RUN")
     target, config = prepare(target, overrides, config_dir, ALLOWED["eval"], "eval")
     from ganrun.engine import commands
 
     commands.evaluate(target, config, out=out)
-
-
-def _is_run(word: str) -> bool:
-    """True for a path, which may hold ``=``; ``KEY=VALUE`` and what Hydra deletes or adds are overrides."""
-    override = "=" in word or word.startswith("+") or (word.startswith("~") and "/" not in word)
-    return not override or ("/" in word and runs.place(word).exists()) or (runs.place(word) / "config.yaml").exists()
 
 
 def compare(

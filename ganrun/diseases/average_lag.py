@@ -19,6 +19,7 @@ class AverageLag(Disease):
 
     title = "the running average of the generator lags behind its present weights"
     watches = ("gap", "gap_average")
+    outcome = ("gap_average", False)
 
     def __init__(self, *, far: float = 0.05, times: float = 4.0) -> None:
         self.far, self.times = far, times

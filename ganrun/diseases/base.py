@@ -20,7 +20,8 @@ class Disease:
 
     ``watches``: names that a row must hold for the condition to be asked; where one is missing the disease is silent.
     ``patience``: (k, n): it is named when the condition held in k of the last n looks. ``explains``: the diseases that follow
-    from this one and are reported under it. Thresholds are keyword options of the constructor.
+    from this one and are reported under it. ``outcome``: the sign that tells whether a remedy helped, and whether more of it is
+    better. Thresholds are keyword options of the constructor.
     """
 
     title = ""
@@ -28,6 +29,7 @@ class Disease:
     patience: tuple[int, int] = (3, 4)
     grace: int = GRACE
     explains: frozenset[str] = frozenset()
+    outcome: tuple[str, bool] = ("gap", False)
 
     def holds(self, rows: Sequence[Row], place: int) -> Evidence | None:
         """Whether the condition holds at the look ``rows[place]``, given it and those before; the evidence, or None."""

@@ -21,6 +21,7 @@ class BatchStatistics(Disease):
 
     title = "batch statistics: samples differ between training and evaluation mode"
     watches = ("batch_move", "gap", "gap_training")
+    outcome = ("batch_move", False)
     explains = frozenset({"saturated", "oscillation", "dropping"})
 
     def __init__(self, *, moved: float = 0.3, times: float = 4.0, far: float = 0.05) -> None:

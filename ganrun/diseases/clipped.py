@@ -23,7 +23,7 @@ class Clipped(Disease):
     watches = ("clip_share", "slope")
     explains = frozenset({"vanishing", "stalled", "spectral_collapse", "saturated", "weak_discriminator", "collapse", "dropping"})
 
-    def __init__(self, *, share: float = 0.5, flat: float = 1e-4, steps: float = 10.0) -> None:
+    def __init__(self, *, share: float = 0.2, flat: float = 1e-4, steps: float = 10.0) -> None:
         self.share, self.flat, self.steps = share, flat, steps
 
     def holds(self, rows: Sequence[Row], place: int) -> Evidence | None:

@@ -22,6 +22,7 @@ class Dropping(Disease):
 
     title = "mode dropping: some of the data's modes hardly occur among the samples"
     watches = ("starved",)
+    outcome = ("starved", False)
     patience = (6, 8)
 
     def __init__(self, *, share: float = 0.2) -> None:

@@ -2,7 +2,9 @@
 
 Condition, each against the run's own past: the discriminator's weight norm is ``growth`` times that of ten looks before (or of
 the first looks) while samples are ``far`` or more from the data; or the slope of its score over the data's scale is above
-``steep`` and ``steeper`` times its first; or the samples' radius is ``radius`` times the data's.
+``steep`` and ``steeper`` times its first; or that slope has risen at nearly every look (Kendall's tau of ``climbing``), is above
+``high`` and half of ``steeper`` times its first, and samples stay more than ``near`` from the data; or the samples' radius is
+``radius`` times the data's.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganrun.diseases.base import Disease, at, rate, series, stack
+from ganrun.diseases.base import Disease, at, kendall, rate, series, stack
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
@@ -40,9 +42,19 @@ class Explosion(Disease):
     )
 
     def __init__(
-        self, *, growth: float = 2.0, far: float = 0.1, steep: float = 300.0, steeper: float = 20.0, radius: float = 5.0
+        self,
+        *,
+        growth: float = 2.0,
+        far: float = 0.1,
+        steep: float = 300.0,
+        steeper: float = 20.0,
+        climbing: float = 0.9,
+        high: float = 20.0,
+        near: float = 0.03,
+        radius: float = 5.0,
     ) -> None:
-        self.growth, self.far, self.steep, self.steeper, self.radius = growth, far, steep, steeper, radius
+        self.growth, self.far, self.steep, self.steeper = growth, far, steep, steeper
+        self.climbing, self.high, self.near, self.radius = climbing, high, near, radius
 
     def holds(self, rows: Sequence[Row], place: int) -> Evidence | None:
         row = rows[place]
@@ -58,7 +70,8 @@ class Explosion(Disease):
                     )
                     return Evidence(words, {"growth": times, "gap": row["gap"]})
         slopes = series(rows, place, "slope", place + 1)
-        if "slope" in row and row["slope"] > self.steep and row["slope"] > self.steeper * slopes[0]:
+        steep = "slope" in row and row["slope"] > self.steep and row["slope"] > self.steeper * slopes[0]
+        if steep or ("slope" in row and self._climbs(slopes, row["gap"])):
             words = (
                 f"the discriminator's score changes by {row['slope']:.0f} over one deviation of the data "
                 f"({slopes[0]:.1f} at the first look)"
@@ -68,6 +81,11 @@ class Explosion(Disease):
             words = f"samples lie {row['radius']:.1f} times as far out as the data"
             return Evidence(words, {"radius": row["radius"]})
         return None
+
+    def _climbs(self, slopes: Sequence[float], gap: float) -> bool:
+        """Whether the slope has risen all along to where it is high, without samples that get near."""
+        steep = slopes[-1] > self.high and slopes[-1] > self.steeper / 2 * slopes[0]
+        return steep and gap > self.near and kendall(slopes) >= self.climbing
 
     def remedies(self, config: Mapping[str, Any], evidence: Evidence) -> list[Remedy]:
         found = []

@@ -20,6 +20,7 @@ class LabelIgnored(Disease):
 
     title = "the label is ignored: the class that comes out is not the one asked for"
     watches = ("class_hits", "class_hits_real", "class_chance")
+    outcome = ("class_hits", True)
 
     def __init__(self, *, share: float = 0.5) -> None:
         self.share = share

@@ -20,6 +20,7 @@ class NoiseIgnored(Disease):
 
     title = "the noise is ignored: each class is one sample"
     watches = ("noise_move",)
+    outcome = ("noise_move", True)
     explains = frozenset({"batch_statistics"})
 
     def __init__(self, *, share: float = 0.05) -> None:

@@ -20,6 +20,7 @@ class Overfit(Disease):
 
     title = "the discriminator memorises the training data"
     watches = ("auc_held_out",)
+    outcome = ("auc_held_out", False)
     explains = frozenset({"saturated", "dropping"})
 
     def __init__(self, *, apart: float = 0.6, looks: int = 4) -> None:

@@ -20,6 +20,7 @@ class SpectralCollapse(Disease):
 
     title = "spectral collapse: a layer of the discriminator has lost its rank"
     watches = ("rank",)
+    outcome = ("rank", True)
 
     def __init__(self, *, fall: float = 0.4, stays: float = 0.5, poor: float = 0.05) -> None:
         self.fall, self.stays, self.poor = fall, stays, poor

@@ -31,6 +31,12 @@ def place(text: str | Path) -> Path:
     return Path(content.expand(text))
 
 
+def is_meant(word: str) -> bool:
+    """True for a path, which may hold ``=``; ``KEY=VALUE`` and what Hydra deletes or adds are overrides."""
+    override = "=" in word or word.startswith("+") or (word.startswith("~") and "/" not in word)
+    return not override or ("/" in word and place(word).exists()) or (place(word) / "config.yaml").exists()
+
+
 def locate(target: Path) -> tuple[Path, Path]:
     """(run folder, target) for a run folder or one checkpoint file of it, both absolute."""
     target = place(target)
