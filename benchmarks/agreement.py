@@ -39,7 +39,7 @@ def agreement(case: Case, dtype: torch.dtype) -> dict[str, float]:
         real = plain.take(rows)
         if not torch.allclose(real, stream.read(rows).x, atol=1e-6):
             raise ValueError("the two sides convert the data differently")
-        losses = plain.play(stream.read(rows).x.to(dtype).contiguous(), *z)
+        losses = plain.compute_terms(stream.read(rows).x.to(dtype).contiguous(), *z)
     finally:
         torch.set_default_dtype(held)
     found = {"loss": 0.0, "gradient": 0.0, "update": 0.0}

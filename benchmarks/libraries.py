@@ -29,7 +29,7 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from ganrun.engine import latents, probe
 from ganrun.ground import registry
 from ganrun.ground.duel import Duel
-from ganrun.ground.spec import Latent, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent
 from ganrun.metrics.base import Sample
 from ganrun.metrics.wasserstein import exact
 from ganrun.regularizers.spectral_norm import Divided
@@ -76,7 +76,7 @@ def rows() -> list[tuple[str, str, float, float]]:
     found.append(("W1 on a line", "scipy", exact(x[:, :1], y[:, :1]), float(line)))
     found += spectral()
     score, target = draw(400, seed=4), torch.rand(400, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    duel = Duel(lambda entry: Verdict(entry[:, 0]), (score[:200, None],), (score[200:, None],))
+    duel = Duel(lambda entry: DiscriminatorOutput(entry[:, 0]), (score[:200, None],), (score[200:, None],))
     duel.real_target, duel.fake_target = target[:200], target[200:]
     pairs = ((score[:200], target[:200]), (score[200:], target[200:]))
     entropy = sum(binary_cross_entropy_with_logits(*pair) for pair in pairs)

@@ -27,7 +27,7 @@ from ganrun.engine.loop import Trainer
 from ganrun.ground.registry import register
 from ganrun.ground.runtime import resolve
 from ganrun.ground.spec import Batch, Spec
-from ganrun.networks.mlp import MLP, Layers
+from ganrun.networks.mlp import MLP, LayerOptions
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -130,7 +130,7 @@ class Bare(MLP):
     """Fully connected players whose discriminator tells nothing of its features."""
 
     def __init__(self) -> None:
-        super().__init__(latent=3, generator=Layers(width=4), discriminator=Layers(width=4))
+        super().__init__(latent=3, generator=LayerOptions(width=4), discriminator=LayerOptions(width=4))
         self.traits = self.traits - {"discriminator.features"}
 
 

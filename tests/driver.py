@@ -355,7 +355,7 @@ def broken_regularizer(step: int, where: str = "toy") -> None:
     @register("regularizer", where)
     class Toy(Regularizer):
         def term(self, duel: Any, players: Any, turn: Any) -> Any:
-            cost = duel.fake_verdict.score.square().mean() * 1e-3
+            cost = duel.fake_output.score.square().mean() * 1e-3
             return cost * float("nan") if turn.step + 1 == step else cost
 
 

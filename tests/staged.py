@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganrun.games.base import Game
 from ganrun.ground import registry
-from ganrun.ground.spec import Batch, Latent, Spec, Verdict
+from ganrun.ground.spec import Batch, DiscriminatorOutput, Latent, Spec
 from ganrun.ground.turn import Stream, Turn
 from ganrun.regularizers.base import Regularizer
 
@@ -35,9 +35,9 @@ class Judge(nn.Module):
         super().__init__()
         self.score, self.weights = score, nn.Parameter(parameters)
 
-    def forward(self, *inputs: Tensor) -> Verdict:
+    def forward(self, *inputs: Tensor) -> DiscriminatorOutput:
         x = torch.cat([entry.flatten(1) for entry in inputs], 1)
-        return Verdict(self.score(x, self.weights), x)
+        return DiscriminatorOutput(self.score(x, self.weights), x)
 
 
 class Rows(nn.Module):

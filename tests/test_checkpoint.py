@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ganrun.engine import checkpoint
-from ganrun.engine.loop import compare
+from ganrun.engine.loop import structure_differences
 from ganrun.ground.errors import NoCheckpoint, StorageFailed
 
 
@@ -368,7 +368,7 @@ def test_what_proved_unusable_is_renamed_so_that_it_no_longer_counts_as_the_newe
 
 def test_every_misfit_is_named() -> None:
     own = {"weight": torch.zeros(2, 3), "inner": {"count": torch.tensor(1)}, "rate": 0.5}
-    assert compare(own, {**own, "weight": torch.full((2, 3), float("nan"))}) == []
+    assert structure_differences(own, {**own, "weight": torch.full((2, 3), float("nan"))}) == []
     cases: list[tuple[Any, str]] = [
         ({**own, "weight": torch.zeros(3, 2)}, "weight is float32 of shape (3, 2) where float32 of shape (2, 3) is needed"),
         ({**own, "weight": torch.zeros(2, 3).double()}, "weight is float64 of shape (2, 3) where float32"),
@@ -384,6 +384,6 @@ def test_every_misfit_is_named() -> None:
         (Tensor(), "it is not a mapping"),
     ]
     for other, said in cases:
-        found = compare(own, other)
+        found = structure_differences(own, other)
         assert len(found) == 1, other
         assert said in found[0]

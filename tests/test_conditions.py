@@ -21,15 +21,17 @@ from ganrun.games.conditions.reacgan import NEAR, TEMPERATURE, WEIGHT, data_to_d
 from ganrun.games.conditions.shared import Shared
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import Port, Spec, Verdict
-from ganrun.networks.mlp import MLP, OfDiscriminator, OfGenerator
+from ganrun.ground.spec import DiscriminatorOutput, Port, Spec
+from ganrun.networks.mlp import MLP, DiscriminatorOptions, GeneratorOptions
 
 CODE, POINT, SCORE = Port("code", (8,)), Port("data", (2,)), Port("score", ())
 SPEC = Spec("points", (2,), 3)
 
 
 def made(condition: str, role: str, *, norm: str = "batch", depth: int = 3, pack: int = 1, classes: int = 3) -> Any:
-    family = MLP(latent=8, generator=OfGenerator(width=6, depth=depth, norm=norm), discriminator=OfDiscriminator(width=6))
+    family = MLP(
+        latent=8, generator=GeneratorOptions(width=6, depth=depth, norm=norm), discriminator=DiscriminatorOptions(width=6)
+    )
     torch.manual_seed(3)
     found = registry.lookup("condition", condition)()
     data = Port("data", (2 * pack,)) if role == "discriminator" else CODE
@@ -70,21 +72,21 @@ def test_samples_at_their_proxies_at_right_angles_to_others_have_no_gradient_and
 
 def test_reacgan_pulls_the_right_side_to_its_own_classes(toy: Any) -> None:
     judge, x, labels = made("reacgan", "discriminator"), points(4), torch.tensor([0, 1, 2, 0])
-    verdict = judge(x, condition=labels)
-    torch.testing.assert_close(verdict.heads["embedding"].norm(dim=1), torch.ones(4))
-    torch.testing.assert_close(judge(x, condition=labels.flip(0)).score, verdict.score)
-    assert float(verdict.heads["classes"].detach().abs().max()) <= 1 / TEMPERATURE
+    output = judge(x, condition=labels)
+    torch.testing.assert_close(output.heads["embedding"].norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(judge(x, condition=labels.flip(0)).score, output.score)
+    assert float(output.heads["classes"].detach().abs().max()) <= 1 / TEMPERATURE
     run = toy("mlp", "toy_points", "condition=reacgan", "model.generator.norm=batch")
-    original, seen = run.parts.game.play, {}
+    original, seen = run.parts.game.compute_terms, {}
 
-    def play(duel: Any, at: Any, side: str, **said: Any) -> Any:
+    def compute_terms(duel: Any, at: Any, side: str, **said: Any) -> Any:
         terms = original(duel, at, side, **said)
-        verdict = duel.real_verdict if side == "discriminator" else duel.fake_verdict
-        heads = verdict.heads
+        output = duel.real_output if side == "discriminator" else duel.fake_output
+        heads = output.heads
         seen[side] = WEIGHT * data_to_data(heads["embedding"], heads["classes"] * TEMPERATURE, duel.real_condition).detach()
         return terms
 
-    run.parts.game.play = play
+    run.parts.game.compute_terms = compute_terms
     run.trainer.advance()
     for side, value in seen.items():
         torch.testing.assert_close(run.trainer.terms[f"{side}/classes"], value)
@@ -133,8 +135,8 @@ def test_a_map_of_patches_gains_the_product_at_every_place() -> None:
     class Patches(nn.Module):
         num_features = 2
 
-        def forward(self, x: Tensor) -> Verdict:
-            return Verdict(torch.zeros(len(x), 1, 2, 2), x)
+        def forward(self, x: Tensor) -> DiscriminatorOutput:
+            return DiscriminatorOutput(torch.zeros(len(x), 1, 2, 2), x)
 
     judge, x = Projected(Patches(), 2, 1), points(3)
     labels = torch.tensor([0, 1, 1])
@@ -228,9 +230,9 @@ class Classes(nn.Module):
         super().__init__()
         self.score, self.logits = nn.Parameter(score), nn.Parameter(logits)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Verdict:
+    def forward(self, x: Tensor, condition: Tensor) -> DiscriminatorOutput:
         atom = x.argmax(1)
-        return Verdict(self.score[atom], x, {"classes": self.logits[atom]})
+        return DiscriminatorOutput(self.score[atom], x, {"classes": self.logits[atom]})
 
 
 def test_the_cross_entropies_of_the_auxiliary_classifier(float64: None) -> None:
@@ -246,7 +248,7 @@ def test_the_cross_entropies_of_the_auxiliary_classifier(float64: None) -> None:
     )
     y = torch.tensor([0, 2, 2])
     turn = turn_of(game, "discriminator", real, y)
-    of_d, of_g = game.judge_fakes(turn), game.make_fakes(turn_of(game, "generator", real, y))
+    of_d, of_g = game.discriminator_loss(turn), game.generator_loss(turn_of(game, "generator", real, y))
 
     def nats(atoms: list[int]) -> float:
         return (
@@ -300,8 +302,8 @@ def test_the_best_matching_aware_discriminator_is_two_thirds_on_matched_pairs(fl
             super().__init__()
             self.table = nn.Parameter(torch.zeros(3, 3))
 
-        def forward(self, x: Tensor, condition: Tensor) -> Verdict:
-            return Verdict(self.table[x.argmax(1), condition])
+        def forward(self, x: Tensor, condition: Tensor) -> DiscriminatorOutput:
+            return DiscriminatorOutput(self.table[x.argmax(1), condition])
 
     y = torch.arange(30) % 3
     judge = Pairs()
@@ -310,14 +312,14 @@ def test_the_best_matching_aware_discriminator_is_two_thirds_on_matched_pairs(fl
     optimizer = torch.optim.SGD(judge.parameters(), lr=8.0)
     for step in range(300):
         optimizer.zero_grad()
-        loss = game.judge_fakes(turn_of(game, "discriminator", torch.eye(3)[y], y, step=step))["loss"]
+        loss = game.discriminator_loss(turn_of(game, "discriminator", torch.eye(3)[y], y, step=step))["loss"]
         loss.backward()
         optimizer.step()
     matched = torch.sigmoid(judge.table.detach().diagonal())
     assert torch.allclose(matched, torch.full((3,), 2 / 3), atol=1e-3)
     assert float(judge.table.detach()[~torch.eye(3, dtype=torch.bool)].max()) < -4
     assert loss.item() == pytest.approx(-math.log(2 / 3) - math.log(1 / 3) / 2, abs=0.01)  # 0.9548
-    assert list(game.make_fakes(turn_of(game, "generator", torch.eye(3)[y], y))) == ["loss"]
+    assert list(game.generator_loss(turn_of(game, "generator", torch.eye(3)[y], y))) == ["loss"]
 
 
 def test_a_wrong_label_needs_another_class(toy: Any) -> None:
@@ -418,9 +420,9 @@ def test_a_pack_is_samples_in_a_row_with_all_their_labels() -> None:
     seen: dict[str, Any] = {}
 
     class Watching(nn.Module):
-        def forward(self, *inputs: Tensor, condition: Tensor) -> Verdict:
+        def forward(self, *inputs: Tensor, condition: Tensor) -> DiscriminatorOutput:
             seen.update(x=inputs[0], condition=condition)
-            return Verdict(inputs[0].sum(1))
+            return DiscriminatorOutput(inputs[0].sum(1))
 
     class Generator(nn.Module):
         def forward(self, z: Tensor, condition: Tensor) -> Tensor:
@@ -430,13 +432,13 @@ def test_a_pack_is_samples_in_a_row_with_all_their_labels() -> None:
     x, y = points(4), torch.tensor([3, 1, 0, 2])
     turn = turn_of(game, "discriminator", x, y)
     duel = game.duel(turn)
-    game.play(duel, turn, "discriminator")
+    game.compute_terms(duel, turn, "discriminator")
     assert torch.equal(duel.real[0], x.reshape(2, 4))
     assert torch.equal(duel.fake[0], torch.cat((turn.latent(4), y[:, None].float()), 1).reshape(2, 4))  # two latents a pack
     assert duel.real_condition.tolist() == duel.fake_condition.tolist() == [[3, 1], [0, 2]]
     assert seen["condition"].tolist() == [[3, 1], [0, 2]]
     assert label_code(seen["condition"], 4)[0].tolist() == [0, 0, 0, 1, 0, 1, 0, 0]
-    assert duel.real_verdict.score.shape == (2,)
+    assert duel.real_output.score.shape == (2,)
 
 
 def test_penalties_are_taken_a_pack(float64: None) -> None:
@@ -445,7 +447,7 @@ def test_penalties_are_taken_a_pack(float64: None) -> None:
     game = staged(
         "adversarial", {"generator": Rows(points(6)), "discriminator": judge}, pack=2, regularizers={"gradient_penalty": penalty}
     )
-    terms = game.judge_fakes(turn_of(game, "discriminator", points(6)))
+    terms = game.discriminator_loss(turn_of(game, "discriminator", points(6)))
     assert terms["gradient_penalty"].item() == pytest.approx((5 - 1) ** 2)  # the slope of a pack is (1, 2, 2, 4)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ganrun.data import decode, streamed, working_size
 from ganrun.data.base import Images, to_pixels
-from ganrun.data.decode import Rule, Unreadable
+from ganrun.data.decode import ResizeRule, Unreadable
 from ganrun.data.folder_names import draw as draw_of
 from ganrun.data.folder_names import usual_share
 from ganrun.data.streamed import StreamedImages
@@ -51,7 +51,7 @@ def fill(root, count=6, folders=("",), size=8):
 
 
 def decoded(path, size=8, resize="crop", channels=3):
-    return decode.decode(str(path), Rule(size, resize, channels))
+    return decode.decode(str(path), ResizeRule(size, resize, channels))
 
 
 def png_header(width, height):

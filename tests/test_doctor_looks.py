@@ -83,9 +83,9 @@ class Known(torch.nn.Module):
         self.slope = torch.nn.Parameter(torch.tensor(slope))
 
     def forward(self, x: Tensor) -> Any:
-        from ganrun.ground.spec import Verdict
+        from ganrun.ground.spec import DiscriminatorOutput
 
-        return Verdict(self.slope * x.flatten(1)[:, 0])
+        return DiscriminatorOutput(self.slope * x.flatten(1)[:, 0])
 
 
 @pytest.mark.parametrize("loss", ["nonsaturating", "minimax", "wasserstein", "hinge", "lsgan"])

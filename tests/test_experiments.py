@@ -101,6 +101,6 @@ def test_differences_are_said_with_the_papers_value_and_why() -> None:
 def test_the_presets_weights_of_cyclegan_are_the_papers_squares() -> None:
     """loss=lsgan halves its squares: twice that is the authors' mean squared error to 1."""
     game, scores = compose_config("experiment=cyclegan")["game"], torch.tensor([0.3, -0.7, 1.9])
-    verdict = SimpleNamespace(fake_verdict=SimpleNamespace(score=scores), fake_weight=1.0)
+    verdict = SimpleNamespace(fake_output=SimpleNamespace(score=scores), fake_weight=1.0)
     ours = registry.build("loss", {"name": "lsgan"}).g(verdict) * game["adversarial"]
     assert float(ours) == pytest.approx(float(torch.nn.functional.mse_loss(scores, torch.ones(3))))

@@ -14,7 +14,7 @@ from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import Batch, Spec
 from ganrun.ground.turn import Stream, Turn
-from ganrun.networks.mlp import MLP, Layers
+from ganrun.networks.mlp import MLP, LayerOptions
 from ganrun.regularizers.base import Regularizer
 
 SPEC = Spec("points", (2,), 3)
@@ -24,8 +24,8 @@ def cast(
     regularizers: dict[str, Regularizer] | None = None, family: MLP | None = None, seed: int = 0, **options: Any
 ) -> Adversarial:
     game = Adversarial(**options)
-    family = family or MLP(latent=3, generator=Layers(width=6), discriminator=Layers(width=6))
-    game.cast(family, SPEC, registry.build("loss", {"name": "nonsaturating"}), regularizers or {}, seed)
+    family = family or MLP(latent=3, generator=LayerOptions(width=6), discriminator=LayerOptions(width=6))
+    game.build_players(family, SPEC, registry.build("loss", {"name": "nonsaturating"}), regularizers or {}, seed)
     return game
 
 
@@ -37,7 +37,7 @@ def weights(game: Adversarial, role: str) -> Tensor:
 
 
 def test_each_player_is_made_from_a_random_stream_of_its_own() -> None:
-    small, large = MLP(latent=3, generator=Layers(width=6)), MLP(latent=3, generator=Layers(width=60, norm="batch"))
+    small, large = MLP(latent=3, generator=LayerOptions(width=6)), MLP(latent=3, generator=LayerOptions(width=60, norm="batch"))
     one, other = cast(family=small), cast(family=large)
     assert torch.equal(weights(one, "discriminator"), weights(other, "discriminator"))
     assert torch.equal(weights(one, "generator"), weights(cast(family=small), "generator"))
@@ -66,11 +66,11 @@ class Watcher(Regularizer):
 
     def before(self, duel: Duel, turn: Turn) -> None:
         self.calls.append(f"{self.name} before {turn.phase}")
-        assert not duel._verdicts
+        assert not duel._outputs
 
     def term(self, duel: Duel, players: Any, turn: Turn) -> Tensor:
         self.calls.append(f"{self.name} term {turn.phase} {'+'.join(players)}")
-        assert duel.fake_verdict
+        assert duel.fake_output
         return torch.tensor(5.0)
 
     def after_step(self, players: Any, duel: Duel, turn: Turn) -> None:
@@ -149,26 +149,26 @@ def test_n_critic_must_be_at_least_one(compose: Any) -> None:
 def test_no_graph_is_built_through_the_generator_in_the_critics_phase(toy: Any) -> None:
     game = toy("mlp", "toy_points").parts.game
     duels: list[Duel] = []
-    original = game.play
-    game.play = lambda duel, turn, side: duels.append(duel) or original(duel, turn, side)
+    original = game.compute_terms
+    game.compute_terms = lambda duel, turn, side: duels.append(duel) or original(duel, turn, side)
     trainer = toy("mlp", "toy_points").trainer
     game.players, trainer.game, trainer.phases = trainer.game.players, game, game.phases()
     trainer.advance()
     critic, generator = duels
     assert not critic.fake[0].requires_grad
     assert generator.fake[0].requires_grad
-    assert critic.fake_verdict.score.requires_grad
+    assert critic.fake_output.score.requires_grad
 
 
 def test_the_critics_objective_reaches_no_generator_even_one_that_is_open() -> None:
     game = cast()
     stream = Stream(9, lambda indices: Batch(torch.randn(len(indices), 2)))
     turn = Turn(0, 0, "discriminator", 0, 5, game.latent_law, torch.device("cpu"), {"data": stream})
-    sum(game.judge_fakes(turn).values()).backward()
+    sum(game.discriminator_loss(turn).values()).backward()
     assert all(entry.grad is None for entry in game.players["generator"].parameters())
     assert all(entry.grad is not None for entry in game.players["discriminator"].parameters())
     turn.phase = "generator"
-    game.make_fakes(turn)["loss"].backward()
+    game.generator_loss(turn)["loss"].backward()
     assert all(entry.grad is not None for entry in game.players["generator"].parameters())
 
 
@@ -178,8 +178,8 @@ def test_the_critics_objective_reaches_no_generator_even_one_that_is_open() -> N
 def test_fakes_are_made_with_the_labels_of_the_real_batch(toy: Any) -> None:
     made = toy("mlp", "toy_points", "condition=concat")
     duels: list[Duel] = []
-    original = made.parts.game.play
-    made.parts.game.play = lambda duel, turn, side: duels.append(duel) or original(duel, turn, side)
+    original = made.parts.game.compute_terms
+    made.parts.game.compute_terms = lambda duel, turn, side: duels.append(duel) or original(duel, turn, side)
     made.trainer.advance()
     centres = torch.tensor([[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]])
     for duel in duels:
@@ -220,11 +220,11 @@ def test_hooks_see_single_samples_before_and_packs_after_the_verdict() -> None:
 
         def term(self, duel: Duel, players: Any, turn: Turn) -> Tensor:
             shapes.append((*duel.real[0].shape, *duel.fake[0].shape))
-            return duel.real_verdict.score.mean() * 0
+            return duel.real_output.score.mean() * 0
 
     game = cast({"shapes": Shapes()}, pack=2)
     x = torch.randn(6, 2)
     stream = Stream(6, lambda rows: Batch(x[rows], rows % 3))
     at = Turn(0, 0, "discriminator", 0, 6, game.latent_law, torch.device("cpu"), {"data": stream})
-    game.judge_fakes(at)
+    game.discriminator_loss(at)
     assert shapes == [(6, 2, 6, 2), (3, 4, 3, 4)]

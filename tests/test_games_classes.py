@@ -14,11 +14,11 @@ from torch.nn.functional import cosine_similarity, cross_entropy, one_hot, softp
 
 from ganrun.data.base import Subset
 from ganrun.engine import assemble
-from ganrun.games.madgan import Makers, Telling, mean_cosine
+from ganrun.games.madgan import GeneratorClassifier, GeneratorMixture, mean_cosine
 from ganrun.games.semi_supervised import Classifier, stratified
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import Batch, Verdict
+from ganrun.ground.spec import Batch, DiscriminatorOutput
 
 # MAD-GAN on atoms: one-hot samples, so that a linear discriminator is a table
 
@@ -30,8 +30,8 @@ class Table(nn.Module):
         super().__init__()
         self.num_features, self.score = atoms, nn.Linear(atoms, 1, bias=False)
 
-    def forward(self, x: Tensor) -> Verdict:
-        return Verdict(self.score(x).squeeze(1), x)
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput(self.score(x).squeeze(1), x)
 
 
 REAL = [4, 2, 1, 1]  # of eight
@@ -44,8 +44,8 @@ def rows(counts: list[int]) -> Tensor:
 
 def madgan(made: list[list[int]], **options: Any) -> Any:
     torch.manual_seed(0)
-    judge = Telling(Table(4), {"makers": len(made)})
-    players = {"generator": Makers([Rows(rows(entry)) for entry in made]), "discriminator": judge}
+    judge = GeneratorClassifier(Table(4), {"makers": len(made)})
+    players = {"generator": GeneratorMixture([Rows(rows(entry)) for entry in made]), "discriminator": judge}
     return staged("madgan", players, size=4, generators=len(made), **{"loss": "minimax", **options})
 
 
@@ -56,24 +56,24 @@ def best(game: Any, x: Tensor) -> dict[str, float]:
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        total: Tensor = sum(game.judge_fakes(turn_of(game, "discriminator", x)).values())
+        total: Tensor = sum(game.discriminator_loss(turn_of(game, "discriminator", x)).values())
         total.backward()
         return total.detach()
 
     for _ in range(3):
         optimizer.step(closure)
-    return {name: float(term.detach()) for name, term in game.judge_fakes(turn_of(game, "discriminator", x)).items()}
+    return {name: float(term.detach()) for name, term in game.discriminator_loss(turn_of(game, "discriminator", x)).items()}
 
 
 def test_the_best_discriminator_names_every_maker_by_its_share(float64: None) -> None:
     game = madgan(MADE)
     best(game, rows(REAL))
-    verdict = game.players["discriminator"](torch.eye(4))
+    output = game.players["discriminator"](torch.eye(4))
     p, q = torch.tensor(REAL) / 8, torch.tensor(MADE) / 8
     total = p + q.sum(0)
-    real = torch.sigmoid(verdict.score)
+    real = torch.sigmoid(output.score)
     assert torch.allclose(real, p / total, atol=1e-3)
-    makers = verdict.heads["makers"].softmax(1) * (1 - real)[:, None]
+    makers = output.heads["makers"].softmax(1) * (1 - real)[:, None]
     assert torch.allclose(makers, (q / total).T, atol=1e-3)
 
 
@@ -85,13 +85,13 @@ def test_the_value_at_the_optimum_is_the_papers(k: int, float64: None) -> None:
     terms = best(game, rows(REAL))
     wanted = -(k + 1) * math.log(k + 1) + k * math.log(k)
     assert -terms["loss"] == pytest.approx(wanted, abs=1e-4)  # E log D_real + sum_i E log(1 - D_real)
-    loss = game.make_fakes(turn_of(game, "generator", rows(REAL)))["loss"]  # sum_i E log(1 - D_real), at D_real = 1 / (k + 1)
+    loss = game.generator_loss(turn_of(game, "generator", rows(REAL)))["loss"]  # sum_i E log(1 - D_real), at D_real = 1 / (k + 1)
     assert loss.item() == pytest.approx(k * math.log(k / (k + 1)), abs=1e-4)
 
 
 def test_with_one_maker_it_is_a_softmax_of_two(float64: None) -> None:
     game = madgan([[4, 4, 0, 0]])
-    terms = game.judge_fakes(turn_of(game, "discriminator", rows(REAL)))
+    terms = game.discriminator_loss(turn_of(game, "discriminator", rows(REAL)))
     judge = game.players["discriminator"]
 
     def logits(x: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def test_with_one_maker_it_is_a_softmax_of_two(float64: None) -> None:
 
 def test_all_terms_together_are_the_cross_entropy_of_k_plus_one_classes(float64: None) -> None:
     game = madgan(MADE)
-    total = sum(game.judge_fakes(turn_of(game, "discriminator", rows(REAL))).values()).item()
+    total = sum(game.discriminator_loss(turn_of(game, "discriminator", rows(REAL))).values()).item()
     judge = game.players["discriminator"]
 
     def nats(x: Tensor, label: int) -> float:
@@ -142,23 +142,23 @@ def similar(shifts: list[float], **options: Any) -> Any:
             return z + self.shift
 
     judge = Judge(lambda x, w: x @ w, torch.tensor([0.5, -0.2]))
-    players = {"generator": Makers([Shifted(entry) for entry in shifts]), "discriminator": judge}
+    players = {"generator": GeneratorMixture([Shifted(entry) for entry in shifts]), "discriminator": judge}
     return staged("madgan", players, generators=len(shifts), variant="similarity", size=2, latent=2, **options)
 
 
 def test_similarity_costs_the_generators_and_parts_them() -> None:
     x = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
     alike = similar([1.0, 1.0, 1.0], weight=2.0)
-    terms = alike.make_fakes(turn_of(alike, "generator", x))
+    terms = alike.generator_loss(turn_of(alike, "generator", x))
     assert terms["similarity"].item() == pytest.approx(2.0)
     apart = similar([0.5, -0.5], weight=2.0)
     turn = turn_of(apart, "generator", x)
-    term, z = apart.make_fakes(turn)["similarity"], turn.latent(6)
+    term, z = apart.generator_loss(turn)["similarity"], turn.latent(6)
     wanted = 2 * cosine_similarity(z + torch.tensor([1.0, 0.5]), z + torch.tensor([1.0, -0.5]), dim=1).mean()
     assert term.item() == pytest.approx(float(wanted), rel=1e-5)  # of the same z
     of_first, of_second = gradient(term, apart.players["generator"])
     assert float(of_first[1]) < 0 < float(of_second[1])  # descending moves them further apart
-    assert list(apart.judge_fakes(turn_of(apart, "discriminator", x))) == ["loss"]
+    assert list(apart.discriminator_loss(turn_of(apart, "discriminator", x))) == ["loss"]
     assert apart.duel(turn).fake_weight == 1.0
 
 
@@ -174,7 +174,7 @@ def test_a_sample_comes_from_makers_drawn_uniformly_row_by_row() -> None:
         def forward(self, z: Tensor, condition: Tensor) -> Tensor:
             return torch.cat((torch.full_like(z, self.name), z, condition[:, None].float()), 1)
 
-    game = staged("madgan", {"generator": Makers([Named(i) for i in range(3)])}, size=3, classes=9, condition="concat")
+    game = staged("madgan", {"generator": GeneratorMixture([Named(i) for i in range(3)])}, size=3, classes=9, condition="concat")
     turn, labels = turn_of(game, "sample", torch.zeros(3000, 1)), torch.arange(3000) % 9
     found = game.sample(3000, turn, labels)
     assert torch.equal(found[:, 1:2], turn.latent(3000))
@@ -196,7 +196,7 @@ def test_each_maker_has_weights_of_its_own_and_fakes_keep_labels_and_packs(toy: 
     assert duel.fake[0].shape == (12, 2)
     assert torch.equal(duel.fake_condition, torch.tensor([0, 2, 1, 1] * 3))
     assert duel.fake_weight == 3.0
-    assert game.judge_fakes(turn)["makers"].isfinite()
+    assert game.discriminator_loss(turn)["makers"].isfinite()
 
 
 # K + 1 classes
@@ -224,7 +224,7 @@ def test_logits_of_minus_log_k_are_one_half(own: float, float64: None) -> None:
     game = judged(torch.full((5,), -math.log(5) - own), own)
     score = game.players["discriminator"](torch.ones(1, 1)).score
     assert score.item() == pytest.approx(0.0, abs=1e-12)
-    terms = game.judge_fakes(labelled(game, [0, 3]))
+    terms = game.discriminator_loss(labelled(game, [0, 3]))
     assert terms["loss"].item() == pytest.approx(math.log(2))  # half of 2 log 2
     assert terms["classes"].item() == pytest.approx(math.log(5))
 
@@ -232,7 +232,7 @@ def test_logits_of_minus_log_k_are_one_half(own: float, float64: None) -> None:
 def test_the_terms_are_those_of_the_authors_code(float64: None) -> None:
     logits = torch.tensor([0.3, -1.2, 0.8])
     game = judged(logits - 0.4, 0.4)
-    terms, lse, y = game.judge_fakes(labelled(game, [2, 0, 2])), logits.logsumexp(0), torch.tensor([2, 0, 2])
+    terms, lse, y = game.discriminator_loss(labelled(game, [2, 0, 2])), logits.logsumexp(0), torch.tensor([2, 0, 2])
     assert terms["loss"].item() == pytest.approx(float(-0.5 * (lse - softplus(lse)) + 0.5 * softplus(lse)))
     assert terms["classes"].item() == pytest.approx(float((-logits[y] + lse).mean()))
     probabilities = torch.cat((logits, torch.zeros(1))).softmax(0)  # the fake class's logit is zero
@@ -241,14 +241,14 @@ def test_the_terms_are_those_of_the_authors_code(float64: None) -> None:
 
 def test_a_constant_on_all_logits_is_not_free(float64: None) -> None:
     low, high = (judged(torch.tensor([0.3, -1.2]) + shift) for shift in (0.0, 2.0))
-    first, second = (game.judge_fakes(labelled(game, [0])) for game in (low, high))
+    first, second = (game.discriminator_loss(labelled(game, [0])) for game in (low, high))
     assert first["classes"].item() == pytest.approx(second["classes"].item())
     assert abs(first["loss"].item() - second["loss"].item()) > 0.1
 
 
 def test_one_class_is_the_binary_game(float64: None) -> None:
     game = judged(torch.tensor([0.9]))
-    terms = game.judge_fakes(labelled(game, [0, 0]))
+    terms = game.discriminator_loss(labelled(game, [0, 0]))
     wanted = nn.functional.binary_cross_entropy_with_logits(torch.tensor([0.9, 0.9]), torch.tensor([1.0, 0.0]))
     assert terms["classes"].item() == 0.0
     assert terms["loss"].item() == pytest.approx(float(wanted))  # the mean of both sides is half their sum
@@ -293,8 +293,8 @@ def test_six_labels_are_enough_to_classify_the_toy_points(loss: str, toy: Any) -
     for _ in range(60):
         made.trainer.advance()
     with torch.no_grad():
-        verdict = made.trainer.game.players["discriminator"](made.dataset.x.float())
-    assert (verdict.heads["classes"].argmax(1) == made.dataset.labels).float().mean() > 0.95
+        output = made.trainer.game.players["discriminator"](made.dataset.x.float())
+    assert (output.heads["classes"].argmax(1) == made.dataset.labels).float().mean() > 0.95
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ganrun.engine.latents import of_samples
 from ganrun.engine.sampling import generate
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import Latent, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent
 from ganrun.metrics.classifier import Classifier
 
 # InfoGAN
@@ -33,8 +33,8 @@ class Reader(nn.Module):
         super().__init__()
         self.readings = nn.Parameter(torch.zeros(atoms, codes))
 
-    def forward(self, x: Tensor) -> Verdict:
-        return Verdict(0 * x.squeeze(1), x, {"codes": self.readings[x.squeeze(1).round().long()]})
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput(0 * x.squeeze(1), x, {"codes": self.readings[x.squeeze(1).round().long()]})
 
 
 class Channel(nn.Module):
@@ -54,14 +54,14 @@ def informed(generator: nn.Module, judge: nn.Module, **options: Any) -> Any:
 def test_the_best_reading_reaches_the_information_of_a_noisy_channel(float64: None) -> None:
     game = informed(Channel(), Reader(3, 3), categories=[3], continuous=0)
     turn = turn_of(game, "discriminator", torch.zeros(3_000, 1))
-    terms = game.judge_fakes(turn)
+    terms = game.discriminator_loss(turn)
     assert float(terms["categories"].detach()) == pytest.approx(0, abs=1e-12)  # a reading that knows nothing
     reader: Any = game.players["discriminator"]
     wanted = 0.8 * torch.eye(3) + 0.2 * torch.eye(3).roll(1, 0)  # p(c | x), row by row
     optimizer = torch.optim.SGD(reader.parameters(), lr=6.0)
     for _ in range(40):
         optimizer.zero_grad()
-        value = game.judge_fakes(turn)["categories"]
+        value = game.discriminator_loss(turn)["categories"]
         value.backward()
         optimizer.step()
     reached = -float(value.detach())
@@ -74,8 +74,8 @@ def test_a_number_that_can_be_read_exactly_is_worth_its_entropy_and_the_reading_
     class Exact(nn.Module):
         num_features = 0
 
-        def forward(self, x: Tensor) -> Verdict:
-            return Verdict(0 * x[:, 0], x, {"codes": x})
+        def forward(self, x: Tensor) -> DiscriminatorOutput:
+            return DiscriminatorOutput(0 * x[:, 0], x, {"codes": x})
 
     class Codes(nn.Module):
         def forward(self, z: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def test_a_number_that_can_be_read_exactly_is_worth_its_entropy_and_the_reading_
 
     for deviation in (1.0, 0.1):
         game = informed(Codes(), Exact(), categories=[], continuous=2, continuous_weight=1.0, deviation=deviation, weight=0.0)
-        terms = game.make_fakes(turn_of(game, "generator", torch.zeros(50, 2)))
+        terms = game.generator_loss(turn_of(game, "generator", torch.zeros(50, 2)))
         wanted = 2 * (math.log(2) - math.log(2 * math.pi * deviation**2) / 2)
         assert float(terms["numbers"]) == pytest.approx(-wanted, rel=1e-5)
         reading, latent = torch.zeros(50_000, 2), game.latent_law.draw(50_000, torch.Generator().manual_seed(0))
@@ -182,11 +182,11 @@ def test_generator_and_encoder_learn_from_the_discriminators_loss_with_the_sides
     score = lambda x, z: (w[0] * x + w[1] * z + w[2] * x * z).squeeze(1)  # noqa: E731
     a, b = torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
     wanted = softplus(score(x, b * x)).mean() + softplus(-score(a * z, z)).mean()
-    terms = game.make_fakes(turn)
+    terms = game.generator_loss(turn)
     torch.testing.assert_close(terms["loss"], wanted)
     found = gradient(terms["loss"], game.players["generator"], game.players["encoder"])
     torch.testing.assert_close(found, list(torch.autograd.grad(wanted, (a, b))))
-    judged = game.judge_fakes(turn_of(game, "generator", x))["loss"]
+    judged = game.discriminator_loss(turn_of(game, "generator", x))["loss"]
     with torch.no_grad():
         torch.testing.assert_close(judged, softplus(-score(x, b * x)).mean() + softplus(score(a * z, z)).mean())
     assert not any(entry.any() for entry in gradient(judged, game.players["generator"], game.players["encoder"]))
@@ -236,7 +236,7 @@ def test_codes_cost_their_divergence_and_the_encoder_hears_of_features_alone(flo
 def test_both_kinds_of_fakes_count_once_each_and_the_generator_hears_of_features_by_its_weight(float64: None) -> None:
     x = torch.randn(11, 1, generator=torch.Generator().manual_seed(0))
     game = variational(reconstruction=0.3)
-    for phase, act in (("discriminator", game.judge_fakes), ("generator", game.make_fakes)):
+    for phase, act in (("discriminator", game.discriminator_loss), ("generator", game.generator_loss)):
         turn = turn_of(game, phase, x)
         terms = act(turn)
         made, rebuilt = 2 * turn.latent(11).double(), 2 * (3 * x + 0.5 * turn.noise("encoder", x))

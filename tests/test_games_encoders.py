@@ -74,14 +74,14 @@ def test_the_discriminators_optimum_is_the_log_ratio_of_two_gaussians_of_pairs(f
     generated = torch.tensor([[a * a + spread**2, a], [a, 1.0]])
     real = torch.tensor([[scale**2, b * scale**2], [b * scale**2, b * b * scale**2 + noise**2]])
     q, p = (MultivariateNormal(torch.zeros(2), entry) for entry in (generated, real))
-    fit(lambda: game.judge_fakes(turn_of(game, "discriminator", x)), judge)
+    fit(lambda: game.discriminator_loss(turn_of(game, "discriminator", x)), judge)
     difference = (torch.linalg.inv(generated) - torch.linalg.inv(real)) / 2  # log p - log q is x' (Q^-1 - P^-1) x / 2 + ...
     wanted = torch.tensor([difference[0, 0], difference[1, 1], 2 * difference[0, 1], 0.0, 0.0, 0.0])
     wanted[5] = (torch.logdet(generated) - torch.logdet(real)) / 2
     assert torch.allclose(judge.weights.detach(), wanted, atol=0.05)
     # the paper's D = -s is large on generated pairs: its mean there, which G minimises, is KL(q | p) > 0
     kl = torch.distributions.kl_divergence(q, p)
-    terms = game.make_fakes(turn_of(game, "generator", x))
+    terms = game.generator_loss(turn_of(game, "generator", x))
     assert terms["loss"].item() == pytest.approx(float(kl), abs=0.03)
     assert float(kl) > 0.1
 
@@ -91,13 +91,13 @@ def test_a_perfect_pair_leaves_the_discriminator_at_two_log_two(float64: None) -
     found = {}
     for b in (0.5, 0.4):
         game = veegan(2.0, b, noise=0.0)
-        objective = lambda game=game: game.judge_fakes(turn_of(game, "discriminator", x))  # noqa: E731
+        objective = lambda game=game: game.discriminator_loss(turn_of(game, "discriminator", x))  # noqa: E731
         assert float(sum(objective().values()).detach()) == pytest.approx(2 * math.log(2))
         found[b] = fit(objective, game.players["discriminator"], 20)
     assert found[0.5] == pytest.approx(2 * math.log(2), abs=1e-3)
     assert found[0.4] < 0.5  # not the inverse: real pairs lie on another line
     perfect = veegan(2.0, 0.5, noise=0.0)
-    terms = perfect.make_fakes(turn_of(perfect, "generator", x))
+    terms = perfect.generator_loss(turn_of(perfect, "generator", x))
     assert terms["reconstruction"].item() == pytest.approx(0.0, abs=1e-12)
 
 
@@ -106,7 +106,7 @@ def test_the_reconstruction_and_its_gradients_are_those_on_paper(float64: None) 
     game = veegan(a, b, weight=weight, latent=2)
     game.players["discriminator"] = Judge(flat, torch.zeros(1))
     turn = turn_of(game, "generator", torch.zeros(5, 2))
-    terms, square = game.make_fakes(turn), float(turn.latent(5).square().sum(1).mean())
+    terms, square = game.generator_loss(turn), float(turn.latent(5).square().sum(1).mean())
     assert terms["reconstruction"].item() == pytest.approx(weight * (1 - a * b) ** 2 * square)
     of_generator, of_reconstructor = gradient(terms["reconstruction"], game.players["generator"], game.players["reconstructor"])
     assert float(of_generator) == pytest.approx(-2 * weight * b * (1 - a * b) * square)
@@ -118,11 +118,11 @@ def test_the_reconstruction_and_its_gradients_are_those_on_paper(float64: None) 
 def test_the_duel_teaches_the_reconstructor_nothing_in_either_phase(loss: str, raw: bool, float64: None) -> None:
     game = veegan(1.5, 0.4, loss=loss, raw=raw, judge=Judge(quadratic, torch.tensor([0.3, -0.2, 0.5, 0.1, 0.7, 0.0])))
     x = torch.tensor([[0.5], [-1.0], [2.0]])
-    adversarial = game.make_fakes(turn_of(game, "generator", x))["loss"]
+    adversarial = game.generator_loss(turn_of(game, "generator", x))["loss"]
     of_generator, of_reconstructor = gradient(adversarial, game.players["generator"], game.players["reconstructor"])
     assert float(of_reconstructor) == 0.0
     assert float(of_generator) != 0.0
-    judged = game.judge_fakes(turn_of(game, "discriminator", x))["loss"]
+    judged = game.discriminator_loss(turn_of(game, "discriminator", x))["loss"]
     grads = gradient(judged, game.players["generator"], game.players["reconstructor"], game.players["discriminator"])
     assert [bool(entry.any()) for entry in grads] == [False, False, True]
 
@@ -135,7 +135,7 @@ def test_the_generators_term_is_the_plain_score_or_the_losss_own() -> None:
         turn = turn_of(game, "generator", x)
         score = 0.7 * 2.0 * turn.latent(3)[:, 0]
         wanted = -score.mean() if raw else nn.functional.softplus(-score).mean()
-        assert game.make_fakes(turn)["loss"].item() == pytest.approx(float(wanted), rel=1e-5)
+        assert game.generator_loss(turn)["loss"].item() == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_noise_stands_on_the_codes_of_real_samples_alone() -> None:
@@ -179,7 +179,7 @@ def learned(b: float, raw: float, **options: Any) -> Any:
 def test_a_learned_reconstruction_is_the_likelihood_of_the_code(float64: None) -> None:
     game = learned(0.4, 0.3, weight=3.0, noise=0.05, latent=2)
     turn = turn_of(game, "generator", torch.zeros(5, 2))
-    found, z = game.make_fakes(turn)["reconstruction"], turn.latent(5)
+    found, z = game.generator_loss(turn)["reconstruction"], turn.latent(5)
     law = torch.distributions.Normal(0.4 * 1.5 * z, 0.05 + math.log1p(math.exp(0.3)))
     constant = math.log(2 * math.pi)  # of two numbers
     assert found.item() == pytest.approx(-3.0 * float(law.log_prob(z).sum(1).mean() + constant))
@@ -193,7 +193,7 @@ def test_the_best_reconstructor_is_the_generators_own_posterior(float64: None) -
     game.players["generator"] = Noisy(a, spread)
     turn = turn_of(game, "generator", torch.zeros(200_000, 1))
     best = game.players["reconstructor"]
-    fit(lambda: {"reconstruction": game.make_fakes(turn)["reconstruction"]}, best)
+    fit(lambda: {"reconstruction": game.generator_loss(turn)["reconstruction"]}, best)
     total = a * a + spread**2  # of the generated samples
     assert best.b.item() == pytest.approx(a / total, abs=0.005)
     assert nn.functional.softplus(best.raw).item() == pytest.approx(spread / math.sqrt(total), abs=0.005)
@@ -204,7 +204,10 @@ def test_codes_of_real_samples_have_the_learned_deviation() -> None:
     x = torch.randn(50_000, 1, generator=torch.Generator().manual_seed(1))
     duel = game.duel(turn_of(game, "generator", x))
     assert float((duel.real[1] - 0.5 * x).std()) == pytest.approx(0.1 + math.log1p(math.exp(-0.4)), rel=0.02)
-    assert gradient(game.judge_fakes(turn_of(game, "discriminator", x))["loss"], game.players["reconstructor"]) == [0.0, 0.0]
+    assert gradient(game.discriminator_loss(turn_of(game, "discriminator", x))["loss"], game.players["reconstructor"]) == [
+        0.0,
+        0.0,
+    ]
 
 
 # Reg-GAN
@@ -219,7 +222,7 @@ def test_the_terms_of_reg_gan_are_those_on_paper(float64: None) -> None:
     a, b = 1.5, 0.4
     game, x = mrgan(a, b, reconstruction=0.2, encoded=0.4), torch.tensor([[0.5], [-1.0], [2.0]])
     turn = turn_of(game, "generator", x)
-    terms = game.make_fakes(turn)
+    terms = game.generator_loss(turn)
 
     def minus_log(x: Tensor) -> float:
         return float(nn.functional.softplus(-(0.6 * x - 0.1)).mean())
@@ -232,7 +235,7 @@ def test_the_terms_of_reg_gan_are_those_on_paper(float64: None) -> None:
 
 def test_the_encoder_learns_from_the_bracket_alone_and_both_through_it(float64: None) -> None:
     game, x = mrgan(1.5, 0.4), torch.tensor([[0.5], [-1.0], [2.0]])
-    terms = game.make_fakes(turn_of(game, "generator", x))
+    terms = game.generator_loss(turn_of(game, "generator", x))
     of = {
         name: [float(entry) for entry in gradient(term, *map(game.players.get, ("generator", "encoder")))]
         for name, term in terms.items()
@@ -245,7 +248,7 @@ def test_the_encoder_learns_from_the_bracket_alone_and_both_through_it(float64: 
 
 def test_an_encoder_that_inverts_the_generator_loses_nothing() -> None:
     game = mrgan(2.0, 0.5)
-    terms = game.make_fakes(turn_of(game, "generator", torch.tensor([[0.5], [-1.0]])))
+    terms = game.generator_loss(turn_of(game, "generator", torch.tensor([[0.5], [-1.0]])))
     assert terms["reconstruction"].item() == 0.0
 
 
@@ -253,7 +256,7 @@ def test_the_discriminator_of_reg_gan_plays_the_adversarial_game() -> None:
     game = mrgan(1.5, 0.4)
     plain = staged("adversarial", {role: game.players[role] for role in ("generator", "discriminator")})
     x = torch.tensor([[0.5], [-1.0]])
-    found, wanted = (entry.judge_fakes(turn_of(entry, "discriminator", x)) for entry in (game, plain))
+    found, wanted = (entry.discriminator_loss(turn_of(entry, "discriminator", x)) for entry in (game, plain))
     assert list(found) == list(wanted) == ["loss"]
     assert torch.equal(found["loss"], wanted["loss"])
 
@@ -288,7 +291,7 @@ def test_what_is_covered_and_not_made_the_second_discriminator_finds() -> None:
     optimizer = torch.optim.SGD(second.parameters(), lr=1.0)
     for _ in range(300):
         optimizer.zero_grad()
-        game.judge_fakes(turn_of(game, "discriminator", MODES))["diffusion_loss"].backward()
+        game.discriminator_loss(turn_of(game, "discriminator", MODES))["diffusion_loss"].backward()
         optimizer.step()
     d2 = torch.sigmoid(second(torch.tensor([[-1.0], [1.0]])).score.detach())
     assert float(d2[0]) > 0.95
@@ -302,13 +305,13 @@ def test_what_is_covered_and_not_made_the_second_discriminator_finds() -> None:
 def test_perfect_reconstructions_leave_the_first_discriminator_at_one_half(float64: None) -> None:
     game = mdgan(Linear(2.0), Linear(0.5))
     turn = turn_of(game, "discriminator", torch.tensor([[0.5], [-1.0], [2.0]]))
-    terms = game.judge_fakes(turn)
+    terms = game.discriminator_loss(turn)
     assert terms["loss"].item() == pytest.approx(2 * math.log(2))
     first, second = game.players["discriminator"], game.players["diffusion_discriminator"]
     assert not any(entry.any() for entry in gradient(terms["loss"], first))  # the convex loss is least there
     assert any(entry.any() for entry in gradient(terms["diffusion_loss"], second))
     turn.phase = "generator"
-    assert game.make_fakes(turn)["reconstruction"].item() == 0.0
+    assert game.generator_loss(turn)["reconstruction"].item() == 0.0
 
 
 def test_the_terms_of_both_steps_are_those_on_paper(float64: None) -> None:
@@ -319,12 +322,12 @@ def test_the_terms_of_both_steps_are_those_on_paper(float64: None) -> None:
         game.players["diffusion_discriminator"].weights.copy_(torch.tensor([-0.8, 0.3]))
     softplus = nn.functional.softplus
     turn = turn_of(game, "discriminator", x)
-    terms, z = game.judge_fakes(turn), turn.latent(3)
+    terms, z = game.discriminator_loss(turn), turn.latent(3)
     assert terms["loss"].item() == pytest.approx(float((softplus(-0.6 * x + 0.1) + softplus(0.6 * a * b * x - 0.1)).mean()))
     wanted = softplus(0.8 * a * b * x - 0.3).mean() + softplus(-0.8 * a * z + 0.3).mean()
     assert terms["diffusion_loss"].item() == pytest.approx(float(wanted))
     turn.phase = "generator"
-    manifold = game.make_fakes(turn)
+    manifold = game.generator_loss(turn)
     assert manifold["loss"].item() == pytest.approx(0.05 * float(softplus(-0.6 * a * b * x + 0.1).mean()))
     assert manifold["reconstruction"].item() == pytest.approx((1 - a * b) ** 2 * float(x.square().mean()))
     turn.phase = "diffusion"

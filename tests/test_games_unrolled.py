@@ -32,7 +32,7 @@ def bilinear(x: float, y: float, **options: Any) -> Any:
 @pytest.mark.parametrize("first_order", [False, True])
 def test_the_gradient_of_the_bilinear_game_is_the_one_on_paper(steps: int, first_order: bool) -> None:
     game = bilinear(2.0, 3.0, steps=steps, inner_lr=0.1, first_order=first_order)
-    terms = game.make_fakes(turn_of(game, "generator", torch.zeros(1, 1)))
+    terms = game.generator_loss(turn_of(game, "generator", torch.zeros(1, 1)))
     (found,) = gradient(terms["loss"], game.players["generator"])
     # with f = -x y, D descends on x y: y_K = y - K eta x
     assert terms["loss"].item() == pytest.approx(-2 * (3 - steps * 0.1 * 2))
@@ -44,7 +44,7 @@ def test_the_unrolled_game_converges_where_the_plain_one_goes_round_and_round() 
         game = bilinear(2.0, 3.0, steps=steps, inner_lr=0.1)
         radii = []
         for step in range(300):
-            for phase, objective in (("discriminator", game.judge_fakes), ("generator", game.make_fakes)):
+            for phase, objective in (("discriminator", game.discriminator_loss), ("generator", game.generator_loss)):
                 (found,) = gradient(objective(turn_of(game, phase, torch.zeros(1, 1), step=step))["loss"], game.players[phase])
                 with torch.no_grad():
                     next(game.players[phase].parameters()).sub_(0.1 * found)
@@ -85,7 +85,7 @@ def test_finite_differences_of_the_whole_map(inner: str, zero_sum: bool, penalis
     x = torch.tensor([[0.3], [-0.5], [0.9]])
 
     def objective() -> Tensor:
-        total: Tensor = sum(game.make_fakes(turn_of(game, "generator", x)).values())  # type: ignore[assignment]
+        total: Tensor = sum(game.generator_loss(turn_of(game, "generator", x)).values())  # type: ignore[assignment]
         return total
 
     (found,) = gradient(objective(), game.players["generator"])
@@ -98,13 +98,13 @@ def test_finite_differences_of_the_whole_map(inner: str, zero_sum: bool, penalis
 def test_without_the_second_term_the_gradient_is_that_of_a_frozen_later_discriminator(float64: None) -> None:
     full, first = bent(steps=4, inner="sgd", inner_lr=0.5), bent(steps=4, inner="sgd", inner_lr=0.5, first_order=True)
     turn = turn_of(full, "generator", torch.tensor([[0.3], [-0.5]]))
-    whole, half = (game.make_fakes(turn)["loss"] for game in (full, first))
+    whole, half = (game.generator_loss(turn)["loss"] for game in (full, first))
     assert whole.item() == pytest.approx(half.item(), rel=1e-12)
     weights, _ = full.foresee(full.duel(turn), turn)
     plain = bent(steps=0)
     with torch.no_grad():
         plain.players["discriminator"].weights.copy_(weights["weights"])
-    wanted = gradient(plain.make_fakes(turn)["loss"], plain.players["generator"])
+    wanted = gradient(plain.generator_loss(turn)["loss"], plain.players["generator"])
     assert torch.allclose(gradient(half, first.players["generator"])[0], wanted[0], rtol=1e-12)
     assert not torch.allclose(gradient(whole, full.players["generator"])[0], wanted[0], rtol=1e-3)
 
@@ -117,7 +117,7 @@ def test_zero_sum_counts_what_the_look_ahead_changes_on_real_samples_too(float64
     with torch.no_grad():
         plain.players["discriminator"].weights.copy_(weights["weights"])
     duel = plain.duel(turn)
-    assert game.make_fakes(turn)["loss"].item() == pytest.approx(-float(plain.loss.d(duel)))
+    assert game.generator_loss(turn)["loss"].item() == pytest.approx(-float(plain.loss.d(duel)))
 
 
 # the inner rule
@@ -168,7 +168,7 @@ def test_a_virtual_update_descends_on_all_of_the_discriminators_objective(
     player = game.players["discriminator"]
     found, _ = game.foresee(game.duel(turn), turn)
     duel = game.duel(turn)
-    terms = game.play(game.against(duel.real, duel.fake, duel.real_condition), game._ahead(turn, 0), "discriminator")
+    terms = game.compute_terms(game.against(duel.real, duel.fake, duel.real_condition), game._ahead(turn, 0), "discriminator")
     assert len(terms) == (1 if regularizer[0].endswith(("none", "spectral_norm")) else 2)
     grads = gradient(torch.stack(list(terms.values())).sum(), player)
     for (name, entry), one in zip(player.named_parameters(), grads, strict=True):
@@ -214,7 +214,7 @@ def test_the_discriminator_and_all_state_beside_it_stay_as_they_are(
         [digest(entry) for entry in judged],
         checkpoint.digest(made.trainer.state_dict()["optimizers/discriminator"]),
     )
-    terms = game.make_fakes(turn)
+    terms = game.generator_loss(turn)
     sum(terms.values()).backward()
     assert [digest(entry) for entry in judged] == before
     assert checkpoint.digest(made.trainer.state_dict()["optimizers/discriminator"]) == moments
@@ -251,7 +251,7 @@ def test_finite_differences_through_networks_of_images(model: str, overrides: tu
     direction = [torch.randn(entry.shape, generator=source) for entry in player.parameters()]
 
     def objective() -> Tensor:
-        total: Tensor = sum(game.make_fakes(turn).values())  # type: ignore[assignment]
+        total: Tensor = sum(game.generator_loss(turn).values())  # type: ignore[assignment]
         return total
 
     found = sum(float((one * other).sum()) for one, other in zip(gradient(objective(), player), direction, strict=True))

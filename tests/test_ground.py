@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ganrun.ground import registry, rng, traits
-from ganrun.ground.duel import Duel, squared_slope
+from ganrun.ground.duel import Duel, gradient_norm_squared
 from ganrun.ground.errors import BadInput, nearest, suggestion
-from ganrun.ground.spec import Batch, Latent, Port, Verdict
+from ganrun.ground.spec import Batch, DiscriminatorOutput, Latent, Port
 from ganrun.ground.traits import Rule
 from ganrun.ground.turn import Stream, Turn
 
@@ -101,7 +101,7 @@ def test_draws_follow_from_where_the_turn_stands_and_nothing_else() -> None:
     assert torch.equal(turn().latent(), first)
     for where in ({"seed": 1}, {"step": 4}, {"phase": "discriminator"}, {"repeat": 1}):
         assert not torch.equal(turn(**where).latent(), first)
-    assert torch.equal(turn(slot=9, update=9).latent(), first)
+    assert torch.equal(turn(batch_index=9, update=9).latent(), first)
     assert not torch.equal(turn().uniform("one"), turn().uniform("another"))
 
 
@@ -110,35 +110,35 @@ def test_the_shares_of_a_batch_are_the_batch_cut_up(count: int) -> None:
     source = Counted(50)
     whole = turn(source)
     for draw in (lambda at: at.latent(), lambda at: at.uniform("mix"), lambda at: at.real().x):
-        shares = [draw(turn(source, share=(index, count))) for index in range(count)]
+        shares = [draw(turn(source, micro_batch=(index, count))) for index in range(count)]
         assert [len(share) for share in shares] == [12 // count] * count
         assert torch.equal(torch.cat(shares), draw(whole))
 
 
 def test_a_slot_is_a_place_in_the_order_of_the_data() -> None:
     source = Counted(50)
-    drawn = torch.cat([turn(source, slot=slot).real().x[:, 0] for slot in range(5)]).long()
+    drawn = torch.cat([turn(source, batch_index=batch_index).real().x[:, 0] for batch_index in range(5)]).long()
     assert torch.equal(drawn, rng.order(0, "data", 0, 60, 50))
 
 
 def test_a_batch_that_lies_on_the_shelf_is_not_read_again() -> None:
-    source, shelf = Counted(50), {}
-    one = turn(source, slot=2, shelf=shelf, phase="discriminator").real()
-    assert turn(source, slot=2, shelf=shelf).real() is one
+    source, batch_cache = Counted(50), {}
+    one = turn(source, batch_index=2, batch_cache=batch_cache, phase="discriminator").real()
+    assert turn(source, batch_index=2, batch_cache=batch_cache).real() is one
     assert len(source.reads) == 1
-    assert turn(source, slot=3, shelf=shelf).real() is not one
-    turn(source, slot=2, shelf=shelf, share=(0, 2)).real()
+    assert turn(source, batch_index=3, batch_cache=batch_cache).real() is not one
+    turn(source, batch_index=2, batch_cache=batch_cache, micro_batch=(0, 2)).real()
     assert [len(read) for read in source.reads] == [12, 12, 6]
 
 
 # duels
 
 
-def critic(x: Tensor, condition: Tensor | None = None) -> Verdict:
+def critic(x: Tensor, condition: Tensor | None = None) -> DiscriminatorOutput:
     score = x.flatten(1).square().sum(1) + x.flatten(1)[:, 0]
     if condition is not None:
         score = score + 10 * condition
-    return Verdict(score, x.flatten(1), {"doubled": 2 * x.flatten(1)})
+    return DiscriminatorOutput(score, x.flatten(1), {"doubled": 2 * x.flatten(1)})
 
 
 @pytest.mark.parametrize("conditional", [False, True])
@@ -149,15 +149,15 @@ def test_one_look_at_both_sides_gives_what_two_looks_give(conditional: bool) -> 
         conditions = {"real_condition": torch.tensor([1, 2, 3]), "fake_condition": torch.tensor([5, 4, 3, 2, 1])}
     looks = []
 
-    def counted(x: Tensor, condition: Tensor | None = None) -> Verdict:
+    def counted(x: Tensor, condition: Tensor | None = None) -> DiscriminatorOutput:
         looks.append(len(x))
         return critic(x, condition)
 
     apart, joined = (Duel(counted, (real,), (fake,), together=together, **conditions) for together in (False, True))
-    apart.look()
-    joined.look()
+    apart.forward_both()
+    joined.forward_both()
     assert looks == [3, 5, 8]
-    for side, inputs in (("real_verdict", real), ("fake_verdict", fake)):
+    for side, inputs in (("real_output", real), ("fake_output", fake)):
         mine, theirs = getattr(joined, side), getattr(apart, side)
         torch.testing.assert_close(mine.score, theirs.score)
         torch.testing.assert_close(mine.features, inputs)
@@ -167,19 +167,19 @@ def test_one_look_at_both_sides_gives_what_two_looks_give(conditional: bool) -> 
 
 def test_sides_of_unlike_shapes_are_judged_apart() -> None:
     duel = Duel(critic, (torch.randn(3, 4),), (torch.randn(3, 5),), together=True)
-    duel.look()
-    assert duel.real_verdict.score.shape == duel.fake_verdict.score.shape == (3,)
+    duel.forward_both()
+    assert duel.real_output.score.shape == duel.fake_output.score.shape == (3,)
 
 
 def test_pairs_of_inputs_are_judged_together() -> None:
-    def pairs(x: Tensor, code: Tensor) -> Verdict:
-        return Verdict((x * code).sum(1))
+    def pairs(x: Tensor, code: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput((x * code).sum(1))
 
     real, fake = (torch.randn(3, 2), torch.randn(3, 2)), (torch.randn(4, 2), torch.randn(4, 2))
     duel = Duel(pairs, real, fake, kinds=("data", "code"), together=True)
-    duel.look()
-    torch.testing.assert_close(duel.real_verdict.score, (real[0] * real[1]).sum(1))
-    torch.testing.assert_close(duel.fake_verdict.score, (fake[0] * fake[1]).sum(1))
+    duel.forward_both()
+    torch.testing.assert_close(duel.real_output.score, (real[0] * real[1]).sum(1))
+    torch.testing.assert_close(duel.fake_output.score, (fake[0] * fake[1]).sum(1))
 
 
 @pytest.mark.parametrize("side", ["real", "fake"])
@@ -188,11 +188,11 @@ def test_the_slope_of_a_side_is_exact_watched_or_not(side: str) -> None:
     wanted = {"real": real, "fake": fake}[side].flatten(1) * 2
     wanted[:, 0] += 1
     plain, watched = Duel(critic, (real,), (fake,)), Duel(critic, (real,), (fake,), together=True)
-    watched.watch(side)
-    watched.look()
+    watched.require_input_grad(side)
+    watched.forward_both()
     for duel in (plain, watched):
-        torch.testing.assert_close(duel.slope(side), wanted.square().sum(1))
-    assert watched.slope(side).requires_grad
+        torch.testing.assert_close(duel.grad_norm_sq(side), wanted.square().sum(1))
+    assert watched.grad_norm_sq(side).requires_grad
 
 
 def test_the_slope_of_a_map_of_patches_is_that_of_their_mean() -> None:
@@ -202,27 +202,27 @@ def test_the_slope_of_a_map_of_patches_is_that_of_their_mean() -> None:
     wanted = torch.stack(
         [torch.autograd.grad(score[index].mean(), x, retain_graph=True)[0][index].square().sum() for index in range(3)]
     )
-    torch.testing.assert_close(squared_slope(nn.functional.conv2d(x, weight), (x,)), wanted)
+    torch.testing.assert_close(gradient_norm_squared(nn.functional.conv2d(x, weight), (x,)), wanted)
 
 
 def test_a_score_in_half_precision_is_judged_in_full() -> None:
-    duel = Duel(lambda x: Verdict(x.bfloat16()), (torch.ones(2),), (torch.ones(2),))
-    assert duel.real_verdict.score.dtype == torch.float32
+    duel = Duel(lambda x: DiscriminatorOutput(x.bfloat16()), (torch.ones(2),), (torch.ones(2),))
+    assert duel.real_output.score.dtype == torch.float32
 
 
 def test_a_slope_is_taken_in_float32_under_autocast() -> None:
     layer = nn.Linear(4, 1, bias=False)
     seen = []
 
-    def watched(x: Tensor) -> Verdict:
+    def watched(x: Tensor) -> DiscriminatorOutput:
         seen.append(torch.is_autocast_enabled("cpu"))
-        return Verdict(layer(x).squeeze(1))
+        return DiscriminatorOutput(layer(x).squeeze(1))
 
     duel = Duel(watched, (torch.randn(3, 4),), (torch.randn(3, 4),))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        duel.watch("real")
-        duel.look()
-        slope = duel.slope("real")
+        duel.require_input_grad("real")
+        duel.forward_both()
+        slope = duel.grad_norm_sq("real")
     assert seen == [True, True, False]
     torch.testing.assert_close(slope, layer.weight.square().sum().expand(3))
 

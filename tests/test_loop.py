@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ganrun.engine import assemble, checkpoint, sampling
-from ganrun.engine.alarm import Alarm, demand_finite
-from ganrun.engine.average import Average
+from ganrun.engine.ema import EMA
 from ganrun.engine.loop import Trainer
+from ganrun.engine.nan_guard import NaNGuard, demand_finite
 from ganrun.games.base import Phase
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, Diverged, NoCheckpoint
@@ -403,7 +403,7 @@ def test_the_average_of_a_constant_player_follows_its_closed_form(float64: None)
     player = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         player.weight.fill_(0)
-    average = Average(player, 0.9)
+    average = EMA(player, 0.9)
     with torch.no_grad():
         player.weight.fill_(1)
     remaining = 1.0
@@ -419,7 +419,7 @@ def test_the_first_update_of_an_average_has_the_decay_two_elevenths() -> None:
     player = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         player.weight.fill_(0)
-        average = Average(player, 0.999)
+        average = EMA(player, 0.999)
         player.weight.fill_(11)
     average.update(1)
     assert average.network.weight.item() == pytest.approx(9)
@@ -427,7 +427,7 @@ def test_the_first_update_of_an_average_has_the_decay_two_elevenths() -> None:
 
 def test_the_average_takes_in_running_statistics_and_copies_counters() -> None:
     player = nn.BatchNorm1d(2)
-    average = Average(player, 0.5)
+    average = EMA(player, 0.5)
     player(torch.randn(8, 2) + 5)
     average.update(90)
     torch.testing.assert_close(average.network.running_mean, player.running_mean / 2)
@@ -549,26 +549,26 @@ def test_a_fault_of_one_micro_batch_is_not_lost(toy: Any) -> None:
 
 
 def test_the_alarm_keeps_the_earliest_tick_of_many_groups() -> None:
-    alarm = Alarm()
+    nan_guard = NaNGuard()
     fine, bad = torch.tensor(1.0), torch.tensor(float("nan"))
-    assert alarm.first() is None
-    alarm.watch(1, {"a": fine, "b": fine})
-    alarm.watch(2, {"c": fine})
-    assert alarm.first() is None
-    alarm.watch(5, {"c": bad})
-    alarm.watch(4, {"a": fine, "b": bad})
-    alarm.watch(6, {"a": bad, "b": fine})
-    assert alarm.first() == (4, "b")
+    assert nan_guard.first() is None
+    nan_guard.watch(1, {"a": fine, "b": fine})
+    nan_guard.watch(2, {"c": fine})
+    assert nan_guard.first() is None
+    nan_guard.watch(5, {"c": bad})
+    nan_guard.watch(4, {"a": fine, "b": bad})
+    nan_guard.watch(6, {"a": bad, "b": fine})
+    assert nan_guard.first() == (4, "b")
 
 
 def test_the_alarm_holds_many_ticks_without_waiting(request: pytest.FixtureRequest) -> None:
-    alarm, waiting = Alarm(), request.getfixturevalue("no_waiting")
-    for tick in range(300):
-        alarm.watch(tick, {"a": torch.tensor(1.0), "b": torch.tensor(float("inf") if tick > 140 else 1.0)})
+    nan_guard, waiting = NaNGuard(), request.getfixturevalue("no_waiting")
+    for update_index in range(300):
+        nan_guard.watch(update_index, {"a": torch.tensor(1.0), "b": torch.tensor(float("inf") if update_index > 140 else 1.0)})
     waiting.undo()
-    assert alarm.first() == (141, "b")
-    alarm.watch(300, {"a": torch.tensor(float("nan")), "b": torch.tensor(1.0)})
-    assert alarm.first() == (141, "b")
+    assert nan_guard.first() == (141, "b")
+    nan_guard.watch(300, {"a": torch.tensor(float("nan")), "b": torch.tensor(1.0)})
+    assert nan_guard.first() == (141, "b")
 
 
 def test_weights_that_are_not_finite_are_never_saved(toy: Any) -> None:
@@ -673,14 +673,14 @@ def test_phases_that_are_not_due_draw_nothing_and_move_nothing(toy: Any) -> None
     seen: list[tuple[int, int, int]] = []
 
     def noted(turn: Turn) -> dict[str, Tensor]:
-        seen.append((turn.step, turn.slot, turn.update))
-        return game.judge_fakes(turn)
+        seen.append((turn.step, turn.batch_index, turn.update))
+        return game.discriminator_loss(turn)
 
     trainer.phases = [
         Phase("discriminator", "discriminator", ("discriminator",), noted, repeat=2, every=3),
-        Phase("generator", "generator", ("generator",), game.make_fakes, fresh=False),
+        Phase("generator", "generator", ("generator",), game.generator_loss, fresh=False),
     ]
-    trainer.slots, trainer.ticks = 2, 3
+    trainer.batches_per_step, trainer.updates_per_step = 2, 3
     weights = []
     for _ in range(5):
         play(trainer, 1)

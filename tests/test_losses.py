@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganrun.ground import registry
 from ganrun.ground.duel import Duel
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.losses.base import Loss
 
 LOSSES = ("minimax", "nonsaturating", "wasserstein", "lsgan", "hinge")
@@ -32,7 +32,7 @@ def make(name: str, **options: float) -> Loss:
 
 def of_scores(real: Tensor, fake: Tensor) -> Duel:
     """A duel in which every input is its own score."""
-    return Duel(Verdict, (real,), (fake,))
+    return Duel(DiscriminatorOutput, (real,), (fake,))
 
 
 def scores(*values: float) -> Tensor:
@@ -41,7 +41,7 @@ def scores(*values: float) -> Tensor:
 
 def of_table(table: Tensor) -> Duel:
     """The three points, judged by a free score each."""
-    return Duel(lambda x: Verdict(table[x]), (REAL,), (FAKE,))
+    return Duel(lambda x: DiscriminatorOutput(table[x]), (REAL,), (FAKE,))
 
 
 def fit(objective: Callable[[Tensor], Tensor], size: int = 3) -> Tensor:
@@ -272,7 +272,7 @@ def test_least_squares_with_minus_one_one_zero_is_half_the_pearson_chi_square() 
     """C(G) = E_p (s* - c)^2 / 2 + E_q (s* - c)^2 / 2 = chi^2(p + q || 2 q) / 2  (Mao et al. 2017, section 3.2)."""
     loss = make("lsgan", a=-1.0, b=1.0, c=0.0)
     table = (P - Q) / (P + Q)  # the best critic
-    swapped = Duel(lambda x: Verdict(table[x]), (FAKE,), (REAL,))
+    swapped = Duel(lambda x: DiscriminatorOutput(table[x]), (FAKE,), (REAL,))
     cost = float(loss.g(of_table(table)) + loss.g(swapped))
     assert 2 * cost == pytest.approx(float(((2 * Q - (P + Q)).square() / (P + Q)).sum()), abs=1e-9)
 

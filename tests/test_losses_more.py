@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from ganrun.ground import registry, traits
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 
 RELATIVISTIC = ("rpgan", "ragan")
 
@@ -105,7 +105,7 @@ def test_averaging_over_one_sample_a_side_is_pairing_twice() -> None:
 def test_the_best_pairing_critic_is_the_log_ratio_of_the_densities_up_to_a_constant() -> None:
     loss = make("rpgan")
     every_real, every_fake = REAL.repeat_interleave(len(FAKE)), FAKE.repeat(len(REAL))
-    table = fit(lambda free: loss.d(Duel(lambda x: Verdict(free[x]), (every_real,), (every_fake,))))
+    table = fit(lambda free: loss.d(Duel(lambda x: DiscriminatorOutput(free[x]), (every_real,), (every_fake,))))
     ratio = P.log() - Q.log()
     torch.testing.assert_close(table - table[0], ratio - ratio[0], atol=1e-5, rtol=0)
 
@@ -175,7 +175,7 @@ def test_averages_read_targets_and_pairs_do_not() -> None:
 
 def energies(real: Tensor, fake: Tensor) -> Duel:
     """Every input is its own energy; scores are minus that."""
-    return Duel(lambda x: Verdict(-x), (real,), (fake,))
+    return Duel(lambda x: DiscriminatorOutput(-x), (real,), (fake,))
 
 
 def test_energies_by_hand_and_no_force_on_fakes_above_the_margin() -> None:
@@ -230,15 +230,15 @@ class Autoencoder(nn.Module):
         torch.manual_seed(1)
         self.code, self.back = nn.Linear(4, 2).double(), nn.Linear(2, 4).double()
 
-    def forward(self, x: Tensor) -> Verdict:
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
         code = self.code(x).tanh()
-        return Verdict(-(self.back(code) - x).square().sum(1), code)
+        return DiscriminatorOutput(-(self.back(code) - x).square().sum(1), code)
 
 
 def test_the_energy_loss_of_an_autoencoder_has_the_gradients_of_finite_differences() -> None:
     critic, loss = Autoencoder(), make("energy", margin=3.0)
     duel = Duel(critic, (draw(3, 4),), (draw(3, 4, seed=1),))
-    fakes = -duel.fake_verdict.score
+    fakes = -duel.fake_output.score
     assert (fakes > 3).any()
     assert (fakes < 3).any()  # both sides of the margin
     assert_gradients_are_finite_differences(critic, lambda: loss.d(Duel(critic, (draw(3, 4),), (draw(3, 4, seed=1),))))
@@ -268,7 +268,7 @@ def test_energies_go_with_a_loss_that_can_read_them() -> None:
 
 
 def featured(network: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Duel:
-    return Duel(lambda x: Verdict(x.flatten(1).sum(1), network(x)), (real,), (fake,))
+    return Duel(lambda x: DiscriminatorOutput(x.flatten(1).sum(1), network(x)), (real,), (fake,))
 
 
 def test_matched_features_of_a_linear_layer_are_those_of_the_means() -> None:

@@ -12,8 +12,8 @@ from scipy.stats import entropy
 
 from ganrun.data.shapes import Layout, Shapes, draw
 from ganrun.data.stacked import Stacked
-from ganrun.engine import evaluate, scoring
-from ganrun.engine.rehearsal import Rehearsal
+from ganrun.engine import generator_scores, scoring
+from ganrun.engine.sandbox import Sandbox
 from ganrun.ground import traits
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import build
@@ -438,7 +438,7 @@ def test_a_run_is_scored_by_the_classes_that_it_was_asked_for(toy, shift, monkey
     monkeypatch.setattr(
         made.parts.game, "generate", lambda z, y: torch.stack([shelf[(int(k) + shift) % 10][i % 99] for i, k in enumerate(y)])
     )
-    scores, beside = evaluate.evaluate(
+    scores, beside = generator_scores.evaluate(
         metrics={name: build("metric", {"name": name}) for name in ("label_accuracy", "intra_fid")},
         game=made.parts.game,
         averages={},
@@ -463,7 +463,7 @@ def test_the_error_of_the_class_head_is_counted_on_held_out_samples(toy, how):
     data, game = made.dataset, made.parts.game
     held, judge = all_of(data.held_out()), game.players["discriminator"]
     before = {key: entry.clone() for key, entry in judge.state_dict().items()}
-    scores, _ = evaluate.evaluate(
+    scores, _ = generator_scores.evaluate(
         metrics={"classification": build("metric", {"name": "classification"})},
         game=game,
         averages={},
@@ -483,9 +483,9 @@ def test_the_error_of_the_class_head_is_counted_on_held_out_samples(toy, how):
 
 def test_a_head_on_pairs_names_no_class_of_a_sample(toy):
     made = toy("mlp", "digits", "game=bigan", "condition=acgan")
-    rehearsal = Rehearsal(made.parts.game, made.dataset, resolve({**made.config["device"], "name": "cpu"}), 0)
+    sandbox = Sandbox(made.parts.game, made.dataset, resolve({**made.config["device"], "name": "cpu"}), 0)
     with pytest.raises(BadInput, match="no discriminator of this game"):
-        build("metric", {"name": "classification"}).rehearse(rehearsal)
+        build("metric", {"name": "classification"}).dry_run(sandbox)
 
 
 def test_what_was_not_asked_for_cannot_be_compared(compose):

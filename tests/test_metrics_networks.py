@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from ganrun.engine import evaluate, scoring
-from ganrun.engine.rehearsal import Rehearsal
+from ganrun.engine import generator_scores, scoring
+from ganrun.engine.sandbox import Sandbox
 from ganrun.ground.errors import BadInput
 from ganrun.ground.record import RunFolder
 from ganrun.ground.registry import build
 from ganrun.ground.runtime import Runtime
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.metrics.base import Sample, Stage
 from ganrun.metrics.spectra import matrices, summary
 
@@ -43,19 +43,19 @@ class Plane(nn.Module):
         super().__init__()
         self.slope = nn.Parameter(torch.tensor(slope))
 
-    def forward(self, x: torch.Tensor) -> Verdict:
-        return Verdict(x @ self.slope)
+    def forward(self, x: torch.Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput(x @ self.slope)
 
 
-def scored(name: str, rehearsal: Rehearsal, **options):
+def scored(name: str, sandbox: Sandbox, **options):
     metric = build("metric", {"name": name, **options})
-    metric.enter(Stage(lambda split: None, rehearsal))
+    metric.enter(Stage(lambda split: None, sandbox))
     metric.update(Sample(), real=True)
     return metric, metric.compute()
 
 
-def rehearsal_of(made) -> Rehearsal:
-    return Rehearsal(made.parts.game, made.dataset, CPU, 0)
+def sandbox_of(made) -> Sandbox:
+    return Sandbox(made.parts.game, made.dataset, CPU, 0)
 
 
 # ---------------------------------------------------------------- duality gap
@@ -66,7 +66,7 @@ def test_the_gap_of_a_bilinear_game_is_its_closed_form(toy):
     made = toy("mlp", "toy_points", "loss=wasserstein")
     place, slope = [60.0, -80.0], [0.5, 2.0]
     made.parts.game.players = {"generator": Point(place), "discriminator": Plane(slope)}
-    metric, found = scored("duality_gap", rehearsal_of(made), **TRIES)
+    metric, found = scored("duality_gap", sandbox_of(made), **TRIES)
     reach = TRIES["steps"] * TRIES["lr"]
     assert found["duality_gap_generator"] == pytest.approx(reach * 2.5, rel=1e-4)
     assert found["duality_gap_discriminator"] == pytest.approx(reach * 140, rel=0.02)
@@ -77,7 +77,7 @@ def test_the_gap_of_a_bilinear_game_is_its_closed_form(toy):
 def test_the_value_is_minus_the_loss_without_penalties(toy):
     made = toy("mlp", "toy_points", "loss=wasserstein", "regularizer=gradient_penalty", "regularizer.gradient_penalty.weight=1e6")
     made.parts.game.players = {"generator": Point([1.0, 2.0]), "discriminator": Plane([3.0, 0.0])}
-    values = rehearsal_of(made).values(batches=200, batch_size=12)
+    values = sandbox_of(made).values(batches=200, batch_size=12)
     assert values.mean().item() == pytest.approx(3 * (made.dataset.x.mean(0)[0].item() - 1), abs=0.5)
 
 
@@ -86,14 +86,14 @@ def test_penalties_of_further_duels_are_left_out_too(toy):
     for weight in (1.0, 1e6):
         stack = ("game=cyclegan", "game.identity=0", "regularizer=r1", f"regularizer.r1.weight={weight}")
         made = toy("mlp", "toy_unpaired", *stack)
-        found.append(rehearsal_of(made).values(batches=2, batch_size=4))
+        found.append(sandbox_of(made).values(batches=2, batch_size=4))
     assert torch.equal(*found)
 
 
 def test_players_that_nothing_can_better_have_no_gap(toy):
     made = toy("mlp", "toy_points", "loss=wasserstein", "regularizer=weight_clip", "regularizer.weight_clip.clip=1e-6")
     made.parts.game.players = {"generator": Point([0.0, 0.0]), "discriminator": Plane([0.0, 0.0])}
-    _, found = scored("duality_gap", rehearsal_of(made), **TRIES)
+    _, found = scored("duality_gap", sandbox_of(made), **TRIES)
     assert all(0 <= value < 1e-4 for value in found.values())
 
 
@@ -102,9 +102,9 @@ def test_the_gap_is_never_negative_and_the_same_at_each_call(toy, loss):
     made = toy("mlp", "toy_points", f"loss={loss}")
     for _ in range(5):
         made.trainer.advance()
-    _, first = scored("duality_gap", rehearsal_of(made), **TRIES)
+    _, first = scored("duality_gap", sandbox_of(made), **TRIES)
     torch.rand(3)
-    _, second = scored("duality_gap", rehearsal_of(made), **TRIES)
+    _, second = scored("duality_gap", sandbox_of(made), **TRIES)
     assert first == second
     assert min(first.values()) >= 0
 
@@ -127,7 +127,7 @@ def test_nothing_of_the_training_state_moves_and_training_goes_on_bit_for_bit(to
     modes = [module.training for player in touched.parts.game.players.values() for module in player.modules()]
     before, random = copy.deepcopy(touched.trainer.state_dict()), torch.get_rng_state()
     for name, options in (("duality_gap", TRIES), ("spectra", {})):
-        scored(name, rehearsal_of(touched), **options)
+        scored(name, sandbox_of(touched), **options)
     assert torch.equal(torch.get_rng_state(), random)
     assert flags == [entry.requires_grad for player in touched.parts.game.players.values() for entry in player.parameters()]
     assert modes == [module.training for player in touched.parts.game.players.values() for module in player.modules()]
@@ -149,8 +149,8 @@ def same(one, other) -> None:
 
 
 def test_the_largest_batch_that_the_game_can_play_is_used(toy):
-    rehearsal = rehearsal_of(toy("mlp", "toy_points", "pack=4"))
-    assert rehearsal.size(11) == 8
+    sandbox = sandbox_of(toy("mlp", "toy_points", "pack=4"))
+    assert sandbox.size(11) == 8
 
 
 # ---------------------------------------------------------------- spectra
@@ -175,8 +175,8 @@ def test_spectra_are_of_the_discriminator_as_it_is_used(toy):
     for made in (plain, normal):
         for _ in range(20):
             made.trainer.advance()
-    _, free = scored("spectra", rehearsal_of(plain))
-    _, held = scored("spectra", rehearsal_of(normal))
+    _, free = scored("spectra", sandbox_of(plain))
+    _, held = scored("spectra", sandbox_of(normal))
     tops = [value for name, value in held.items() if name.startswith("spectra_top.")]
     assert len(tops) == len(list(matrices(normal.parts.game.players["discriminator"])))
     assert all(value == pytest.approx(1, abs=0.1) for value in tops)
@@ -194,7 +194,7 @@ def test_a_run_is_scored_by_its_networks_and_noise_is_not(toy, tmp_path, monkeyp
     monkeypatch.setenv("GANRUN_CACHE", str(tmp_path))
     made = toy("mlp", "toy_points")
     metrics = {"spectra": build("metric", {"name": "spectra"}), "duality_gap": build("metric", {"name": "duality_gap", **TRIES})}
-    scores, baselines = evaluate.evaluate(
+    scores, baselines = generator_scores.evaluate(
         metrics=metrics,
         game=made.parts.game,
         averages=made.trainer.averages,
@@ -207,7 +207,7 @@ def test_a_run_is_scored_by_its_networks_and_noise_is_not(toy, tmp_path, monkeyp
     assert "std" in scores["duality_gap"]
     assert scores["spectra"]["card"]["extractor"] is None
     assert "come from none" in baselines["noise"]["spectra"]["missing"]
-    row = evaluate.write_scores(RunFolder(tmp_path), 0, scores, baselines)
+    row = generator_scores.write_scores(RunFolder(tmp_path), 0, scores, baselines)
     assert math.isfinite(row["scores"]["spectra"]["value"])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganrun.engine.evaluate import rows_of
+from ganrun.engine.generator_scores import rows_of
 from ganrun.engine.progress import in_words, scores_table, with_spread
 from ganrun.ground.registry import build, names
 from ganrun.metrics.base import Result, Sample

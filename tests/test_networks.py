@@ -59,10 +59,10 @@ def test_players_fit_the_data_at_every_size(name: str, norm: str, size: int) -> 
     fake = generator(torch.randn(2, 3)).detach()
     assert fake.shape == (2, channels, size, size)
     assert float(fake.abs().max()) <= 1
-    verdict = discriminator(fake)
-    assert verdict.score.shape == (2,)
-    assert verdict.features.shape[0] == 2
-    assert verdict.features.ndim == 2
+    output = discriminator(fake)
+    assert output.score.shape == (2,)
+    assert output.features.shape[0] == 2
+    assert output.features.ndim == 2
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -92,10 +92,10 @@ def test_the_score_is_raw(name: str) -> None:
         for entry in discriminator.output.parameters():
             entry.fill_(-9)
     x = torch.ones(2, 1, 8, 8)
-    verdict = discriminator(x)
+    output = discriminator(x)
     weight, bias = discriminator.output.weight.flatten(), discriminator.output.bias
-    torch.testing.assert_close(verdict.score, verdict.features @ weight + bias)  # affine in the features
-    assert float(verdict.score[0].detach()) < -5
+    torch.testing.assert_close(output.score, output.features @ weight + bias)  # affine in the features
+    assert float(output.score[0].detach()) < -5
 
 
 @pytest.mark.parametrize(
@@ -372,8 +372,8 @@ def test_encoders_and_discriminators_take_pairs_of_an_image_and_a_code(name: str
     encoded = family.make("encoder", inputs=(data,), outputs=(code,))(x)
     assert encoded.shape == (4, 3)
     judge = family.make("discriminator", inputs=(data, code), outputs=(SCORE,)).eval()
-    verdict = judge(x, z)
-    assert verdict.score.shape == (4,)
-    assert verdict.features.shape == (4, judge.num_features)
-    assert (judge(x, z + 1).score != verdict.score).any()
-    assert (judge(x.roll(1, 0), z).score != verdict.score).any()
+    output = judge(x, z)
+    assert output.score.shape == (4,)
+    assert output.features.shape == (4, judge.num_features)
+    assert (judge(x, z + 1).score != output.score).any()
+    assert (judge(x.roll(1, 0), z).score != output.score).any()

@@ -17,7 +17,7 @@ from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import Port
 from ganrun.networks import modern
-from ganrun.networks.modern import Block, Resize, Stages
+from ganrun.networks.modern import Block, DiscriminatorOptions, Resize
 
 SCORE, CODE = Port("score", ()), Port("code", (3,))
 IMAGE, POINT = (1, 8, 8), (2,)
@@ -63,9 +63,9 @@ def test_a_family_works_in_double_precision_on_what_it_is_for(name: str, shape: 
     x = generator(torch.randn(4, 3))
     assert x.shape == (4, *shape)
     assert x.dtype == torch.float64
-    verdict = judge(x)
-    assert verdict.score.shape == (4,)
-    assert verdict.features.shape == (4, judge.num_features)
+    output = judge(x)
+    assert output.score.shape == (4,)
+    assert output.features.shape == (4, judge.num_features)
     encoded = make(name).make("encoder", inputs=(Port("data", shape),), outputs=(CODE,))(x)
     assert encoded.shape == (4, 3)
     assert encoded.dtype == torch.float64
@@ -142,14 +142,14 @@ def test_energies_are_coupled_exactly_where_batch_norm_is(name: str, norm: str) 
 def test_the_score_is_minus_the_error_of_the_reconstruction(name: str, shape: tuple[int, ...], error: str) -> None:
     _, judge = players(make(name, discriminator={"error": error}), shape)
     x = torch.randn(5, *shape)
-    verdict = judge(x)
+    output = judge(x)
     given = x if name == "conv_autoencoder" else x.flatten(1)
-    torch.testing.assert_close(verdict.features, judge.encoder(given))
-    assert judge.num_features == verdict.features.shape[1] == 4
-    apart = (judge.decoder(verdict.features) - given).flatten(1)
+    torch.testing.assert_close(output.features, judge.encoder(given))
+    assert judge.num_features == output.features.shape[1] == 4
+    apart = (judge.decoder(output.features) - given).flatten(1)
     wanted = functional.mse_loss(apart, 0 * apart, reduction="none").mean(1) if error == "mean" else apart.norm(dim=1)
-    torch.testing.assert_close(verdict.score, -wanted)
-    assert float(verdict.score.detach().max()) < 0
+    torch.testing.assert_close(output.score, -wanted)
+    assert float(output.score.detach().max()) < 0
 
 
 @pytest.mark.parametrize(("name", "shape"), ENERGIES)
@@ -299,7 +299,7 @@ def test_modern_players_have_the_parameters_of_their_closed_forms(size: int, wid
 
 def test_the_published_size_has_its_cardinality() -> None:
     with torch.device("meta"):
-        judge = modern.Discriminator(3, 32, Stages(width=768))
+        judge = modern.Discriminator(3, 32, DiscriminatorOptions(width=768))
     blocks = [module for module in judge.modules() if isinstance(module, Block)]
     assert len(blocks) == 8
     assert {block.mix.groups for block in blocks} == {96}

@@ -108,16 +108,16 @@ def test_groups_are_of_four_or_the_next_smaller_that_divides_the_batch_or_all_of
 @pytest.mark.parametrize("name", ["mlp", "dcgan", "resnet"])
 def test_the_statistics_join_the_features_before_a_linear_score(name: str, kind: str) -> None:
     with_part, x = discriminator(name, minibatch=kind), torch.randn(8, 1, 8, 8)
-    verdict, beside = with_part(x), with_part.beside
-    assert verdict.features.shape == (8, with_part.num_features)  # those before the part
+    output, beside = with_part(x), with_part.beside
+    assert output.features.shape == (8, with_part.num_features)  # those before the part
     if kind == "discrimination":
-        numbers = closeness((verdict.features @ beside.statistics.kernels.weight.T).view(8, KERNELS, DIMENSIONS))
+        numbers = closeness((output.features @ beside.statistics.kernels.weight.T).view(8, KERNELS, DIMENSIONS))
         extra = with_part.num_features * KERNELS * DIMENSIONS + KERNELS
     else:
-        numbers, extra = deviation(verdict.features), 1
-    joined = torch.cat((verdict.features, numbers), 1)
+        numbers, extra = deviation(output.features), 1
+    joined = torch.cat((output.features, numbers), 1)
     weight = torch.cat((with_part.output.weight.flatten(), beside.output.weight.flatten()))
-    torch.testing.assert_close(verdict.score, joined @ weight + with_part.output.bias)
+    torch.testing.assert_close(output.score, joined @ weight + with_part.output.bias)
     assert count(with_part) == count(discriminator(name)) + extra
 
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganrun.engine.average import Average
+from ganrun.engine.ema import EMA
 from ganrun.engine.loop import Trainer
 from ganrun.games.adversarial import Adversarial
 from ganrun.ground import registry
-from ganrun.ground.duel import Duel, squared_slope
+from ganrun.ground.duel import Duel, gradient_norm_squared
 from ganrun.ground.errors import BadInput
 from ganrun.ground.runtime import Runtime
-from ganrun.ground.spec import Batch, Latent, Port, Spec, Verdict
+from ganrun.ground.spec import Batch, DiscriminatorOutput, Latent, Port, Spec
 from ganrun.ground.turn import Stream, Turn
 from ganrun.losses.base import Loss
 from ganrun.networks.base import Family
@@ -38,28 +38,28 @@ def loss_of(name: str) -> Loss:
     return found
 
 
-def turn(count: int, step: int = 0, update: int = 0, share: tuple[int, int] = (0, 1)) -> Turn:
+def turn(count: int, step: int = 0, update: int = 0, micro_batch: tuple[int, int] = (0, 1)) -> Turn:
     device = torch.device("cpu")
-    return Turn(0, step, "discriminator", 0, count, Latent(2), device, update=update, share=share)
+    return Turn(0, step, "discriminator", 0, count, Latent(2), device, update=update, micro_batch=micro_batch)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def linear(w: Tensor) -> Callable[[Tensor], Verdict]:
-    return lambda x: Verdict((x * w).flatten(1).sum(1) + 3)
+def linear(w: Tensor) -> Callable[[Tensor], DiscriminatorOutput]:
+    return lambda x: DiscriminatorOutput((x * w).flatten(1).sum(1) + 3)
 
 
-def quadratic(a: float) -> Callable[[Tensor], Verdict]:
-    return lambda x: Verdict(a / 2 * x.flatten(1).square().sum(1))
+def quadratic(a: float) -> Callable[[Tensor], DiscriminatorOutput]:
+    return lambda x: DiscriminatorOutput(a / 2 * x.flatten(1).square().sum(1))
 
 
 def played(regularizer: Regularizer, duel: Duel, at: Turn | None = None) -> Tensor:
     """The weighted term, as a game asks for it."""
     at = at or turn(len(duel.real[0]))
     regularizer.before(duel, at)
-    duel.look()
+    duel.forward_both()
     term = regularizer.term(duel, {}, at)
     assert term is not None
     return term * regularizer.weight
@@ -74,12 +74,12 @@ class Smooth(nn.Module):
         self.first, self.last = nn.Linear(numbers, hidden).double(), nn.Linear(hidden, 1).double()
         self.label = nn.Embedding(classes, hidden).double() if classes else None
 
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Verdict:
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> DiscriminatorOutput:
         hidden = self.first(x.flatten(1))
         if self.label is not None:
             assert condition is not None
             hidden = hidden + self.label(condition)
-        return Verdict(self.last(hidden.tanh()).squeeze(1))
+        return DiscriminatorOutput(self.last(hidden.tanh()).squeeze(1))
 
 
 def assert_gradients_are_finite_differences(network: nn.Module, objective: Callable[[], Tensor]) -> None:
@@ -128,9 +128,9 @@ def test_only_slopes_above_the_target_cost_when_one_sided() -> None:
 def test_the_gradient_penalty_looks_once_a_sample_on_the_segment_between_real_and_fake() -> None:
     real, fake, seen = draw(6, 3, 4, 4), draw(6, 3, 4, 4, seed=2), []
 
-    def critic(x: Tensor) -> Verdict:
+    def critic(x: Tensor) -> DiscriminatorOutput:
         seen.append(x.detach())
-        return Verdict(x.flatten(1).square().sum(1) / 2)
+        return DiscriminatorOutput(x.flatten(1).square().sum(1) / 2)
 
     regularizer = make("gradient_penalty", weight=1.0)
     term = regularizer.term(Duel(critic, (real,), (fake,)), {}, turn(6))
@@ -154,9 +154,9 @@ def test_the_places_on_the_segment_are_uniform_and_change_with_every_step() -> N
     real, fake = torch.ones(2000, 1, dtype=torch.float64), torch.zeros(2000, 1, dtype=torch.float64)
     places = []
 
-    def critic(x: Tensor) -> Verdict:
+    def critic(x: Tensor) -> DiscriminatorOutput:
         places.append(x.detach())
-        return Verdict(x.flatten(1).sum(1))
+        return DiscriminatorOutput(x.flatten(1).sum(1))
 
     for step in (0, 1):
         make("gradient_penalty").term(Duel(critic, (real,), (fake,)), {}, turn(2000, step))
@@ -166,8 +166,8 @@ def test_the_places_on_the_segment_are_uniform_and_change_with_every_step() -> N
 
 
 def test_the_norm_runs_over_all_inputs_of_a_pair_together() -> None:
-    def critic(x: Tensor, code: Tensor) -> Verdict:
-        return Verdict(3 * x[:, 0] + 4 * code[:, 1])
+    def critic(x: Tensor, code: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput(3 * x[:, 0] + 4 * code[:, 1])
 
     duel = Duel(critic, (draw(3, 2), draw(3, 2)), (draw(3, 2, seed=2), draw(3, 2, seed=3)), kinds=("data", "code"))
     torch.testing.assert_close(played(make("gradient_penalty", weight=1.0), duel), torch.tensor(16.0, dtype=torch.float64))
@@ -258,18 +258,20 @@ def test_r1_of_a_quadratic_critic_is_taken_at_the_real_samples() -> None:
 def test_r1_does_not_change_the_verdicts_and_needs_no_further_look() -> None:
     critic, real, fake, looks = Smooth(4), draw(3, 4), draw(3, 4, seed=2), []
 
-    def counted(x: Tensor) -> Verdict:
+    def counted(x: Tensor) -> DiscriminatorOutput:
         looks.append(len(x))
         return critic(x)  # type: ignore[no-any-return]
 
     plain, watched = Duel(counted, (real,), (fake,), together=True), Duel(counted, (real,), (fake,), together=True)
-    plain.look()
+    plain.forward_both()
     assert looks == [6]
     played(make("r1"), watched)
     assert looks == [6, 3, 3]
-    torch.testing.assert_close(watched.real_verdict.score, plain.real_verdict.score)
-    torch.testing.assert_close(watched.fake_verdict.score, plain.fake_verdict.score)
-    torch.testing.assert_close(watched.slope("real"), plain.slope("real"))  # through the main verdict or by a further look
+    torch.testing.assert_close(watched.real_output.score, plain.real_output.score)
+    torch.testing.assert_close(watched.fake_output.score, plain.fake_output.score)
+    torch.testing.assert_close(
+        watched.grad_norm_sq("real"), plain.grad_norm_sq("real")
+    )  # through the main verdict or by a further look
 
 
 def test_r1_asks_for_nothing_in_updates_without_its_term() -> None:
@@ -277,7 +279,7 @@ def test_r1_asks_for_nothing_in_updates_without_its_term() -> None:
     for update, asked in ((3, False), (4, True)):
         duel = Duel(Smooth(4), (draw(3, 4),), (draw(3, 4, seed=2),), together=True)
         regularizer.before(duel, turn(3, update=update))
-        duel.settle()
+        duel.finalize_inputs()
         assert duel.real[0].requires_grad == asked
 
 
@@ -344,7 +346,7 @@ def test_clipping_keeps_small_weights_and_counts_biases_and_scales() -> None:
     with torch.no_grad():
         player[0].weight.copy_(torch.tensor([[-2.0, 0.01, 2.0]] * 3))
         player[0].bias.fill_(-3)
-    make("weight_clip", clip=0.5).after_step({"discriminator": player}, Duel(Verdict, (), ()), turn(1))
+    make("weight_clip", clip=0.5).after_step({"discriminator": player}, Duel(DiscriminatorOutput, (), ()), turn(1))
     assert player[0].weight[0].tolist() == pytest.approx([-0.5, 0.01, 0.5])
     assert player[0].bias.tolist() == [-0.5] * 3
     assert player[1].weight.tolist() == [0.5] * 3
@@ -356,7 +358,7 @@ def test_the_clipped_linear_critic_estimates_c_times_the_distance_of_two_point_m
     loss, regularizer = loss_of("wasserstein"), make("weight_clip", clip=0.01)
     real, fake = torch.full((4, 1), 7.0, dtype=torch.float64), torch.full((4, 1), 4.0, dtype=torch.float64)
     for step in range(30):
-        duel = Duel(lambda x: Verdict(critic(x).squeeze(1)), (real,), (fake,))
+        duel = Duel(lambda x: DiscriminatorOutput(critic(x).squeeze(1)), (real,), (fake,))
         optimizer.zero_grad()
         value = loss.d(duel)
         value.backward()
@@ -383,7 +385,7 @@ def normed(layer: nn.Module, iterations: int = 1) -> tuple[nn.Module, Regularize
 
 def iterate(layer: nn.Module, regularizer: Regularizer, times: int) -> None:
     for step in range(times):
-        regularizer.after_step({"discriminator": nn.Sequential(layer)}, Duel(Verdict, (), ()), turn(1, step))
+        regularizer.after_step({"discriminator": nn.Sequential(layer)}, Duel(DiscriminatorOutput, (), ()), turn(1, step))
 
 
 def by_outputs(layer: nn.Module, weight: Tensor) -> Tensor:
@@ -471,7 +473,7 @@ def test_a_normed_network_of_fully_connected_layers_is_lipschitz(float64: None) 
     regularizer = make("spectral_norm")
     regularizer.prepare({"discriminator": network})
     for step in range(200):
-        regularizer.after_step({"discriminator": network}, Duel(Verdict, (), ()), turn(1, step))
+        regularizer.after_step({"discriminator": network}, Duel(DiscriminatorOutput, (), ()), turn(1, step))
     x, y = draw(500, 6), draw(500, 6, seed=2)
     ratios = (network(x) - network(y)).detach().abs().squeeze(1) / (x - y).norm(dim=1)
     assert float(ratios.max()) <= 1 + 1e-6
@@ -513,12 +515,12 @@ def test_the_average_of_a_normed_player_is_normed(float64: None) -> None:
     torch.manual_seed(4)
     layer, regularizer = normed(nn.Linear(6, 6))
     player = nn.Sequential(layer)
-    average = Average(player, 0.9)
+    average = EMA(player, 0.9)
     for step in range(1, 200):
         with torch.no_grad():  # a weight that turns
             angle = torch.tensor(0.05 * step)
             layer.parametrizations.weight.original.copy_(draw(6, 6) * angle.cos() + draw(6, 6, seed=1) * angle.sin())
-        regularizer.after_step({"discriminator": player}, Duel(Verdict, (), ()), turn(1))
+        regularizer.after_step({"discriminator": player}, Duel(DiscriminatorOutput, (), ()), turn(1))
         average.update(step)
     assert float(average.network[0].parametrizations.weight[0].u.norm()) < 0.97  # not of length one any more
     assert float(torch.linalg.svdvals(average.network[0].weight)[0]) == pytest.approx(1.0, abs=0.02)
@@ -548,8 +550,8 @@ class Line(nn.Module):
         super().__init__()
         self.psi = nn.Parameter(torch.tensor(psi, dtype=torch.float64))
 
-    def forward(self, x: Tensor) -> Verdict:
-        return Verdict((x * self.psi).squeeze(1))
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput((x * self.psi).squeeze(1))
 
 
 class Dirac(Family):
@@ -571,7 +573,7 @@ def dirac_trainer(theta: float, psi: float, rate: float, loss: str, gamma: float
     """The real loop on the Dirac-GAN, with plain gradient descent; the critic moves first."""
     game = Adversarial()
     regularizers = {"r1": make("r1", weight=gamma)} if gamma else {}
-    game.cast(Dirac(theta, psi), Spec("points", (1,)), loss_of(loss), regularizers, 0)
+    game.build_players(Dirac(theta, psi), Spec("points", (1,)), loss_of(loss), regularizers, 0)
     read = Stream(2, lambda indices: Batch(torch.zeros(len(indices), 1, dtype=torch.float64)))
     return Trainer(
         game=game,
@@ -654,4 +656,4 @@ def test_the_slope_of_a_map_of_patches_is_that_of_its_mean() -> None:
     x = draw(3, 2).unflatten(1, (2, 1, 1)).expand(3, 2, 2, 2).contiguous().requires_grad_()
     weight = torch.tensor([3.0, -1.0], dtype=x.dtype)
     score = (x * weight[:, None, None]).sum(1, keepdim=True)  # (3, 1, 2, 2), each place with the slope of its own pixel
-    torch.testing.assert_close(squared_slope(score, (x,)), torch.full((3,), 10.0 / 4, dtype=x.dtype))
+    torch.testing.assert_close(gradient_norm_squared(score, (x,)), torch.full((3,), 10.0 / 4, dtype=x.dtype))

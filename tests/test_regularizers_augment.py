@@ -20,7 +20,7 @@ from ganrun.engine import checkpoint
 from ganrun.ground import registry, traits
 from ganrun.ground.duel import Duel, packed
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import Latent, Port, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent, Port
 from ganrun.ground.turn import Turn
 from ganrun.regularizers import augmentations as aug
 
@@ -34,8 +34,8 @@ def make(name: str, **options: Any) -> Any:
     return registry.build("regularizer", {"name": name, **options})
 
 
-def turn(count: int, step: int = 0, update: int = 0, share: tuple[int, int] = (0, 1), phase: str = "discriminator") -> Turn:
-    return Turn(0, step, phase, 0, count, Latent(2), torch.device("cpu"), update=update, share=share)
+def turn(count: int, step: int = 0, update: int = 0, micro_batch: tuple[int, int] = (0, 1), phase: str = "discriminator") -> Turn:
+    return Turn(0, step, phase, 0, count, Latent(2), torch.device("cpu"), update=update, micro_batch=micro_batch)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -214,7 +214,9 @@ def test_points_are_moved_in_every_coordinate_and_by_translation_alone() -> None
 def test_micro_batches_get_their_part_of_the_draws_of_the_batch(shape: tuple[int, ...], chance: float | None) -> None:
     x, p = draw(6, *shape), None if chance is None else torch.tensor(chance)
     (whole,) = aug.augment((x,), ("data",), EVERYTHING, turn(6), "here", p)
-    parts = [aug.augment((x[2 * i : 2 * i + 2],), ("data",), EVERYTHING, turn(6, share=(i, 3)), "here", p)[0] for i in range(3)]
+    parts = [
+        aug.augment((x[2 * i : 2 * i + 2],), ("data",), EVERYTHING, turn(6, micro_batch=(i, 3)), "here", p)[0] for i in range(3)
+    ]
     torch.testing.assert_close(torch.cat(parts), whole, atol=0, rtol=0)
 
 
@@ -273,11 +275,11 @@ def test_tokens_are_refused_with_what_may_be_used_instead(name: str) -> None:
 def test_diffaugment_changes_both_sides_apart_and_the_generator_learns_through_it() -> None:
     x = draw(1, 3, 8, 8).expand(5, 3, 8, 8)
     fake = x.clone().requires_grad_()
-    duel = Duel(lambda x: Verdict(x.flatten(1).sum(1)), (x,), (fake,))
+    duel = Duel(lambda x: DiscriminatorOutput(x.flatten(1).sum(1)), (x,), (fake,))
     make("diffaugment", policy=["color", "translation"]).before(duel, turn(5, phase="generator"))
     assert not torch.equal(duel.real[0], duel.fake[0])
     assert not (duel.real[0] == x).all()
-    duel.fake_verdict.score.sum().backward()
+    duel.fake_output.score.sum().backward()
     assert fake.grad is not None
     assert (fake.grad.flatten(1).norm(dim=1) > 0).all()
 
@@ -293,10 +295,10 @@ def test_diffaugment_acts_in_both_phases(data: str, toy: Callable[..., Any]) -> 
 
 def test_packs_are_made_of_samples_augmented_one_by_one() -> None:
     x = draw(6, 1, 8, 8)
-    duel, alone = (Duel(lambda x: Verdict(x.flatten(1).sum(1)), (x,), (x,), pack=pack) for pack in (3, 1))
+    duel, alone = (Duel(lambda x: DiscriminatorOutput(x.flatten(1).sum(1)), (x,), (x,), pack=pack) for pack in (3, 1))
     for each in (duel, alone):
         make("diffaugment").before(each, turn(6))
-        each.settle()
+        each.finalize_inputs()
     assert duel.real[0].shape == (2, 3, 8, 8)
     assert torch.equal(duel.real[0], packed(alone.real[0], 3))
 
@@ -309,7 +311,7 @@ def controlled(ada: Any, update: int, real: Tensor, fake: Tensor | None = None, 
     fake = -real if fake is None else fake
     player = nn.Identity()
     duel = Duel(player, (real,), (fake,))
-    duel._verdicts = {"real": Verdict(real), "fake": Verdict(fake)}
+    duel._outputs = {"real": DiscriminatorOutput(real), "fake": DiscriminatorOutput(fake)}
     ada.after_step({"discriminator": player}, duel, turn(count, update=update))
 
 
@@ -358,7 +360,7 @@ def test_the_loop_settles_where_the_signs_have_the_target_mean() -> None:
 def test_only_updates_of_the_discriminator_steer() -> None:
     ada, player, judge = make("ada", images=64, interval=1), nn.Linear(1, 1), nn.Linear(1, 1)
     duel = Duel(judge, (torch.ones(3, 1),), (torch.ones(3, 1),))
-    duel._verdicts = {"real": Verdict(torch.ones(3)), "fake": Verdict(torch.ones(3))}
+    duel._outputs = {"real": DiscriminatorOutput(torch.ones(3)), "fake": DiscriminatorOutput(torch.ones(3))}
     ada.after_step({"generator": player}, duel, turn(64))
     assert float(ada.p) == 0
     ada.after_step({"discriminator": judge}, duel, turn(64))
@@ -407,7 +409,7 @@ def test_at_p_one_ada_augments_both_sides_of_both_phases(toy: Callable[..., Any]
     for name in ("discriminator/loss", "generator/loss"):
         assert float(plain.trainer.terms[name]) != float(ada.trainer.terms[name])
     x = draw(6, 1, 8, 8)
-    duel = Duel(Verdict, (x,), (x,))
+    duel = Duel(DiscriminatorOutput, (x,), (x,))
     ada.trainer.game.regularizers["ada"].before(duel, turn(6))
     policy = ("color", "translation", "cutout")
     assert torch.equal(duel.real[0], aug.augment((x,), ("data",), policy, turn(6), "ada/real")[0])
@@ -446,15 +448,15 @@ class Seen:
     def __init__(self, score: Callable[[Tensor], Tensor]) -> None:
         self.score, self.shown, self.conditions = score, [], []  # type: ignore[var-annotated]
 
-    def __call__(self, x: Tensor, condition: Tensor | None = None) -> Verdict:
+    def __call__(self, x: Tensor, condition: Tensor | None = None) -> DiscriminatorOutput:
         self.shown.append(x.detach())
         self.conditions.append(condition)
-        return Verdict(self.score(x))
+        return DiscriminatorOutput(self.score(x))
 
 
 def consistency_of(critic: Any, x: Tensor, fake: Tensor | None = None, at: Turn | None = None, **options: Any) -> Tensor:
     duel = Duel(critic, (x,), (x if fake is None else fake,))
-    duel.look()
+    duel.forward_both()
     regularizer = make("consistency", **options)
     return regularizer.weight * regularizer.term(duel, {}, at or turn(len(x)))  # type: ignore[no-any-return]
 
@@ -507,7 +509,7 @@ def test_the_gradient_of_consistency_runs_through_both_looks() -> None:
     real, fake = draw(5, 2), draw(5, 2, seed=2)
 
     def objective() -> Tensor:
-        return consistency_of(lambda x: Verdict(network(x).squeeze(1)), real, fake, weight=3.0, fakes=True)
+        return consistency_of(lambda x: DiscriminatorOutput(network(x).squeeze(1)), real, fake, weight=3.0, fakes=True)
 
     objective().backward()
     for name, weight in network.named_parameters():
@@ -527,7 +529,7 @@ def test_the_samples_of_a_pack_are_augmented_one_by_one_and_keep_their_labels() 
     x, labels = draw(6, 3, 8, 8), torch.arange(6)
     critic = Seen(lambda x: x.flatten(1).sum(1))
     duel = Duel(critic, (x,), (x,), pack=3, real_condition=labels, fake_condition=labels)
-    duel.look()
+    duel.forward_both()
     make("consistency", policy=list(EVERYTHING)).term(duel, {}, turn(6))
     (alone,) = aug.augment((x,), ("data",), EVERYTHING, turn(6), "consistency/real")
     assert torch.equal(critic.shown[2], packed(alone, 3))

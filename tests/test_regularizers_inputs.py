@@ -17,7 +17,7 @@ from ganrun.ground import registry
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
 from ganrun.ground.pool import Pool
-from ganrun.ground.spec import Latent, Port, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent, Port
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import Regularizer
 
@@ -30,8 +30,8 @@ def loss_of(name: str) -> Any:
     return registry.build("loss", {"name": name})
 
 
-def turn(count: int, step: int = 0, share: tuple[int, int] = (0, 1), phase: str = "discriminator") -> Turn:
-    return Turn(0, step, phase, 0, count, Latent(2), torch.device("cpu"), share=share)
+def turn(count: int, step: int = 0, micro_batch: tuple[int, int] = (0, 1), phase: str = "discriminator") -> Turn:
+    return Turn(0, step, phase, 0, count, Latent(2), torch.device("cpu"), micro_batch=micro_batch)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -51,7 +51,7 @@ def same_bits(one: Any, other: Any, parts: tuple[str, ...] = ("players", "optimi
 def test_real_and_fake_get_independent_gaussian_noise_of_the_asked_size() -> None:
     noise, found = make("instance_noise", sigma=0.3), []
     for step, phase in ((0, "discriminator"), (0, "generator"), (1, "discriminator")):
-        duel = Duel(Verdict, (draw(2000, 5),), (draw(2000, 5, seed=1),))
+        duel = Duel(DiscriminatorOutput, (draw(2000, 5),), (draw(2000, 5, seed=1),))
         noise.before(duel, turn(2000, step, phase=phase))
         found += [(duel.real[0] - draw(2000, 5)).flatten(), (duel.fake[0] - draw(2000, 5, seed=1)).flatten()]
     for values in found:
@@ -63,9 +63,9 @@ def test_real_and_fake_get_independent_gaussian_noise_of_the_asked_size() -> Non
 def test_two_point_masses_have_the_divergence_of_two_gaussians() -> None:
     sigma, distance = 0.5, 1.0
 
-    def best(x: Tensor) -> Verdict:
+    def best(x: Tensor) -> DiscriminatorOutput:
         x = x.squeeze(1)
-        return Verdict(Normal(0.0, sigma).log_prob(x) - Normal(distance, sigma).log_prob(x))
+        return DiscriminatorOutput(Normal(0.0, sigma).log_prob(x) - Normal(distance, sigma).log_prob(x))
 
     count = 200_000
     duel = Duel(best, (torch.zeros(count, 1),), (torch.full((count, 1), distance),))
@@ -83,7 +83,7 @@ def test_the_dirac_gan_turns_inward_at_a_quarter_of_the_noises_variance() -> Non
 
         def played(phase: str) -> Duel:
             fake = theta.expand(count, 1)
-            duel = Duel(lambda x: Verdict(psi * x.squeeze(1)), (torch.zeros(count, 1, dtype=torch.float64),), (fake,))
+            duel = Duel(lambda x: DiscriminatorOutput(psi * x.squeeze(1)), (torch.zeros(count, 1, dtype=torch.float64),), (fake,))
             noise.before(duel, turn(count, phase=phase))
             return duel
 
@@ -100,7 +100,7 @@ def test_noise_fades_linearly_to_none() -> None:
     noise = make("instance_noise", sigma=0.4, decay=10)
     real = torch.zeros(4000, 2, dtype=torch.float64)
     for step, wanted in ((0, 0.4), (5, 0.2), (9, 0.04), (10, 0.0), (1000, 0.0)):
-        duel = Duel(Verdict, (real,), (real,))
+        duel = Duel(DiscriminatorOutput, (real,), (real,))
         noise.before(duel, turn(4000, step))
         assert float(duel.real[0].std()) == pytest.approx(wanted, rel=0.05)
         assert float(duel.fake[0].std()) == pytest.approx(wanted, rel=0.05)
@@ -110,7 +110,7 @@ def test_noise_fades_linearly_to_none() -> None:
 
 def test_the_generators_gradient_passes_the_noise_and_codes_have_none() -> None:
     fake, code = draw(3, 2, seed=1).requires_grad_(), draw(3, 4)
-    duel = Duel(Verdict, (draw(3, 2), code), (fake, code), kinds=("data", "code"))
+    duel = Duel(DiscriminatorOutput, (draw(3, 2), code), (fake, code), kinds=("data", "code"))
     make("instance_noise").before(duel, turn(3, phase="generator"))
     assert duel.real[1] is code
     assert duel.fake[1] is code
@@ -141,8 +141,8 @@ def test_noise_in_both_phases_changes_both_players_losses(toy: Callable[..., Any
 
 def test_micro_batches_get_their_part_of_the_noise_of_the_batch() -> None:
     def noised(count: int, share: tuple[int, int]) -> Tensor:
-        duel = Duel(Verdict, (torch.zeros(count, 3),), (torch.zeros(count, 3),))
-        make("instance_noise").before(duel, turn(6, share=share))
+        duel = Duel(DiscriminatorOutput, (torch.zeros(count, 3),), (torch.zeros(count, 3),))
+        make("instance_noise").before(duel, turn(6, micro_batch=share))
         return torch.cat((duel.real[0], duel.fake[0]), 1)
 
     torch.testing.assert_close(torch.cat([noised(2, (index, 3)) for index in range(3)]), noised(6, (0, 1)), atol=0, rtol=0)
@@ -232,7 +232,7 @@ def test_the_choice_of_a_batch_is_that_of_its_micro_batches() -> None:
     pool.store((fresh(9, 0)[0],), None, turn(9, 0))
     x, labels = fresh(6, 1)
     whole = pool.exchange((x,), labels, turn(6, 1))
-    parts = [pool.exchange((x[2 * i : 2 * i + 2],), labels[2 * i : 2 * i + 2], turn(6, 1, share=(i, 3))) for i in range(3)]
+    parts = [pool.exchange((x[2 * i : 2 * i + 2],), labels[2 * i : 2 * i + 2], turn(6, 1, micro_batch=(i, 3))) for i in range(3)]
     torch.testing.assert_close(torch.cat([part[0][0] for part in parts]), whole[0][0], atol=0, rtol=0)
     assert whole[1] is not None
     torch.testing.assert_close(torch.cat([part[1] for part in parts if part[1] is not None]), whole[1], atol=0, rtol=0)
@@ -363,7 +363,7 @@ def test_an_old_fake_comes_with_its_own_label() -> None:
     replay.allocate((Port("data", (2,)),))
     for step in range(8):
         x, labels = fresh(4, step)
-        duel = Duel(Verdict, (x,), (x,), real_condition=labels, fake_condition=labels)
+        duel = Duel(DiscriminatorOutput, (x,), (x,), real_condition=labels, fake_condition=labels)
         replay.before(duel, turn(4, step))
         assert duel.fake_condition is not None
         assert torch.equal(duel.fake_condition, (duel.fake[0][:, 0] % 7).long())
@@ -394,7 +394,7 @@ def test_only_real_updates_of_the_main_duel_fill_the_pool() -> None:
 
     def played(step: int, main: bool = True, phase: str = "discriminator") -> Duel:
         x, _ = fresh(2, step)
-        duel = Duel(Verdict, (x,), (x,), main=main)
+        duel = Duel(DiscriminatorOutput, (x,), (x,), main=main)
         replay.before(duel, turn(2, step, phase=phase))
         return duel
 

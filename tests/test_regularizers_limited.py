@@ -17,7 +17,7 @@ from ganrun.engine import checkpoint
 from ganrun.ground import registry
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import Batch, Latent, Verdict
+from ganrun.ground.spec import Batch, DiscriminatorOutput, Latent
 from ganrun.ground.turn import Stream, Turn
 
 # LeCam
@@ -26,8 +26,8 @@ from ganrun.ground.turn import Stream, Turn
 class Itself(nn.Module):
     """A discriminator to which every input is its own score."""
 
-    def forward(self, x: Tensor) -> Verdict:
-        return Verdict(x)
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput(x)
 
 
 def anchored(real: float, fake: float, **options: Any) -> Any:
@@ -118,15 +118,15 @@ def test_every_discriminator_has_means_of_its_own_and_micro_batches_count_togeth
 def test_the_scores_of_an_imagined_update_are_not_taken_in(toy: Any) -> None:
     made = toy("mlp", "toy_points", "regularizer=lecam", "regularizer.lecam.decay=0", "game=unrolled", "game.steps=2")
     seen = []
-    original = made.parts.game.play
+    original = made.parts.game.compute_terms
 
-    def play(duel: Duel, *where: Any, **said: Any) -> Any:
+    def compute_terms(duel: Duel, *where: Any, **said: Any) -> Any:
         terms = original(duel, *where, **said)
         if where[1] == "discriminator" and not said.get("virtual"):
-            seen.append(float(duel.real_verdict.score.detach().mean()))
+            seen.append(float(duel.real_output.score.detach().mean()))
         return terms
 
-    made.parts.game.play = play
+    made.parts.game.compute_terms = compute_terms
     for _ in range(3):
         made.trainer.advance()
     assert float(made.parts.regularizers["lecam"].anchors("discriminator")[0]) == pytest.approx(seen[-1], rel=1e-5)
@@ -135,14 +135,14 @@ def test_the_scores_of_an_imagined_update_are_not_taken_in(toy: Any) -> None:
 # top-k
 
 
-def generators_turn(count: int, slot: int = 0, length: int = 100) -> Turn:
+def generators_turn(count: int, batch_index: int = 0, length: int = 100) -> Turn:
     streams = {"data": Stream(length, Batch)}
-    return Turn(0, 0, "generator", 0, count, Latent(2), torch.device("cpu"), streams, slot=slot)
+    return Turn(0, 0, "generator", 0, count, Latent(2), torch.device("cpu"), streams, batch_index=batch_index)
 
 
 def chosen(duel: Duel, share: float, turn: Turn) -> Duel:
     regularizer = make("top_k", gamma=0.0, share=share)
-    duel.settle()
+    duel.finalize_inputs()
     regularizer.judged(duel, turn)
     return duel
 
@@ -150,20 +150,20 @@ def chosen(duel: Duel, share: float, turn: Turn) -> Duel:
 def test_only_the_best_fakes_lead_the_generator(float64: None) -> None:
     loss: Any = registry.build("loss", {"name": "wasserstein"})
     fake = scores(0.3, -2.0, 1.5, 0.1, -0.2)
-    duel = chosen(Duel(Verdict, (scores(9.0, 9.0, 9.0),), (fake,)), 0.4, generators_turn(5, slot=20))
+    duel = chosen(Duel(DiscriminatorOutput, (scores(9.0, 9.0, 9.0),), (fake,)), 0.4, generators_turn(5, batch_index=20))
     value = loss.g(duel)
     assert value.item() == pytest.approx(-(0.3 + 1.5) / 2)
     torch.testing.assert_close(torch.autograd.grad(value, fake)[0], -torch.tensor([0.5, 0.0, 0.5, 0.0, 0.0]))
-    torch.testing.assert_close(duel.whole_fake_verdict.score, fake)
-    assert len(duel.real_verdict.score) == 3  # as they met no fake of their own, all stay
+    torch.testing.assert_close(duel.whole_fake_output.score, fake)
+    assert len(duel.real_output.score) == 3  # as they met no fake of their own, all stay
 
 
 def test_a_real_sample_keeps_the_fake_that_it_met_and_both_their_labels(float64: None) -> None:
     loss: Any = registry.build("loss", {"name": "rpgan"})
     real, fake, labels = scores(1.0, 2.0, 3.0, 4.0), scores(0.1, 0.9, -0.5, 0.3), torch.tensor([0, 1, 2, 3])
-    judge = lambda x, condition: Verdict(x + 0 * condition)  # noqa: E731
+    judge = lambda x, condition: DiscriminatorOutput(x + 0 * condition)  # noqa: E731
     duel = Duel(judge, (real,), (fake,), real_condition=labels, fake_condition=labels)
-    chosen(duel, 0.5, generators_turn(4, slot=25))
+    chosen(duel, 0.5, generators_turn(4, batch_index=25))
     assert loss.g(duel).item() == pytest.approx(
         float((softplus(torch.tensor(2.0 - 0.9)) + softplus(torch.tensor(4.0 - 0.3))) / 2)
     )
@@ -174,21 +174,23 @@ def test_a_real_sample_keeps_the_fake_that_it_met_and_both_their_labels(float64:
 
 def test_packs_and_maps_of_patches_are_chosen_whole(float64: None) -> None:
     maps = torch.tensor([[5.0, -9.0], [1.0, 1.0]])[:, None, None, :]
-    duel = chosen(Duel(Verdict, (maps,), (maps,)), 0.5, generators_turn(2, slot=50))
-    torch.testing.assert_close(duel.fake_verdict.score, maps[1:])
+    duel = chosen(Duel(DiscriminatorOutput, (maps,), (maps,)), 0.5, generators_turn(2, batch_index=50))
+    torch.testing.assert_close(duel.fake_output.score, maps[1:])
     rows = torch.arange(8.0).view(4, 2)
-    packs = Duel(lambda x: Verdict(-x.sum(1)), (rows,), (rows,), pack=2)
-    chosen(packs, 0.5, generators_turn(4, slot=25))
-    torch.testing.assert_close(packs.fake_verdict.score, torch.tensor([-6.0]))
+    packs = Duel(lambda x: DiscriminatorOutput(-x.sum(1)), (rows,), (rows,), pack=2)
+    chosen(packs, 0.5, generators_turn(4, batch_index=25))
+    torch.testing.assert_close(packs.fake_output.score, torch.tensor([-6.0]))
 
 
 def test_the_kept_part_falls_by_gamma_every_epoch_down_to_its_share() -> None:
     regularizer: Any = make("top_k", gamma=0.8, share=0.5)
-    kept = [regularizer.kept(generators_turn(10, slot=slot, length=40)) for slot in (0, 3, 4, 8, 12, 16, 400)]
+    kept = [
+        regularizer.kept(generators_turn(10, batch_index=batch_index, length=40)) for batch_index in (0, 3, 4, 8, 12, 16, 400)
+    ]
     assert kept == pytest.approx([1.0, 1.0, 0.8, 0.64, 0.512, 0.5, 0.5])
-    duel = Duel(Verdict, (torch.zeros(5),), (torch.arange(5.0),))
-    regularizer.judged(duel, generators_turn(5, slot=8, length=40))
-    assert duel.fake_verdict.score.tolist() == [1.0, 2.0, 3.0, 4.0]  # 5 * 0.8
+    duel = Duel(DiscriminatorOutput, (torch.zeros(5),), (torch.arange(5.0),))
+    regularizer.judged(duel, generators_turn(5, batch_index=8, length=40))
+    assert duel.fake_output.score.tolist() == [1.0, 2.0, 3.0, 4.0]  # 5 * 0.8
 
 
 def test_the_discriminator_learns_from_all_fakes_and_all_kept_is_no_top_k(toy: Any) -> None:
@@ -224,9 +226,9 @@ def remade(sigma: float = 0.1, **options: Any) -> tuple[Any, Duel, Tensor, Tenso
     """The regularizer, and a duel whose fakes are (2 z, z^2) before the critic 3 a - b."""
     z, w = draw(6, 1), torch.tensor([3.0, -1.0])
     judge = Linear2(w)
-    make_fakes = lambda latent: (torch.cat((2 * latent, latent.square()), 1),)  # noqa: E731
-    duel = Duel(judge, (draw(6, 2),), make_fakes(z))
-    duel.remake = lambda move: make_fakes(move(z))
+    generator_loss = lambda latent: (torch.cat((2 * latent, latent.square()), 1),)  # noqa: E731
+    duel = Duel(judge, (draw(6, 2),), generator_loss(z))
+    duel.remake = lambda move: generator_loss(move(z))
     regularizer: Any = make("zcr", sigma=sigma, **options)
     regularizer.before(duel, turn(6))
     return regularizer, duel, z, z + sigma * turn(6).noise("zcr", z), turn(6)
@@ -237,8 +239,8 @@ class Linear2(nn.Module):
         super().__init__()
         self.w = nn.Parameter(w)
 
-    def forward(self, x: Tensor) -> Verdict:
-        return Verdict(x @ self.w)
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput(x @ self.w)
 
 
 def test_a_latent_step_costs_the_critic_its_change_and_rewards_the_samples(float64: None) -> None:
@@ -260,7 +262,7 @@ def test_latent_consistency_is_of_fakes_as_they_were_made_and_of_whole_packs(flo
     torch.testing.assert_close(noisy_regularizer.term(noisy, {"discriminator": noisy.discriminator}, at), wanted)
     pairs_regularizer, pairs, *_ = remade()
     pairs.pack, pairs.discriminator = 2, Linear2(torch.tensor([3.0, -1.0, 3.0, -1.0]))
-    pairs.settle()
+    pairs.finalize_inputs()
     change = (3 * 2 * (near - z) - (near.square() - z.square())).view(3, 2).sum(1)
     term = pairs_regularizer.term(pairs, {"discriminator": pairs.discriminator}, at)
     torch.testing.assert_close(term, 5 * change.square().mean())
@@ -270,9 +272,9 @@ def test_latent_consistency_is_of_fakes_as_they_were_made_and_of_whole_packs(flo
 def test_games_make_the_fakes_again_from_the_latents_they_came_from(game: str, toy: Any) -> None:
     made = toy("mlp", "toy_points", "regularizer=zcr", f"game={game}", "model.generator.norm=none", "condition=concat")
     duels = []
-    original = made.parts.game.play
+    original = made.parts.game.compute_terms
 
-    def play(duel: Duel, *where: Any, **said: Any) -> Any:
+    def compute_terms(duel: Duel, *where: Any, **said: Any) -> Any:
         if duel.remake is not None:
             with torch.no_grad():
                 again, moved = duel.remake(lambda z: z), duel.remake(lambda z: z + 1)
@@ -280,7 +282,7 @@ def test_games_make_the_fakes_again_from_the_latents_they_came_from(game: str, t
             assert not torch.allclose(duel.fake[0], moved[0])
         return original(duel, *where, **said)
 
-    made.parts.game.play = play
+    made.parts.game.compute_terms = compute_terms
     made.trainer.advance()
     assert len(duels) >= 2
     assert all(duels)
@@ -292,13 +294,13 @@ def test_games_make_the_fakes_again_from_the_latents_they_came_from(game: str, t
 
 def test_the_divergence_costs_a_power_of_the_slope(float64: None) -> None:
     w = draw(3).requires_grad_()
-    duel = lambda: Duel(lambda x: Verdict(x @ w), (draw(5, 3),), (draw(5, 3, seed=1),))  # noqa: E731
+    duel = lambda: Duel(lambda x: DiscriminatorOutput(x @ w), (draw(5, 3),), (draw(5, 3, seed=1),))  # noqa: E731
     for at in ("between", "ends"):
         term = played(make("wgan_div", at=at), duel())
         torch.testing.assert_close(term, 2 * w.norm() ** 6)
         torch.testing.assert_close(torch.autograd.grad(term, w)[0], 2 * 6 * w.detach().norm() ** 4 * w.detach())
     real, fake = draw(400, 2), draw(400, 2, seed=1) + 3
-    bowl = lambda x: Verdict(x.square().sum(1) / 2)  # noqa: E731  # a slope of ||x||
+    bowl = lambda x: DiscriminatorOutput(x.square().sum(1) / 2)  # noqa: E731  # a slope of ||x||
     ends = played(make("wgan_div", power=2.0, weight=1.0, at="ends"), Duel(bowl, (real,), (fake,)))
     torch.testing.assert_close(ends, (real.square().sum(1).mean() + fake.square().sum(1).mean()) / 2)
     between = played(make("wgan_div", power=2.0, weight=1.0), Duel(bowl, (real,), (fake,)))
@@ -315,7 +317,7 @@ def test_a_linear_critic_before_two_masses_has_the_slope_of_the_paper_formula(fl
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        duel = Duel(lambda x: Verdict(a * x.squeeze(1)), (torch.zeros(4, 1),), (torch.full((4, 1), distance),))
+        duel = Duel(lambda x: DiscriminatorOutput(a * x.squeeze(1)), (torch.zeros(4, 1),), (torch.full((4, 1), distance),))
         total: Tensor = loss.d(duel) + played(make("wgan_div", weight=weight, power=power), duel)
         total.backward()
         return total.detach()
@@ -371,7 +373,7 @@ def test_all_layers_cannot_be_frozen_and_frozen_random_ones_are_said(toy: Any) -
 def test_the_boundary_equilibrium_weighs_the_fakes_error_by_k_and_moves_k_to_the_balance(float64: None) -> None:
     loss: Any = registry.build("loss", {"name": "began", "gamma": 0.5, "lambda_k": 0.1})
     real, fake = scores(-2.0, -4.0), scores(-0.5, -0.7)
-    duel = Duel(Verdict, (real,), (fake,))
+    duel = Duel(DiscriminatorOutput, (real,), (fake,))
     k = 0.0
     for _ in range(4):
         torch.testing.assert_close(loss.d(duel), torch.tensor(3.0 - k * 0.6))
@@ -381,7 +383,7 @@ def test_the_boundary_equilibrium_weighs_the_fakes_error_by_k_and_moves_k_to_the
         assert float(loss.readings()["k"]) == pytest.approx(k)
         assert float(loss.readings()["convergence"]) == pytest.approx(3.0 + 0.9)
     for _ in range(20):
-        loss.after_step(Duel(Verdict, (real,), (torch.tensor([-100.0]),)))
+        loss.after_step(Duel(DiscriminatorOutput, (real,), (torch.tensor([-100.0]),)))
     assert float(loss.k) == 0
     up, down = torch.autograd.grad(loss.d(duel), (real, fake))
     torch.testing.assert_close(up, torch.tensor([-0.5, -0.5]))

@@ -23,7 +23,7 @@ from torch import Tensor
 from ganrun.ground import traits
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.ground.turn import Turn
 
 SHAPES = [(5,), (2, 3, 4)]
@@ -33,9 +33,9 @@ def places(regularizer: Any, duel: Duel, at: Turn) -> tuple[Tensor, ...]:
     """Where a penalty looks."""
     seen: list[tuple[Tensor, ...]] = []
 
-    def noting(*inputs: Tensor, **condition: Tensor) -> Verdict:
+    def noting(*inputs: Tensor, **condition: Tensor) -> DiscriminatorOutput:
         seen.append(tuple(entry.detach() for entry in inputs))
-        return Verdict(torch.stack([entry.flatten(1).sum(1) for entry in inputs]).sum(0))
+        return DiscriminatorOutput(torch.stack([entry.flatten(1).sum(1) for entry in inputs]).sum(0))
 
     duel.discriminator = noting
     regularizer.term(duel, {}, at)
@@ -69,7 +69,7 @@ def test_r2_is_r1_with_the_sides_exchanged() -> None:
 def test_r2_uses_the_main_verdict_and_asks_for_nothing_when_idle() -> None:
     critic, looks = Smooth(4), []
 
-    def counted(x: Tensor) -> Verdict:
+    def counted(x: Tensor) -> DiscriminatorOutput:
         looks.append(len(x))
         return critic(x)  # type: ignore[no-any-return]
 
@@ -78,7 +78,7 @@ def test_r2_uses_the_main_verdict_and_asks_for_nothing_when_idle() -> None:
     for update, asked in ((3, False), (4, True)):
         duel = Duel(critic, (draw(3, 4),), (draw(3, 4, seed=2),))
         make("r2", every=4).before(duel, turn(3, update=update))
-        duel.settle()
+        duel.finalize_inputs()
         assert duel.fake[0].requires_grad == asked
         assert not duel.real[0].requires_grad
 
@@ -149,8 +149,8 @@ def critic_slope(critic: Smooth, x: Tensor) -> Tensor:
 
 
 def test_codes_are_not_shifted_but_their_slope_counts() -> None:
-    def critic(x: Tensor, code: Tensor) -> Verdict:
-        return Verdict(3 * x[:, 0] + 4 * code[:, 1])
+    def critic(x: Tensor, code: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput(3 * x[:, 0] + 4 * code[:, 1])
 
     duel = Duel(critic, (draw(3, 2), draw(3, 2)), (draw(3, 2, seed=2), draw(3, 2, seed=3)), kinds=("data", "code"))
     torch.testing.assert_close(played(make("dragan", weight=1.0), duel), torch.tensor(16.0, dtype=torch.float64))
@@ -164,7 +164,7 @@ def test_dragans_draws_are_those_of_the_whole_batch_in_micro_batches() -> None:
 
     def shift(rows: slice, share: tuple[int, int]) -> Tensor:
         part = x[rows]
-        (around,) = places(make("dragan"), Duel(linear(x[0]), (part,), (part,)), turn(6, share=share))
+        (around,) = places(make("dragan"), Duel(linear(x[0]), (part,), (part,)), turn(6, micro_batch=share))
         return (around - part) / part.std(correction=0)
 
     parts = torch.cat([shift(slice(0, 3), (0, 2)), shift(slice(3, 6), (1, 2))])
@@ -239,7 +239,7 @@ def test_the_gradient_penalty_uses_the_smaller_sides_rows_in_turn(reals: int, fa
 def test_interpolates_have_the_labels_of_their_real_ends() -> None:
     critic, seen = Smooth(4, 3), []
 
-    def noting(x: Tensor, condition: Tensor) -> Verdict:
+    def noting(x: Tensor, condition: Tensor) -> DiscriminatorOutput:
         seen.append(condition)
         return critic(x, condition)  # type: ignore[no-any-return]
 
@@ -253,7 +253,9 @@ def test_the_places_of_micro_batches_are_those_of_the_whole_batch() -> None:
     real, fake = torch.ones(6, 1, dtype=torch.float64), torch.zeros(6, 1, dtype=torch.float64)
 
     def shares(rows: slice, share: tuple[int, int]) -> Tensor:
-        return places(make("gradient_penalty"), Duel(linear(real[0]), (real[rows],), (fake[rows],)), turn(6, share=share))[0]
+        return places(make("gradient_penalty"), Duel(linear(real[0]), (real[rows],), (fake[rows],)), turn(6, micro_batch=share))[
+            0
+        ]
 
     parts = torch.cat([shares(slice(0, 3), (0, 2)), shares(slice(3, 6), (1, 2))])
     torch.testing.assert_close(parts, shares(slice(None), (0, 1)))
@@ -325,7 +327,7 @@ def penalised(penalty: str, augmentation: str, pack: int, **options: Any) -> tup
     def scores(samples: Tensor) -> Tensor:
         duel = Duel(critic, (samples,), (samples,), pack=pack)
         changed.before(duel, at)
-        return duel.real_verdict.score if penalty == "r1" else duel.fake_verdict.score
+        return duel.real_output.score if penalty == "r1" else duel.fake_output.score
 
     samples = x if penalty == "r1" else fake
     squares = torch.zeros(4 // pack)
@@ -337,7 +339,7 @@ def penalised(penalty: str, augmentation: str, pack: int, **options: Any) -> tup
                 moved = torch.zeros(4, 1, 4, 4)
                 moved[row::pack] = step.view(1, 4, 4)
                 squares += ((scores(samples + moved) - scores(samples - moved)) / 2e-5).square()
-    return game.judge_fakes(at)[penalty].detach(), squares.mean() / 2
+    return game.discriminator_loss(at)[penalty].detach(), squares.mean() / 2
 
 
 @pytest.mark.parametrize("pack", [1, 2])
@@ -355,7 +357,9 @@ def test_the_gradient_of_a_slope_through_an_augmentation_is_that_of_finite_diffe
     x, fake, critic = draw(3, 1, 4, 4, seed=1), draw(3, 1, 4, 4, seed=2), Smooth(16)
     regularizers = {penalty: make(penalty, weight=3.0), "diffaugment": beside("diffaugment")}
     game = staged("adversarial", {"generator": Rows(fake), "discriminator": critic}, regularizers=regularizers, size=16)
-    assert_gradients_are_finite_differences(critic, lambda: sum(game.judge_fakes(turn_of(game, "discriminator", x)).values()))
+    assert_gradients_are_finite_differences(
+        critic, lambda: sum(game.discriminator_loss(turn_of(game, "discriminator", x)).values())
+    )
 
 
 @pytest.mark.parametrize("at", ["sample", "input"])
@@ -367,7 +371,7 @@ def test_slopes_without_an_augmentation_do_not_ask_where(at: str, float64: None)
         regularizers = {"r1": make("r1", at=place), "r2": make("r2", at=place), "instance_noise": noise}
         players = {"generator": Rows(draw(4, 4, seed=2)), "discriminator": critic}
         game = staged("adversarial", players, regularizers=regularizers, size=4, pack=2)
-        terms = game.judge_fakes(turn_of(game, "discriminator", x))
+        terms = game.discriminator_loss(turn_of(game, "discriminator", x))
         found[place] = [terms[name].detach() for name in ("r1", "r2")]
     assert found["sample"] == found[at]
 
@@ -383,7 +387,7 @@ def test_a_slope_at_a_sample_is_taken_in_full_precision(float64: None) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         for regularizer in (r1, changed):
             regularizer.before(duel, at)
-        duel.look()
+        duel.forward_both()
         coarse = r1.term(duel, {}, at).detach()
     torch.testing.assert_close(coarse, exact, rtol=1e-5, atol=0)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ganrun.ground import registry, traits
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import Latent, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent
 from ganrun.ground.turn import Turn
 
 P, Q, STRATA = (0.5, 0.3, 0.2), (0.2, 0.2, 0.6), 20
@@ -27,8 +27,8 @@ def loss_of(name: str) -> Any:
     return registry.build("loss", {"name": name})
 
 
-def turn(count: int, step: int = 0, share: tuple[int, int] = (0, 1)) -> Turn:
-    return Turn(0, step, "discriminator", 0, count, Latent(2), torch.device("cpu"), share=share)
+def turn(count: int, step: int = 0, micro_batch: tuple[int, int] = (0, 1)) -> Turn:
+    return Turn(0, step, "discriminator", 0, count, Latent(2), torch.device("cpu"), micro_batch=micro_batch)
 
 
 def rows(law: tuple[float, ...]) -> Tensor:
@@ -47,10 +47,10 @@ def stratified() -> Turn:
 
 def atoms(logits: Tensor) -> Duel:
     """The three-atom game with a free logit an atom."""
-    return Duel(lambda x: Verdict(logits[x[:, 0]]), (rows(P),), (rows(Q),))
+    return Duel(lambda x: DiscriminatorOutput(logits[x[:, 0]]), (rows(P),), (rows(Q),))
 
 
-def slope_at(probabilities: Tensor, *regularizers: Any, loss: str = "nonsaturating") -> Tensor:
+def grad_norm_sq_at(probabilities: Tensor, *regularizers: Any, loss: str = "nonsaturating") -> Tensor:
     """The gradient of D's loss in the logits where D is ``probabilities``: zero at the best D alone, the loss being convex."""
     logits = probabilities.logit() if loss != "lsgan" else probabilities.clone()
     logits.requires_grad_()
@@ -76,21 +76,21 @@ ZERO = torch.zeros(3, dtype=torch.float64)
 @pytest.mark.parametrize(("a", "b"), [(0.9, 0.0), (0.8, 0.1), (1.0, 0.3)])
 def test_the_best_discriminator_mixes_the_targets(loss: str, a: float, b: float) -> None:
     smooth = make("label_smoothing", real=a, fake=b)
-    torch.testing.assert_close(slope_at(mixed(a, b), smooth, loss=loss), ZERO)
-    assert slope_at(mixed(1.0, 0.0), smooth, loss=loss).abs().max() > 1e-3
+    torch.testing.assert_close(grad_norm_sq_at(mixed(a, b), smooth, loss=loss), ZERO)
+    assert grad_norm_sq_at(mixed(1.0, 0.0), smooth, loss=loss).abs().max() > 1e-3
 
 
 def test_a_range_has_the_best_discriminator_of_its_mean() -> None:
     ranged = make("label_smoothing", real=0.7, real_high=1.2, fake=0.0, fake_high=0.3)
-    torch.testing.assert_close(slope_at(mixed(0.95, 0.15), ranged), ZERO)
+    torch.testing.assert_close(grad_norm_sq_at(mixed(0.95, 0.15), ranged), ZERO)
     around_one = make("label_smoothing", real=0.8, real_high=1.2)
-    torch.testing.assert_close(slope_at(mixed(1.0, 0.0), around_one), ZERO)  # no smoothing in expectation
+    torch.testing.assert_close(grad_norm_sq_at(mixed(1.0, 0.0), around_one), ZERO)  # no smoothing in expectation
 
 
 def test_one_atom_and_one_side_have_the_logits_of_the_textbook() -> None:
     for score, with_fakes in ((math.log(0.45 / 0.55), True), (math.log(9.0), False)):
         logit = torch.tensor(score, dtype=torch.float64, requires_grad=True)
-        duel = Duel(lambda x, logit=logit: Verdict(logit.expand(len(x))), (torch.zeros(4, 1),), (torch.zeros(4, 1),))
+        duel = Duel(lambda x, logit=logit: DiscriminatorOutput(logit.expand(len(x))), (torch.zeros(4, 1),), (torch.zeros(4, 1),))
         make("label_smoothing").before(duel, turn(4))
         duel.fake_weight = float(with_fakes)
         assert torch.autograd.grad(loss_of("nonsaturating").d(duel), logit)[0].item() == pytest.approx(0.0, abs=1e-12)
@@ -99,13 +99,13 @@ def test_one_atom_and_one_side_have_the_logits_of_the_textbook() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"real": 0.7, "real_high": 1.2, "fake": 0.1, "fake_high": 0.3}])
 def test_an_undecided_discriminator_pays_two_log_two_whatever_the_targets(options: dict[str, float]) -> None:
-    duel = Duel(lambda x: Verdict(torch.zeros(len(x))), (torch.zeros(6, 1),), (torch.zeros(6, 1),))
+    duel = Duel(lambda x: DiscriminatorOutput(torch.zeros(len(x))), (torch.zeros(6, 1),), (torch.zeros(6, 1),))
     make("label_smoothing", **options).before(duel, turn(6))
     assert loss_of("nonsaturating").d(duel).item() == pytest.approx(2 * math.log(2), abs=1e-6)
 
 
 def test_a_fixed_target_is_a_number_and_one_sided_by_default() -> None:
-    duel = Duel(Verdict, (torch.zeros(6, 1),), (torch.zeros(6, 1),))
+    duel = Duel(DiscriminatorOutput, (torch.zeros(6, 1),), (torch.zeros(6, 1),))
     make("label_smoothing").before(duel, turn(6))
     assert (duel.real_target, duel.fake_target) == (0.9, 0.0)
 
@@ -113,7 +113,7 @@ def test_a_fixed_target_is_a_number_and_one_sided_by_default() -> None:
 def test_drawn_targets_are_uniform_one_a_sample_and_new_at_each_step_and_side() -> None:
     smooth, found = make("label_smoothing", real=0.7, real_high=1.2, fake=0.0, fake_high=0.5), []
     for step in (0, 1):
-        duel = Duel(Verdict, (torch.zeros(2000, 1),), (torch.zeros(2000, 1),))
+        duel = Duel(DiscriminatorOutput, (torch.zeros(2000, 1),), (torch.zeros(2000, 1),))
         smooth.before(duel, turn(2000, step))
         assert isinstance(duel.real_target, Tensor)
         assert isinstance(duel.fake_target, Tensor)
@@ -147,7 +147,7 @@ def test_senseless_targets_are_refused_with_the_reason(options: dict[str, Any], 
 
 def test_a_mean_target_above_one_really_has_no_best_discriminator() -> None:
     logit = torch.tensor([0.0, 5.0, 50.0], dtype=torch.float64, requires_grad=True)
-    duel = Duel(lambda x: Verdict(logit), (rows(P),), (rows(Q),))
+    duel = Duel(lambda x: DiscriminatorOutput(logit), (rows(P),), (rows(Q),))
     duel.real_target, duel.fake_weight = 1.4, 0.0
     assert (torch.autograd.grad(loss_of("nonsaturating").d(duel), logit)[0] < -0.1).all()
 
@@ -158,14 +158,14 @@ def test_a_mean_target_above_one_really_has_no_best_discriminator() -> None:
 @pytest.mark.parametrize("loss", ["nonsaturating", "lsgan"])
 def test_the_best_discriminator_under_flips_mixes_both_sides(loss: str) -> None:
     flip = make("label_flip", probability=0.1)  # two of the twenty strata
-    torch.testing.assert_close(slope_at(mixed(0.9, 0.1), flip, loss=loss), ZERO)
+    torch.testing.assert_close(grad_norm_sq_at(mixed(0.9, 0.1), flip, loss=loss), ZERO)
 
 
 def test_flips_come_before_smoothing_so_a_flipped_sample_has_the_other_sides_smooth_target() -> None:
     flip, smooth = make("label_flip", probability=0.1), make("label_smoothing", real=0.8, fake=0.1)
     a, b, pi = 0.8, 0.1, 0.1
     wanted = mixed((1 - pi) * a + pi * b, pi * a + (1 - pi) * b)
-    torch.testing.assert_close(slope_at(wanted, flip, smooth), ZERO)
+    torch.testing.assert_close(grad_norm_sq_at(wanted, flip, smooth), ZERO)
 
 
 def test_the_two_stack_in_a_game_in_this_order(toy: Callable[..., Any]) -> None:
@@ -198,7 +198,7 @@ def test_the_two_stack_in_a_game_in_this_order(toy: Callable[..., Any]) -> None:
 def test_a_share_of_the_targets_is_flipped_on_each_side_and_anew_at_each_step() -> None:
     found = []
     for step in (0, 1):
-        duel = Duel(Verdict, (torch.zeros(4000, 1),), (torch.zeros(4000, 1),))
+        duel = Duel(DiscriminatorOutput, (torch.zeros(4000, 1),), (torch.zeros(4000, 1),))
         make("label_flip", probability=0.2).before(duel, turn(4000, step))
         assert isinstance(duel.real_target, Tensor)
         assert isinstance(duel.fake_target, Tensor)
@@ -227,8 +227,8 @@ BOTH = [
 @pytest.mark.parametrize(("name", "options"), BOTH)
 def test_micro_batches_get_their_part_of_the_targets_of_the_batch(name: str, options: dict[str, float]) -> None:
     def targets(count: int, share: tuple[int, int]) -> Tensor:
-        duel = Duel(Verdict, (torch.zeros(count, 1),), (torch.zeros(count, 1),))
-        make(name, **options).before(duel, turn(12, share=share))
+        duel = Duel(DiscriminatorOutput, (torch.zeros(count, 1),), (torch.zeros(count, 1),))
+        make(name, **options).before(duel, turn(12, micro_batch=share))
         return torch.stack((torch.as_tensor(duel.real_target), torch.as_tensor(duel.fake_target)))
 
     parts = torch.cat([targets(4, (index, 3)) for index in range(3)], 1)
@@ -237,7 +237,7 @@ def test_micro_batches_get_their_part_of_the_targets_of_the_batch(name: str, opt
 
 @pytest.mark.parametrize(("name", "options"), BOTH)
 def test_a_pack_has_one_target(name: str, options: dict[str, float]) -> None:
-    duel = Duel(lambda x: Verdict(x.sum(1)), (torch.zeros(12, 2),), (torch.zeros(12, 2),), pack=3)
+    duel = Duel(lambda x: DiscriminatorOutput(x.sum(1)), (torch.zeros(12, 2),), (torch.zeros(12, 2),), pack=3)
     make(name, **options).before(duel, turn(12))
     assert loss_of("nonsaturating").d(duel).isfinite()
     assert isinstance(duel.real_target, Tensor)

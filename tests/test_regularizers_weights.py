@@ -24,16 +24,16 @@ from test_regularizers import (
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ganrun.engine.average import Average
+from ganrun.engine.ema import EMA
 from ganrun.ground import traits
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.regularizers.base import Regularizer
 
 
 def nothing() -> Duel:
-    return Duel(Verdict, (), ())
+    return Duel(DiscriminatorOutput, (), ())
 
 
 def spectrum(layer: nn.Module, weight: Tensor | None = None) -> Tensor:
@@ -159,7 +159,7 @@ def test_the_average_of_a_lifted_player_has_a_lifted_spectrum(mode: str, float64
     torch.manual_seed(4)
     layer, regularizer = lifted(nn.Linear(6, 6), mode=mode)
     player = nn.Sequential(layer)
-    average = Average(player, 0.9)
+    average = EMA(player, 0.9)
     one, other = draw(6, 6), draw(6, 6, seed=1)
     for step in range(1, 60):
         angle = 0.1 * step  # a weight that turns
@@ -324,7 +324,9 @@ def test_orthogonality_joins_the_phases_of_its_sides(sides: list[str], toy: Any)
 
 def pulled(features: Tensor, **options: Any) -> Tensor:
     """The weighted term of fakes that are their own features."""
-    return played(make("pulling_away", **options), Duel(lambda x: Verdict(x.flatten(1).sum(1), x), (features,), (features,)))
+    return played(
+        make("pulling_away", **options), Duel(lambda x: DiscriminatorOutput(x.flatten(1).sum(1), x), (features,), (features,))
+    )
 
 
 def rows(*values: list[float]) -> Tensor:
@@ -356,12 +358,12 @@ def test_the_term_reaches_the_generator_through_the_fakes_alone() -> None:
     real, fake = draw(4, 3).requires_grad_(), draw(4, 3, seed=1).requires_grad_()
     regularizer = make("pulling_away")
     assert regularizer.sides == ("generator",)
-    duel = Duel(lambda x: Verdict(x.sum(1), x.tanh()), (real,), (fake,))
+    duel = Duel(lambda x: DiscriminatorOutput(x.sum(1), x.tanh()), (real,), (fake,))
     played(regularizer, duel).backward()
     assert real.grad is None
     assert fake.grad is not None
     assert torch.autograd.gradcheck(
-        lambda x: played(make("pulling_away"), Duel(lambda x: Verdict(x.sum(1), x.tanh()), (real,), (x,))), (fake,)
+        lambda x: played(make("pulling_away"), Duel(lambda x: DiscriminatorOutput(x.sum(1), x.tanh()), (real,), (x,))), (fake,)
     )
     dead = torch.zeros(3, 2, dtype=torch.float64, requires_grad=True)  # features that rectifiers switched off
     (slope,) = torch.autograd.grad(pulled(dead), dead)

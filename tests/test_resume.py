@@ -197,7 +197,7 @@ class Memory(Regularizer):
         self.register_buffer("seen", torch.zeros(()))
 
     def term(self, duel: Any, players: Any, turn: Any) -> torch.Tensor:
-        return duel.fake_verdict.score.square().mean() * (0.1 + self.seen)
+        return duel.fake_output.score.square().mean() * (0.1 + self.seen)
 
     def after_step(self, players: Any, duel: Any, turn: Any) -> None:
         self.seen += 0.01

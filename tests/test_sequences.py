@@ -128,10 +128,10 @@ def test_players_have_the_shapes_that_they_are_asked_for() -> None:
     assert x.shape == (3, 7, 4)
     torch.testing.assert_close(x.sum(-1), torch.ones(3, 7))
     judge = family.make("discriminator", inputs=(data, code), outputs=(score,))
-    verdict = judge(x, z)
-    assert verdict.score.shape == (3,)
-    assert verdict.features.shape == (3, judge.num_features)
-    assert (judge(x, z + 1).score != verdict.score).all()
+    output = judge(x, z)
+    assert output.score.shape == (3,)
+    assert output.features.shape == (3, judge.num_features)
+    assert (judge(x, z + 1).score != output.score).all()
     assert family.make("encoder", inputs=(data,), outputs=(code,))(x).shape == (3, 5)
 
 

@@ -23,7 +23,7 @@ from ganrun.regularizers.instance_noise import InstanceNoise
 from ganrun.regularizers.label_flip import LabelFlip
 from ganrun.regularizers.label_smoothing import LabelSmoothing
 from ganrun.regularizers.r1 import R1
-from ganrun.regularizers.spectral_norm import Divided
+from ganrun.regularizers.spectral_norm import SpectralNormWeight
 from ganrun.regularizers.weight_clip import WeightClip
 from ganrun.theory import base, page
 from ganrun.theory.base import Row, Rows
@@ -99,7 +99,7 @@ def no_change(self, *given) -> None:  # type: ignore[no-untyped-def]
 
 def half_real(self, duel) -> Tensor:  # type: ignore[no-untyped-def]
     """The discriminator's loss with its real side halved."""
-    return softplus(-duel.real_verdict.score).mean() / 2 + softplus(duel.fake_verdict.score).mean()
+    return softplus(-duel.real_output.score).mean() / 2 + softplus(duel.fake_output.score).mean()
 
 
 FAULTS = [
@@ -115,12 +115,12 @@ FAULTS = [
     ("dirac_orbits", Minimax, "g", Nonsaturating.g),
     ("dirac", Minimax, "g", flipped(Minimax.g)),
     ("dirac", Nonsaturating, "g", lambda self, duel: 2 * Minimax.g(self, duel)),
-    ("dirac", R1, "term", lambda self, duel, players, turn: duel.slope("real").mean()),
+    ("dirac", R1, "term", lambda self, duel, players, turn: duel.grad_norm_sq("real").mean()),
     ("dirac", InstanceNoise, "before", no_change),
     pytest.param("dirac_critics", WeightClip, "after_step", no_change, marks=pytest.mark.long),
     pytest.param("dirac_critics", GradientPenalty, "term", R1.term, marks=pytest.mark.long),
-    ("spectral_norm", Divided, "iterate", no_change),
-    ("argmax", Nonsaturating, "g", lambda self, duel: 0 * duel.fake_verdict.score.mean()),
+    ("spectral_norm", SpectralNormWeight, "iterate", no_change),
+    ("argmax", Nonsaturating, "g", lambda self, duel: 0 * duel.fake_output.score.mean()),
 ]
 
 

@@ -16,7 +16,7 @@ from ganrun.engine.latents import of_samples
 from ganrun.engine.run import train
 from ganrun.ground.errors import BadInput
 from ganrun.ground.runs import read_config
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 
 SMALL = ("steps=2", "batch_size=8", "device=cpu", "metric=none", "model.latent=6")
 
@@ -151,8 +151,8 @@ class Doubling(nn.Module):
         self.output = nn.Linear(2, 1)
         self.hidden.weight.data = torch.tensor([[1.0, 0, 0], [0, -2.0, 0]])
 
-    def forward(self, x: Tensor) -> Verdict:
-        return Verdict(self.output(self.hidden(x)).squeeze(1))
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput(self.output(self.hidden(x)).squeeze(1))
 
 
 def test_activations_are_those_of_the_hidden_layers_and_the_judge_stays_as_it_was() -> None:

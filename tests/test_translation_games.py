@@ -20,7 +20,7 @@ from ganrun.games.cyclegan import CycleGAN
 from ganrun.ground import registry
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import Batch, Spec, Verdict
+from ganrun.ground.spec import Batch, DiscriminatorOutput, Spec
 from ganrun.ground.turn import Stream, Turn
 
 MLP = {
@@ -34,7 +34,7 @@ POINTS = Spec("points", (2,), None, (2,))
 
 def cast(name: str, spec: Spec = POINTS, family: Mapping[str, Any] = MLP, loss: str = "lsgan", **options: Any) -> Any:
     game = registry.build("game", {"name": name, **options})
-    game.cast(registry.build("model", family), spec, registry.build("loss", {"name": loss}), {}, 0)
+    game.build_players(registry.build("model", family), spec, registry.build("loss", {"name": loss}), {}, 0)
     return game
 
 
@@ -49,8 +49,8 @@ def turn_of(game: Game, phase: str, streams: Mapping[str, Stream], size: int = 6
 def noted(game: Game) -> list[Duel]:
     """The duels that ``game`` plays from now on."""
     duels: list[Duel] = []
-    original = game.play
-    game.play = lambda duel, turn, side: duels.append(copy.copy(duel)) or original(duel, turn, side)  # type: ignore
+    original = game.compute_terms
+    game.compute_terms = lambda duel, turn, side: duels.append(copy.copy(duel)) or original(duel, turn, side)  # type: ignore
     return duels
 
 
@@ -72,8 +72,8 @@ class Constant(nn.Module):
         super().__init__()
         self.score = nn.Parameter(torch.tensor(score))
 
-    def forward(self, *inputs: Tensor) -> Verdict:
-        return Verdict(self.score.expand(len(inputs[0])), None)
+    def forward(self, *inputs: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput(self.score.expand(len(inputs[0])), None)
 
 
 def draw(seed: int, count: int = 40) -> Tensor:
@@ -88,7 +88,7 @@ def test_the_discriminator_sees_pairs_with_one_and_the_same_source(conditional: 
     game = cast("pix2pix", conditional=conditional)
     x, source = draw(1), draw(2)
     duels = noted(game)
-    game.judge_fakes(turn_of(game, "discriminator", {"data": supply(x, source)}))
+    game.discriminator_loss(turn_of(game, "discriminator", {"data": supply(x, source)}))
     (duel,) = duels
     assert duel.kinds == (("data", "data") if conditional else ("data",))
     place = [int((x == row).all(1).nonzero()) for row in duel.real[-1]]
@@ -106,8 +106,8 @@ def test_the_terms_have_their_weights(kind: str, wanted: float) -> None:
     game.players = {"generator": Map(1.0), "discriminator": Constant(0.4)}
     source = draw(2)
     stream = {"data": supply(source + torch.tensor([2.5, -1.5]), source)}
-    judged = game.judge_fakes(turn_of(game, "discriminator", stream))
-    made = game.make_fakes(turn_of(game, "generator", stream))
+    judged = game.discriminator_loss(turn_of(game, "discriminator", stream))
+    made = game.generator_loss(turn_of(game, "generator", stream))
     assert judged["loss"].item() == pytest.approx(0.25 * (0.6**2 + 0.4**2) / 2)
     assert made["loss"].item() == pytest.approx(3 * 0.6**2 / 2)
     assert made["distance"].item() == pytest.approx(7 * wanted, rel=1e-5)
@@ -128,7 +128,7 @@ def test_without_the_adversary_the_best_answer_is_the_conditional_median_or_mean
         for group in optimizer.param_groups:
             group["lr"] = 0.02 * (1 - step / 400)
         optimizer.zero_grad()
-        sum(game.make_fakes(turn_of(game, "generator", stream, 40, step=step, slot=step)).values()).backward()
+        sum(game.generator_loss(turn_of(game, "generator", stream, 40, step=step, batch_index=step)).values()).backward()
         optimizer.step()
     with torch.no_grad():
         at = torch.tensor([[-1.0]] * 200 + [[1.0]] * 200)
@@ -160,7 +160,7 @@ def test_two_identities_between_equal_sets_lose_nothing() -> None:
     game = cast("cyclegan")
     cycle(game, Map(1.0), Map(1.0))
     same = supply(draw(1))
-    terms = game.make_fakes(turn_of(game, "generator", {"data": same, "source": same}))
+    terms = game.generator_loss(turn_of(game, "generator", {"data": same, "source": same}))
     assert terms["cycle"].item() == 0
     assert terms["identity"].item() == 0
 
@@ -171,7 +171,7 @@ def test_cycle_and_identity_have_the_published_form() -> None:
     x, source = draw(1), draw(2)
     streams = {"data": supply(x), "source": supply(source)}
     turn = turn_of(game, "generator", streams)
-    terms = game.make_fakes(turn)
+    terms = game.generator_loss(turn)
     real, given = turn.real().x, turn.real(stream="source").x
     # F(G(s)) = s + 1, G(F(x)) = x + 2, G(x) = 2 x, F(s) = s / 2 + 1
     assert terms["cycle"].item() == pytest.approx(10 * (1 + 2), rel=1e-5)
@@ -179,7 +179,7 @@ def test_cycle_and_identity_have_the_published_form() -> None:
     assert terms["identity"].item() == pytest.approx(float(wanted), rel=1e-5)
     assert terms["loss"].item() == pytest.approx(2 * 0.7**2 / 2, rel=1e-5)
     assert terms["inverse_loss"].item() == pytest.approx(2 * 1.2**2 / 2, rel=1e-5)
-    assert "identity" not in cast("cyclegan", identity=0.0).make_fakes(turn)
+    assert "identity" not in cast("cyclegan", identity=0.0).generator_loss(turn)
 
 
 def test_each_generator_faces_its_own_discriminator() -> None:
@@ -188,7 +188,7 @@ def test_each_generator_faces_its_own_discriminator() -> None:
     x, source = draw(1), draw(2)
     duels = noted(game)
     turn = turn_of(game, "discriminator", {"data": supply(x), "source": supply(source)})
-    terms = game.judge_fakes(turn)
+    terms = game.discriminator_loss(turn)
     assert {"loss", "inverse_loss"} <= set(terms)
     main, other = duels
     assert (main.main, other.main) == (True, False)
@@ -209,10 +209,10 @@ def test_the_pool_gives_old_fakes_to_the_discriminators_alone_and_grows_once_an_
     for step in range(60):
         cycle(game, Map(0.0, float(step)), Map(0.0, -float(step)))
         duels = noted(game)
-        turn = turn_of(game, "discriminator", streams, step=step, slot=step)
+        turn = turn_of(game, "discriminator", streams, step=step, batch_index=step)
         before = copy.deepcopy(game.state_dict())
-        game.judge_fakes(turn)
-        game.make_fakes(turn_of(game, "generator", streams, step=step, slot=step))
+        game.discriminator_loss(turn)
+        game.generator_loss(turn_of(game, "generator", streams, step=step, batch_index=step))
         assert all(torch.equal(before[key], entry) for key, entry in game.state_dict().items())
         game.after_step(game.phases()[0], turn)
         game.after_step(game.phases()[1], turn)
@@ -228,7 +228,7 @@ def test_the_pool_gives_old_fakes_to_the_discriminators_alone_and_grows_once_an_
             assert not aged.any()  # the pool is not yet full
         else:
             old += int(aged.sum())
-        game.__dict__.pop("play")
+        game.__dict__.pop("compute_terms")
     assert old / (58 * 6) == pytest.approx(0.5, abs=0.08)
 
 
@@ -305,7 +305,7 @@ def test_sources_of_another_shape_need_the_identity_loss_off() -> None:
         cast("cyclegan", spec)
     game = cast("cyclegan", spec, identity=0.0)
     streams = {"data": supply(draw(1)), "source": supply(torch.randn(40, 3))}
-    assert torch.isfinite(sum(game.make_fakes(turn_of(game, "generator", streams)).values()))
+    assert torch.isfinite(sum(game.generator_loss(turn_of(game, "generator", streams)).values()))
 
 
 @pytest.mark.parametrize(

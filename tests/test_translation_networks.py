@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ganrun.ground import registry
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import Port, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Port
 from ganrun.networks.base import NORMS
 from ganrun.networks.parts.dropout import Dropout
 from ganrun.networks.unet import UNet, receptive_field
@@ -98,11 +98,11 @@ def test_as_many_layers_as_keep_the_patch_inside_the_image_and_no_more_than_thre
 def test_features_are_the_means_of_the_last_map_and_the_order_of_the_inputs_counts() -> None:
     network = discriminator(32, 2, norm="instance")
     one, two = images(32)
-    verdict = network(one, two)
+    output = network(one, two)
     maps = network.layers(torch.cat((one, two), 1))
-    assert torch.equal(verdict.features, maps.mean((2, 3)))
-    assert verdict.features.shape == (2, network.num_features)
-    assert torch.equal(verdict.score, network.output(maps))
+    assert torch.equal(output.features, maps.mean((2, 3)))
+    assert output.features.shape == (2, network.num_features)
+    assert torch.equal(output.score, network.output(maps))
     assert not torch.allclose(network.layers(torch.cat((two, one), 1)), maps)
 
 
@@ -114,8 +114,8 @@ def test_the_loss_of_a_constant_map_is_that_of_one_score(name: str) -> None:
     found = []
     for shape in ((2,), (2, 1, 3, 3)):
 
-        def judge(x: Tensor, shape: tuple[int, ...] = shape) -> Verdict:
-            return Verdict(x.view(2, *[1] * (len(shape) - 1)).expand(shape), features * x[:, None])
+        def judge(x: Tensor, shape: tuple[int, ...] = shape) -> DiscriminatorOutput:
+            return DiscriminatorOutput(x.view(2, *[1] * (len(shape) - 1)).expand(shape), features * x[:, None])
 
         duel = Duel(judge, (scores["real"],), (scores["fake"],))
         duel.real_target = torch.tensor([0.9, 0.8]) if "targets" in loss.reads else 1.0

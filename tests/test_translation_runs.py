@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import ganrun
 from ganrun.data.base import to_pixels
-from ganrun.engine import assemble, commands, evaluate, pictures, sampling, sources
+from ganrun.engine import assemble, commands, generator_scores, pictures, sampling, sources
 from ganrun.engine.probe import probe
 from ganrun.engine.run import train
 from ganrun.ground.errors import BadInput
@@ -289,7 +289,7 @@ def test_the_right_answer_to_held_out_sources_has_no_distance(count: int | None)
     dataset = assemble.load_data(given, parts.family)
     assemble.verify(parts, dataset)
     runtime = resolve(given["device"])
-    assemble.cast(parts, dataset.spec, runtime)
+    assemble.build_players(parts, dataset.spec, runtime)
     options: dict[str, Any] = {
         "metrics": parts.metrics,
         "game": parts.game,
@@ -300,11 +300,11 @@ def test_the_right_answer_to_held_out_sources_has_no_distance(count: int | None)
         "say": print,
     }
     parts.game.players = {**parts.game.players, "generator": Negative()}
-    scores, _ = evaluate.evaluate(**options)
+    scores, _ = generator_scores.evaluate(**options)
     assert scores["paired_l1"]["value"] == pytest.approx(0, abs=1e-6)
     assert scores["paired_l1"]["card"]["pairs"] == "held_out"
     parts.game.players = {**parts.game.players, "generator": Negative(0.25)}
-    wrong, _ = evaluate.evaluate(**options)
+    wrong, _ = generator_scores.evaluate(**options)
     assert 0.1 < wrong["paired_l1"]["value"] < wrong["paired_l2"]["value"] < 0.26  # white stays white: it is clamped
 
 

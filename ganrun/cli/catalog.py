@@ -26,7 +26,7 @@ LINK = re.compile(r"\$\{.*\}")
 
 
 @dataclass
-class Entry:
+class OptionFile:
     """One option of a group. ``values`` are its own keys with their defaults, ``sets`` root keys, ``chooses`` options."""
 
     group: str
@@ -75,12 +75,12 @@ def files(group: str, folders: Sequence[Path]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def entry(group: str, name: str, folders: Sequence[Path]) -> Entry:
+def entry(group: str, name: str, folders: Sequence[Path]) -> OptionFile:
     """The option ``name`` of ``group`` with what it takes over from the options that it builds on."""
     path = files(group, folders)[name]
     text = yaml_files.read(path)
     content = yaml_files.parse(text, path, is_root_text)
-    found = Entry(group, name, path, *_comments(text))
+    found = OptionFile(group, name, path, *_comments(text))
     for base in _bases(content, group):
         if base in files(group, folders) and base != name:
             inherited = entry(group, base, folders)
@@ -112,7 +112,7 @@ def led_to(writer: str, name: str, folders: Sequence[Path]) -> dict[str, tuple[d
     return {group: (own.sets[group], _leads_to(own, group, folders)) for group in groups if isinstance(own.sets[group], dict)}
 
 
-def _leads_to(own: Entry, group: str, folders: Sequence[Path]) -> str:
+def _leads_to(own: OptionFile, group: str, folders: Sequence[Path]) -> str:
     """The option of ``group`` where ``own`` is chosen and nothing else."""
     chosen = {own.group: own.name}
     for writer in reversed(WRITERS):  # the later one wins, and its choice may be the earlier one's
@@ -123,7 +123,7 @@ def _leads_to(own: Entry, group: str, folders: Sequence[Path]) -> str:
     return str(chosen.get(group, defaults()[group][0]))
 
 
-def entries(group: str, folders: Sequence[Path]) -> list[Entry]:
+def entries(group: str, folders: Sequence[Path]) -> list[OptionFile]:
     """All options of ``group``; ``BadInput`` with the nearest names if there is no such group."""
     valid = groups(folders)
     if group not in valid:
@@ -145,7 +145,7 @@ def defaults() -> dict[str, list[str]]:
     return {group: value if isinstance(value, list) else [value] for group, value in chosen.items() if " " not in group}
 
 
-def details(option: Entry) -> str:
+def details(option: OptionFile) -> str:
     """Options with defaults, root keys and choices of an entry, on one line."""
     words = [f"{key}={value}" for key, value in flat(option.values) if key != "name"]
     words += [f"{group}={text(value)}" for group, value in option.chooses.items()]
@@ -185,7 +185,7 @@ def is_text(path: Sequence[str], folders: Sequence[Path]) -> bool:
     return bool(held) and all(isinstance(value, str) and "${" not in value for value in held)
 
 
-def _readable(group: str, folders: Sequence[Path]) -> Iterator[Entry]:
+def _readable(group: str, folders: Sequence[Path]) -> Iterator[OptionFile]:
     """The options whose files can be read: one that cannot is named when it is chosen."""
     for name in files(group, folders):
         with suppress(BadInput):

@@ -25,7 +25,7 @@ def show(group: str | None, config_dir: Path | None, console: Console) -> None:
             _lines(name, entries, chosen.get(name, []), console)
 
 
-def _table(group: str, entries: Sequence[catalog.Entry], default: Sequence[str], console: Console) -> None:
+def _table(group: str, entries: Sequence[catalog.OptionFile], default: Sequence[str], console: Console) -> None:
     table = Table(title=f"{group}=", title_justify="left", title_style="bold cyan", box=None, padding=(0, 1), expand=True)
     table.add_column("name", style="bold", no_wrap=True)
     table.add_column("what it is", ratio=1, overflow="fold")
@@ -37,7 +37,7 @@ def _table(group: str, entries: Sequence[catalog.Entry], default: Sequence[str],
     console.print()
 
 
-def _lines(group: str, entries: Sequence[catalog.Entry], default: Sequence[str], console: Console) -> None:
+def _lines(group: str, entries: Sequence[catalog.OptionFile], default: Sequence[str], console: Console) -> None:
     for entry in entries:
         mark = " (default)" if entry.name in default else ""
         details = catalog.details(entry)
@@ -76,11 +76,11 @@ def _bytes(count: int) -> str:
     return f"{size:.3g} {units[0]}"
 
 
-def _description(entry: catalog.Entry) -> str:
+def _description(entry: catalog.OptionFile) -> str:
     """What an option is; of a preset of ours also how it differs from its paper."""
     differs = published.differences(entry.name) if entry.group == "experiment" and _is_ours(entry) else ""
     return f"{entry.description} Differs from the paper in: {differs}." if differs else entry.description
 
 
-def _is_ours(entry: catalog.Entry) -> bool:
+def _is_ours(entry: catalog.OptionFile) -> bool:
     return entry.path.is_relative_to(catalog.conf_dir())

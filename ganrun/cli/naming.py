@@ -101,7 +101,7 @@ def _default(path: tuple[str, ...], config: Mapping[str, Any], usual: Mapping[st
 
 
 @functools.lru_cache(maxsize=256)
-def _entry(group: str, name: str) -> catalog.Entry | None:
+def _entry(group: str, name: str) -> catalog.OptionFile | None:
     """ganrun's own option; None for a person's."""
     try:
         return catalog.entry(group, name, [catalog.conf_dir()])

@@ -58,7 +58,7 @@ def leaf(config: Mapping[str, Any]) -> str:
     """``<model>-<loss>-<dataset>-<what differs>-seed<seed>-<signature>``: the folder's own name, under ``<output>/<name>``."""
     for group in naming.ALWAYS:
         segment(config[group]["name"], f"{group}.name")
-    words = naming.words(config, identity.science(config))
+    words = naming.words(config, identity.result_keys(config))
     return "-".join([*words, f"seed{segment(config['seed'], 'seed')}", signature(config)])
 
 

@@ -57,7 +57,7 @@ def compare(
     settings: list[dict[str, Any]] = []
     groups = []
     for _, config in prepared:
-        setting = {key: entry for key, entry in identity.science(config).items() if key != "seed"}
+        setting = {key: entry for key, entry in identity.result_keys(config).items() if key != "seed"}
         known = [place for place, other in enumerate(settings) if not identity.differing(setting, other)]
         groups.append(known[0] if known else len(settings))
         settings += [] if known else [setting]

@@ -56,7 +56,7 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True)
-class Rule:
+class ResizeRule:
     """How images become squares: ``size`` pixels, ``resize`` crop | pad | stretch, ``channels`` 1 | 3.
 
     ``half`` left | right: of a file that shows two pictures side by side, that one.
@@ -81,7 +81,7 @@ def workers() -> int:
     return min(8, os.cpu_count() or 1)
 
 
-def decode_all(paths: Iterable[str], rule: Rule) -> Iterator[Decoded | Unreadable]:
+def decode_all(paths: Iterable[str], rule: ResizeRule) -> Iterator[Decoded | Unreadable]:
     """Decode ``paths`` in parallel; results come in their order, an ``Unreadable`` in the place of a bad file."""
 
     def attempt(path: str) -> Decoded | Unreadable:
@@ -96,7 +96,7 @@ def decode_all(paths: Iterable[str], rule: Rule) -> Iterator[Decoded | Unreadabl
             yield from pool.map(attempt, paths[start : start + 256])
 
 
-def decode(path: str, rule: Rule) -> Decoded:
+def decode(path: str, rule: ResizeRule) -> Decoded:
     """The image at ``path`` by ``rule``. Raises ``Unreadable``, whatever is wrong with the file."""
     with read_errors():
         why = why_not_regular(os.stat(path).st_mode)
@@ -171,7 +171,7 @@ def read_errors() -> Iterator[None]:
         raise Unreadable(" ".join(str(error).split()) or type(error).__name__) from error
 
 
-def _prepare(image: Image.Image, rule: Rule) -> Decoded:
+def _prepare(image: Image.Image, rule: ResizeRule) -> Decoded:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise Unreadable(f"{width}x{height} is more than {MAX_PIXELS // 10**6} megapixels")
@@ -234,7 +234,7 @@ def half_of(image: Image.Image, side: str) -> Image.Image:
     return image.crop((0, 0, width // 2, height) if side == "left" else (width // 2, 0, width, height))
 
 
-def fit(image: Image.Image, rule: Rule) -> Image.Image:
+def fit(image: Image.Image, rule: ResizeRule) -> Image.Image:
     """``image`` as a square of ``rule.size`` pixels. Never makes an intermediate image larger than that."""
     width, height = image.size
     square = (rule.size, rule.size)

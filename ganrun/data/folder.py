@@ -11,7 +11,7 @@ import warnings
 from collections import Counter
 
 from ganrun.data.base import Dataset, Images
-from ganrun.data.decode import Rule
+from ganrun.data.decode import ResizeRule
 from ganrun.data.folder_names import Part, classes_of, counted, first_words, images_of, said_of, split
 from ganrun.data.folder_reading import (
     Pass,
@@ -68,7 +68,7 @@ def folder(
     found = folder_content.listing(place)
     names, remarks = images_of(found, place)
     size, sized = working_size(size, fit, legal_size, [Files(place, names)])
-    rule = Rule(size, resize, channels)
+    rule = ResizeRule(size, resize, channels)
     class_names, numbers, doubts = classes_of(found, names, labels, place)
     remarks += doubts
     parts = split(names, numbers, held_out)

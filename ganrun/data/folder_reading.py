@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ganrun.data.base import ContentHash, Dataset, Images
-from ganrun.data.decode import Rule, Unreadable, decode_all
+from ganrun.data.decode import ResizeRule, Unreadable, decode_all
 from ganrun.data.folder_names import Part, counted, first_words
 from ganrun.data.streamed import StreamedImages
 from ganrun.ground import content as folder_content
@@ -66,7 +66,7 @@ def check_options(channels: int, held_out: float | None, memory_gib: float) -> N
         raise BadInput(f"dataset.memory_gib={memory_gib}: must not be negative")
 
 
-def read(part: Part, place: str, rule: Rule, first: Pass, *, keep: bool) -> None:
+def read(part: Part, place: str, rule: ResizeRule, first: Pass, *, keep: bool) -> None:
     """Decode the part's files: its unreadable names go, its fingerprint and, with ``keep``, its pixels come."""
     shape = (rule.size, rule.size, rule.channels)
     pixels = torch.empty((len(part.names) if keep else 1, *shape), dtype=torch.uint8)
@@ -88,7 +88,12 @@ def read(part: Part, place: str, rule: Rule, first: Pass, *, keep: bool) -> None
 
 
 def assemble(
-    part: Part, place: str, rule: Rule, class_names: tuple[str, ...] | None, held_out: Dataset | None, notes: tuple[str, ...]
+    part: Part,
+    place: str,
+    rule: ResizeRule,
+    class_names: tuple[str, ...] | None,
+    held_out: Dataset | None,
+    notes: tuple[str, ...],
 ) -> Images | StreamedImages:
     """The part's images, from memory if its pixels were kept, else streamed."""
     labels = tensor(part.labels)

@@ -12,7 +12,7 @@ import warnings
 from dataclasses import dataclass
 
 from ganrun.data.base import Images
-from ganrun.data.decode import Rule
+from ganrun.data.decode import ResizeRule
 from ganrun.data.folder_names import Part, counted, first_words, images_of, said_of, split
 from ganrun.data.folder_reading import (
     Pass,
@@ -34,7 +34,7 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 
 HALVES = ("left", "right")
-UNSIZED = Rule(1, "crop", 3)  # of a side before the size is known, which is found in the files of both
+UNSIZED = ResizeRule(1, "crop", 3)  # of a side before the size is known, which is found in the files of both
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Side:
     place: str
     half: str
     files: dict[str, str]
-    rule: Rule = UNSIZED
+    rule: ResizeRule = UNSIZED
 
 
 @register("dataset", "paired_folder")
@@ -85,7 +85,7 @@ def paired_folder(
     names = _partners(sides, root)
     size, sized = working_size(size, fit, legal_size, [Files(side.place, side.files.values(), side.half) for side in sides])
     for side, number in zip(sides, (from_channels, channels), strict=True):
-        side.rule = Rule(size, resize, number, side.half)
+        side.rule = ResizeRule(size, resize, number, side.half)
     notes = [*sized, f"{resize} to {size}x{size}, Lanczos"]
     streams = len(names) * size**2 * (channels + from_channels) > memory_gib * 2**30
     parts = [part.names for part in split(names, None, held_out)]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ganrun.data.base import ContentHash, Dataset, as_batch, check_labels, padding, padding_note
-from ganrun.data.decode import Rule, Unreadable, decode, workers
+from ganrun.data.decode import ResizeRule, Unreadable, decode, workers
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import Batch, Spec
 
@@ -30,7 +30,7 @@ class StreamedImages(Dataset):
     def __init__(
         self,
         paths: Sequence[str],
-        rule: Rule,
+        rule: ResizeRule,
         labels: Tensor | None = None,
         *,
         class_names: tuple[str, ...] | None = None,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ganrun.data.base import Dataset
-from ganrun.engine.average import Average
+from ganrun.engine.ema import EMA
 from ganrun.engine.loop import Trainer
 from ganrun.games.base import Game
 from ganrun.ground import registry, traits
@@ -90,21 +90,21 @@ class _Inherited:
 _SINGLE = {"model": "family", "game": "game", "loss": "loss"}
 
 
-def cast(parts: Parts, spec: Spec, runtime: Runtime) -> None:
+def build_players(parts: Parts, spec: Spec, runtime: Runtime) -> None:
     """Make the players and put them on the device."""
-    parts.game.cast(parts.family, spec, parts.loss, parts.regularizers, int(parts.config["seed"]))
+    parts.game.build_players(parts.family, spec, parts.loss, parts.regularizers, int(parts.config["seed"]))
     for module in (*parts.game.players.values(), parts.game, parts.loss, *parts.regularizers.values()):
         module.to(runtime.device)
         if spec.kind == "image":
             module.to(memory_format=runtime.memory_format)  # type: ignore[call-overload]
 
 
-def averages(parts: Parts) -> dict[str, Average]:
+def averages(parts: Parts) -> dict[str, EMA]:
     """The running averages of the players that the game samples with; none with ``ema=0``."""
     decay = float(parts.config["ema"])
     if not 0 <= decay < 1:
         raise BadInput(f"ema={decay}: must be in [0, 1); 0 means no average")
-    return {role: Average(parts.game.players[role], decay) for role in parts.game.averaged} if decay else {}
+    return {role: EMA(parts.game.players[role], decay) for role in parts.game.averaged} if decay else {}
 
 
 def trainer(parts: Parts, dataset: Dataset, runtime: Runtime) -> Trainer:
@@ -113,7 +113,7 @@ def trainer(parts: Parts, dataset: Dataset, runtime: Runtime) -> Trainer:
     batch_size, accumulate = int(config["batch_size"]), int(config["accumulate"])
     if batch_size < 1 or accumulate < 1 or batch_size % accumulate:
         raise BadInput(f"accumulate={accumulate}: must divide batch_size={batch_size}")
-    cast(parts, dataset.spec, runtime)
+    build_players(parts, dataset.spec, runtime)
     modules = [module for player in parts.game.players.values() for module in player.modules()]
     if batch_size == accumulate and any(isinstance(module, torch.nn.BatchNorm1d) for module in modules):
         alone = f"batch_size={batch_size}, accumulate={accumulate}: one sample at a time cannot be normalized as a batch"
@@ -124,7 +124,7 @@ def trainer(parts: Parts, dataset: Dataset, runtime: Runtime) -> Trainer:
 
 def holder(parts: Parts, spec: Spec, runtime: Runtime) -> Trainer:
     """The whole training state of a run and no data: it judges and takes over a checkpoint as training does."""
-    cast(parts, spec, runtime)
+    build_players(parts, spec, runtime)
     return _trainer(parts, {}, runtime)
 
 
@@ -162,7 +162,7 @@ def check_consulted(parts: Parts) -> None:
 
 
 @contextmanager
-def performing(game: Game, average: Mapping[str, Average]) -> Iterator[None]:
+def performing(game: Game, average: Mapping[str, EMA]) -> Iterator[None]:
     """Within: the players in evaluation mode, those with an average replaced by it. Nothing of the training state moves."""
     players, modes = game.players, {role: player.training for role, player in game.players.items()}
     game.players = {role: average[role].network if role in average else player.eval() for role, player in players.items()}

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from ganrun.data.base import Dataset
-from ganrun.engine import assemble
-from ganrun.engine import evaluate as scoring
-from ganrun.engine.rehearsal import Rehearsal
+from ganrun.engine import assemble, generator_scores
+from ganrun.engine.sandbox import Sandbox
 from ganrun.engine.words import check_numbers
 from ganrun.games.base import Game
 from ganrun.ground.errors import BadInput
@@ -35,7 +34,7 @@ class Check:
         runtime = resolve({**config["device"], "name": "cpu"})  # jobs may run elsewhere
         trainer = assemble.trainer(parts, dataset, runtime)
         assemble.check_consulted(parts)
-        question = scoring.ask(
+        question = generator_scores.ask(
             metrics=parts.metrics,
             dataset=dataset,
             device=torch.device("cpu"),
@@ -43,7 +42,7 @@ class Check:
             averaged=bool(trainer.averages),
             say=lambda line: None,
         )
-        rehearse(parts.metrics, parts.game, dataset, runtime, config)
+        dry_run(parts.metrics, parts.game, dataset, runtime, config)
         choose(config.get("objective"), directions(parts.metrics), question.lacking)
 
     def _data(self, config: Mapping[str, Any], parts: assemble.Parts) -> Dataset:
@@ -58,14 +57,14 @@ def directions(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, bool | None
     return {name: metric.directions for name, metric in metrics.items()}
 
 
-def rehearse(metrics: Mapping[str, Any], game: Game, dataset: Dataset, runtime: Runtime, config: Mapping[str, Any]) -> None:
+def dry_run(metrics: Mapping[str, Any], game: Game, dataset: Dataset, runtime: Runtime, config: Mapping[str, Any]) -> None:
     """Raise ``BadInput`` for metrics of networks that this game cannot be tried out with. The players are cast."""
     readers = {name: metric for name, metric in metrics.items() if "networks" in metric.extracts}
     if not readers:
         return
-    rehearsal = Rehearsal(game, dataset, runtime, int(config["evaluation"]["seed"]))
+    sandbox = Sandbox(game, dataset, runtime, int(config["evaluation"]["seed"]))
     for name, metric in readers.items():
         try:
-            metric.rehearse(rehearsal)
+            metric.dry_run(sandbox)
         except BadInput as error:
             raise BadInput(f"metric={name}: {error}") from error

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganrun.engine import assemble, beforehand, checkpoint, handout, latents, pictures, sampling, sources
-from ganrun.engine import evaluate as scoring
+from ganrun.engine import assemble, beforehand, checkpoint, generator_scores, handout, latents, pictures, sampling, sources
 from ganrun.engine.progress import console, scores_table, show_panel
 from ganrun.ground.content import SAMPLED
 from ganrun.ground.errors import BadInput, StorageFailed
@@ -28,7 +27,7 @@ def evaluate(target: Path, config: Mapping[str, Any], *, out: Path | None = None
 
 
 def _evaluate(target: Path, config: Mapping[str, Any], out: Path | None) -> dict[str, Any]:
-    path = scoring.target_folder(target)
+    path = generator_scores.target_folder(target)
     parts = assemble.build(config)
     if not parts.metrics:
         raise BadInput("metric=none: there is nothing to score. Try 'metric=[is,fid]'")
@@ -40,7 +39,7 @@ def _evaluate(target: Path, config: Mapping[str, Any], out: Path | None) -> dict
     say, write = (folder.log, folder.write) if place == folder.scores else (folder.say, lambda line: None)
     if why:
         say(f"warning: {why}: the scores are shown, not kept; --out FILE keeps them elsewhere")
-    scoring.ask(
+    generator_scores.ask(
         metrics=parts.metrics,
         dataset=dataset,
         device=trained.runtime.device,
@@ -48,10 +47,10 @@ def _evaluate(target: Path, config: Mapping[str, Any], out: Path | None) -> dict
         averaged=bool(trained.averages),
         say=say,
     )
-    beforehand.rehearse(parts.metrics, trained.game, dataset, trained.runtime, config)
+    beforehand.dry_run(parts.metrics, trained.game, dataset, trained.runtime, config)
     if folder.facts().get("data", {}).get("fingerprint") != dataset.fingerprint():
         say("warning: the data set is not the one that this run was trained on")
-    scores, baselines = scoring.evaluate(
+    scores, baselines = generator_scores.evaluate(
         metrics=parts.metrics,
         game=trained.game,
         averages=trained.averages,
@@ -60,13 +59,13 @@ def _evaluate(target: Path, config: Mapping[str, Any], out: Path | None) -> dict
         evaluation=config["evaluation"],
         say=say,
     )
-    row = scoring.row_of(trained.step, scores, baselines)
+    row = generator_scores.row_of(trained.step, scores, baselines)
     if place is not None:
         Rows(place).append(row if out is None else {"run": str(path), **row})
-    scoring.say_scores(row, write)
+    generator_scores.say_scores(row, write)
     table, cards = scores_table(scores, baselines), {} if place is None else {"cards": shown(place)}
-    show_panel(f"scores at step {trained.step}", cards, table, notes=scoring.remarks_of(scores))
-    if failed := scoring.failed_in(scores):
+    show_panel(f"scores at step {trained.step}", cards, table, notes=generator_scores.remarks_of(scores))
+    if failed := generator_scores.failed_in(scores):
         raise failed
     return scores
 

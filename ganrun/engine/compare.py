@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ganrun.engine import answers, assemble, beforehand, commands, decide, sampling
-from ganrun.engine import evaluate as evaluating
+from ganrun.engine import answers, assemble, beforehand, commands, decide, generator_scores, sampling
 from ganrun.engine.answers import plain
 from ganrun.engine.decide import LEVEL, Difference, Estimate, estimate
 from ganrun.engine.progress import console, say
@@ -68,14 +67,14 @@ def remarks_of(entries: Sequence[Entry]) -> list[str]:
         (name, sentence)
         for entry in entries
         for name in entry.scores
-        for sentence in evaluating.remarks_of({name: entry.scores[name]})
+        for sentence in generator_scores.remarks_of({name: entry.scores[name]})
     )
     return list(dict.fromkeys(f"{name}: {sentence}" for name, sentence in found))
 
 
 def scores_of(entry: Entry, out: Path | None = None) -> dict[str, Any]:
     """The scores of this checkpoint under the cards that are asked for, from scores.jsonl; what is missing is scored now."""
-    path = evaluating.target_folder(entry.target)
+    path = generator_scores.target_folder(entry.target)
     entry.step = int(sampling.load_state(entry.target)[1]["step"])
     folder = RunFolder(path, say)
     question = asked(entry, folder)
@@ -97,7 +96,7 @@ def asked(entry: Entry, folder: RunFolder) -> answers.Question:
         entry.directions |= found
     dataset = assemble.load_data(entry.config, parts.family)
     assemble.verify(parts, dataset)
-    return evaluating.ask(
+    return generator_scores.ask(
         metrics=parts.metrics,
         dataset=dataset,
         device=resolve(entry.config["device"]).device,

@@ -15,7 +15,7 @@ from torch import nn
 
 import ganrun
 from ganrun.engine import assemble, handout
-from ganrun.engine.loop import compare
+from ganrun.engine.loop import structure_differences
 from ganrun.engine.sampling import Trained
 from ganrun.ground import earlier, storage
 from ganrun.ground.errors import BadInput
@@ -68,9 +68,9 @@ def load(path: Path, *, device: str = "cpu") -> nn.Module:
         raise BadInput(f"{path}: not a generator exported by ganrun ({error})") from error
     with Runtime(torch.device("cpu")).applied():
         parts = assemble.build(config, with_metrics=False)
-        parts.game.cast(parts.family, Spec(**spec), parts.loss, parts.regularizers, int(config["seed"]))
+        parts.game.build_players(parts.family, Spec(**spec), parts.loss, parts.regularizers, int(config["seed"]))
     network = parts.game.players["generator"]
-    misfits = compare(network.state_dict(), tensors)
+    misfits = structure_differences(network.state_dict(), tensors)
     if misfits:
         raise BadInput(f"{path}: its weights do not fit the network that it names: {misfits[0]}")
     network.load_state_dict(tensors)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ganrun.data.base import Dataset
 from ganrun.engine import sampling, sources
 from ganrun.engine.loop import Trainer
-from ganrun.engine.rehearsal import Rehearsal
+from ganrun.engine.sandbox import Sandbox
 from ganrun.games.base import Game, Phase
 from ganrun.ground import rng
 from ganrun.ground.duel import Duel
@@ -121,7 +121,7 @@ def k_means(x: Tensor, count: int, generator: torch.Generator, rounds: int = 25)
     return centres
 
 
-class Look(Rehearsal):
+class Look(Sandbox):
     """One look at ``trainer`` (``ganrun.signs.base.Look``). ``before``: weights of the step before, by role."""
 
     def __init__(
@@ -199,7 +199,7 @@ class Look(Rehearsal):
     @functools.cached_property
     def played(self) -> Played:
         """The first phase of each side on a copy, with batches of its own."""
-        copy = Rehearsal(self._copy(), self.dataset, self.runtime, self.seed)
+        copy = Sandbox(self._copy(), self.dataset, self.runtime, self.seed)
         phases = {side: next((phase for phase in copy.game.phases() if phase.side == side), None) for side in SIDES}
         size = copy.size(PLAYED)
         found: dict[str, Any] = {}
@@ -208,15 +208,15 @@ class Look(Rehearsal):
                 terms, duel = _play(copy, phase, size, self.trainer.step)
                 if duel is not None:
                     found["real"], found["fake"] = (
-                        _flat(entry.score).detach().cpu() for entry in (duel.real_verdict, duel.fake_verdict)
+                        _flat(entry.score).detach().cpu() for entry in (duel.real_output, duel.fake_output)
                     )
                     found["penalty_share"] = _penalty_share(copy.game, phase, terms)
                     split = self.dataset.held_out()
                     if split is not None and duel.kinds == ("data",) and len(split) >= size // 2:
-                        other = Rehearsal(copy.game, split, self.runtime, self.seed)
+                        other = Sandbox(copy.game, split, self.runtime, self.seed)
                         _, unseen = _play(other, phase, size, self.trainer.step)
                         if unseen is not None:
-                            found["held_out"] = _flat(unseen.real_verdict.score).detach().cpu()
+                            found["held_out"] = _flat(unseen.real_output.score).detach().cpu()
             if (phase := phases["generator"]) is not None:
                 terms, duel = _play(copy, phase, size, self.trainer.step)
                 if duel is not None:
@@ -275,7 +275,7 @@ def _roles(game: Game, side: str) -> list[str]:
     return sorted({role for phase in game.phases() if phase.side == side for role in phase.trains})
 
 
-def _play(stage: Rehearsal, phase: Phase, size: int, step: int) -> tuple[dict[str, Tensor], Duel | None]:
+def _play(stage: Sandbox, phase: Phase, size: int, step: int) -> tuple[dict[str, Tensor], Duel | None]:
     """The terms of a phase and its main duel."""
     stage._freeze(phase)
     terms = phase.objective(stage._turn(phase, step, step, size))
@@ -301,7 +301,7 @@ def _penalty_share(game: Game, phase: Phase, terms: Mapping[str, Tensor]) -> flo
 
 
 def _teaching(game: Game, terms: Mapping[str, Tensor], duel: Duel, deviation: float) -> dict[str, float]:
-    score, fake = duel.fake_verdict.score, duel.fake[0]
+    score, fake = duel.fake_output.score, duel.fake[0]
     loss = [term for name, term in terms.items() if name not in game.regularizers and term.requires_grad]
     found: dict[str, float] = {}
     if not score.requires_grad or not loss:

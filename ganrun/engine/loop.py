@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ganrun.engine.alarm import Alarm, demand_finite
-from ganrun.engine.average import Average
 from ganrun.engine.checkpoint import demand_sound
+from ganrun.engine.ema import EMA
+from ganrun.engine.nan_guard import NaNGuard, demand_finite
 from ganrun.games.base import Game, Phase
 from ganrun.ground import rng
 from ganrun.ground.errors import Diverged, NoCheckpoint
@@ -39,7 +39,7 @@ class Trainer:
         game: Game,
         optimizers: Mapping[str, Optimizer],
         factor: Callable[[int], float],
-        averages: Mapping[str, Average],
+        averages: Mapping[str, EMA],
         streams: Mapping[str, Stream],
         runtime: Runtime,
         seed: int,
@@ -51,10 +51,10 @@ class Trainer:
         self.batch_size, self.accumulate = batch_size, accumulate
         self.step = 0
         self.terms: dict[str, Tensor] = {}
-        self.alarm = Alarm()
+        self.nan_guard = NaNGuard()
         self.phases = game.phases()
-        self.slots = sum(phase.repeat for phase in self.phases if phase.fresh)
-        self.ticks = sum(phase.repeat for phase in self.phases)
+        self.batches_per_step = sum(phase.repeat for phase in self.phases if phase.fresh)
+        self.updates_per_step = sum(phase.repeat for phase in self.phases)
         self._rates = {role: [group["lr"] for group in optimizer.param_groups] for role, optimizer in optimizers.items()}
         self._training: tuple[str, ...] | None = None
         # walking through modules costs more than a small layer does, so it is done once
@@ -67,7 +67,7 @@ class Trainer:
     @property
     def images(self) -> int:
         """Real samples drawn so far."""
-        return self.step * self.slots * self.batch_size
+        return self.step * self.batches_per_step * self.batch_size
 
     def advance(self) -> None:
         """One step: every phase that is due, then the averages."""
@@ -76,20 +76,20 @@ class Trainer:
         for role, optimizer in self.optimizers.items():
             for group, rate in zip(optimizer.param_groups, self._rates[role], strict=True):
                 group["lr"] = rate * factor
-        shelf: dict[object, Batch] = {}
-        slot, tick = self.step * self.slots, self.step * self.ticks
+        batch_cache: dict[object, Batch] = {}
+        batch_index, update_index = self.step * self.batches_per_step, self.step * self.updates_per_step
         for phase in self.phases:
             due = self.step % phase.every == 0
             for repeat in range(phase.repeat):
                 if due:
-                    self._update(phase, repeat, slot if phase.fresh else slot - 1, tick, shelf)
-                slot += phase.fresh
-                tick += 1
+                    self._update(phase, repeat, batch_index if phase.fresh else batch_index - 1, update_index, batch_cache)
+                batch_index += phase.fresh
+                update_index += 1
         self.step += 1
         for average in self.averages.values():
             average.update(self.step)
 
-    def _update(self, phase: Phase, repeat: int, slot: int, tick: int, shelf: dict[object, Batch]) -> None:
+    def _update(self, phase: Phase, repeat: int, batch_index: int, update_index: int, batch_cache: dict[object, Batch]) -> None:
         """One update of one phase, over all micro-batches."""
         self._open(phase.trains)
         holders = [module for role, found in self._holders.items() if role not in phase.trains for module in found]
@@ -107,13 +107,13 @@ class Trainer:
                 latent_law=self.game.latent_law,
                 device=self.runtime.device,
                 streams=self.streams,
-                slot=slot,
+                batch_index=batch_index,
                 update=self.step // phase.every * phase.repeat + repeat,
-                share=(index, self.accumulate),
-                shelf=shelf,
+                micro_batch=(index, self.accumulate),
+                batch_cache=batch_cache,
             )
             if phase.fresh and index == 0:
-                self._expect(slot + 1)
+                self._expect(batch_index + 1)
             with self.runtime.autocast():
                 terms = phase.objective(turn)
             shares = [term / self.accumulate if self.accumulate > 1 else term for term in terms.values()]
@@ -131,7 +131,7 @@ class Trainer:
             if gradients:
                 norms = torch.stack(torch._foreach_norm(gradients))
                 totals[f"{phase.name}/{name}"] = torch.linalg.vector_norm(norms)
-        self.alarm.watch(tick, totals)
+        self.nan_guard.watch(update_index, totals)
         self.terms.update(totals)
         for role in phase.trains:
             self.optimizers[role].step()
@@ -149,19 +149,19 @@ class Trainer:
                     entry.requires_grad_(role in trains)
             self._training = trains
 
-    def _expect(self, slot: int) -> None:
+    def _expect(self, batch_index: int) -> None:
         for name, stream in self.streams.items():
             if stream.expect is not None:
-                stream.expect(rng.order(self.seed, name, slot * self.batch_size, self.batch_size, stream.length))
+                stream.expect(rng.order(self.seed, name, batch_index * self.batch_size, self.batch_size, stream.length))
 
     def check(self) -> None:
         """Raise ``Diverged`` naming what was first not finite, and when. Waits for the device."""
-        found = self.alarm.first()
+        found = self.nan_guard.first()
         if found is not None:
-            tick, name = found
+            update_index, name = found
             phase, _, term = name.partition("/")
             what = f"gradient of the {phase} phase" if term.endswith("gradient_norm") else f"{phase} phase's term '{term}'"
-            raise Diverged(f"the {what} was not finite at step {tick // self.ticks + 1}")
+            raise Diverged(f"the {what} was not finite at step {update_index // self.updates_per_step + 1}")
 
     def check_weights(self) -> None:
         """Raise ``Diverged`` if a player or an average is not finite: such a state is never saved."""
@@ -179,7 +179,7 @@ class Trainer:
         for role, average in self.averages.items():
             found[f"averages/{role}"] = (average.state_dict(), average.load_state_dict)
         for role, optimizer in self.optimizers.items():
-            moments = Moments(optimizer, self.game.players[role])
+            moments = OptimizerState(optimizer, self.game.players[role])
             found[f"optimizers/{role}"] = (moments.state_dict(), moments.load_state_dict)
         modules = {"game": self.game, "loss": self.game.loss}
         modules |= {f"regularizers/{name}": entry for name, entry in self.game.regularizers.items()}
@@ -197,14 +197,14 @@ class Trainer:
         ``lenient`` names kinds of sections ("optimizers", ...) that stay at their initial values where they do not fit;
         the returned sentences say which. Nothing is changed unless all can be.
         """
-        sections, misfits = self._sections(), self.judge(state, lenient=lenient)
+        sections, misfits = self._sections(), self.demand_fits(state, lenient=lenient)
         for path, (_, load) in sections.items():
             if path not in misfits:
                 load(state[path])
         self.step = state["step"]
         return [f"not taken over, starts anew: {path} ({lines[0]})" for path, lines in sorted(misfits.items())]
 
-    def judge(self, state: Mapping[str, Any], *, lenient: tuple[str, ...] = ()) -> dict[str, list[str]]:
+    def demand_fits(self, state: Mapping[str, Any], *, lenient: tuple[str, ...] = ()) -> dict[str, list[str]]:
         """What of a saved state does not fit, by section; nothing is loaded. ``NoCheckpoint`` unless all of it is ``lenient``,
         and for weights that are not finite: such a state is never saved."""
         sections = self._sections()
@@ -212,8 +212,8 @@ class Trainer:
         for path, (own, _) in sections.items():
             if path.startswith("optimizers/"):
                 role = path.split("/")[1]
-                own = Moments(self.optimizers[role], self.game.players[role]).template(state["step"])
-            differences = compare(own, state[path]) if path in state else ["missing"]
+                own = OptimizerState(self.optimizers[role], self.game.players[role]).template(state["step"])
+            differences = structure_differences(own, state[path]) if path in state else ["missing"]
             if differences:
                 misfits[path] = differences
         serious = [f"  {path}: {line}" for path, lines in misfits.items() if path.split("/")[0] not in lenient for line in lines]
@@ -224,7 +224,7 @@ class Trainer:
         return misfits
 
 
-class Moments:
+class OptimizerState:
     """An optimizer's state by parameter name. Rates and the like follow from the config and the step, and are not in it."""
 
     def __init__(self, optimizer: Optimizer, player: nn.Module) -> None:
@@ -253,7 +253,7 @@ class Moments:
         return found
 
 
-def compare(own: Mapping[str, Any], other: Any, where: str = "") -> list[str]:
+def structure_differences(own: Mapping[str, Any], other: Any, where: str = "") -> list[str]:
     """How ``other`` differs in structure from ``own``: missing and unexpected keys, other types, shapes and dtypes."""
     if not isinstance(other, dict):
         return [f"{where or 'it'} is not a mapping"]
@@ -264,7 +264,7 @@ def compare(own: Mapping[str, Any], other: Any, where: str = "") -> list[str]:
             continue
         theirs, here = other[key], f"{where}{key}"
         if isinstance(mine, dict):
-            found += compare(mine, theirs, f"{here}/")
+            found += structure_differences(mine, theirs, f"{here}/")
         elif isinstance(mine, Tensor) and isinstance(theirs, Tensor):
             if mine.shape != theirs.shape or mine.dtype != theirs.dtype or theirs.layout != torch.strided or theirs.is_meta:
                 found.append(f"{here} is {_form(theirs)} where {_form(mine)} is needed")

@@ -40,7 +40,7 @@ def probe(target: Path, config: Mapping[str, Any], *, labels: int = 1000, seed: 
         raise BadInput("probe: this run's discriminator judges a sample together with another input, and never a sample alone")
     with trained.runtime.applied():
         fresh = assemble.build({**config, "seed": rng.derive(int(config["seed"]), "probe") % 2**31}, with_metrics=False)
-        assemble.cast(fresh, dataset.spec, trained.runtime)
+        assemble.build_players(fresh, dataset.spec, trained.runtime)
         train, test = splits(dataset, labels, seed)
         judges = {
             "discriminator": trained.game.players["discriminator"],

@@ -15,8 +15,7 @@ from typing import Any
 import torch
 
 from ganrun.data.base import Dataset
-from ganrun.engine import answers, assemble, beforehand, checkpoint, papers, pictures, sampling, sources
-from ganrun.engine import evaluate as scoring
+from ganrun.engine import answers, assemble, beforehand, checkpoint, generator_scores, papers, pictures, sampling, sources
 from ganrun.engine.doctor import Doctor
 from ganrun.engine.loop import Trainer
 from ganrun.engine.progress import Display, scores_table, show_panel
@@ -54,7 +53,7 @@ def _train(config: Mapping[str, Any], path: Path, overrides: list[str], sweep: b
     assemble.verify(parts, dataset)
     trainer = assemble.trainer(parts, dataset, runtime)  # before the folder: what cannot be built leaves none
     assemble.check_consulted(parts)
-    question = scoring.ask(
+    question = generator_scores.ask(
         metrics=parts.metrics,
         dataset=dataset,
         device=runtime.device,
@@ -64,7 +63,7 @@ def _train(config: Mapping[str, Any], path: Path, overrides: list[str], sweep: b
     )
     for why in question.lacking.values():
         display.say(f"note: {why}")
-    beforehand.rehearse(parts.metrics, parts.game, dataset, runtime, config)
+    beforehand.dry_run(parts.metrics, parts.game, dataset, runtime, config)
     objective = choose(config.get("objective"), beforehand.directions(parts.metrics), question.lacking)
     first = beginning(path, trainer, config)
     if config["fresh"] and path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
@@ -133,7 +132,7 @@ class Run:
         self.describe()
         self.sources = sources.keep(self.folder.path, self.parts.game, self.dataset)
         take_up(self.folder, self.trainer, self.config, self.metrics, first)
-        self.settle()
+        self.finalize_inputs()
         if self.folder.facts().get("status") == "done" and self.trainer.step == self.steps:
             return self.already_done()
         self.folder.note(status="running")
@@ -149,7 +148,7 @@ class Run:
             for note in [note for module in player.modules() for note in getattr(module, "notes", ())]:
                 self.folder.log(f"{role}: {note}")
 
-    def settle(self) -> None:
+    def finalize_inputs(self) -> None:
         """Drop rows of steps that are still to come, or that only ended a run which was shorter then."""
         folder, step = self.folder, self.trainer.step
         papers.set_steps(folder, self.steps)
@@ -234,7 +233,7 @@ class Run:
     def evaluate(self, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Score the present generator by the metrics ``names``, by default all; returns the row that is written."""
         chosen = self.parts.metrics if names is None else {name: self.parts.metrics[name] for name in names}
-        scores, baselines = scoring.evaluate(
+        scores, baselines = generator_scores.evaluate(
             metrics=chosen,
             game=self.parts.game,
             averages=self.trainer.averages,
@@ -244,7 +243,7 @@ class Run:
             say=self.folder.log,
         )
         say = self.folder.log if names is None else self.folder.write  # the closing panel shows what is scored last
-        return scoring.write_scores(self.folder, self.trainer.step, scores, baselines, say=say)
+        return generator_scores.write_scores(self.folder, self.trainer.step, scores, baselines, say=say)
 
     def save(self) -> None:
         """Commit a checkpoint, unless the state is not finite."""
@@ -310,7 +309,7 @@ class Run:
 
     def conclude(self, answer: answers.Answer) -> Outcome | None:
         """Show the closing panel, and say what became of the objective."""
-        self.failed = scoring.failed_in(answer.scores)
+        self.failed = generator_scores.failed_in(answer.scores)
         if not self.sweep:
             self.close(answer)
         if self.objective is None:
@@ -333,7 +332,7 @@ class Run:
             },
             scores_table(answer.scores, answer.baselines) if answer.scores else None,
             command("sample", path, plugins=self.config.get("plugins") or []),
-            scoring.remarks_of(answer.scores),
+            generator_scores.remarks_of(answer.scores),
         )
 
 

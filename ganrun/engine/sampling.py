@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ganrun.data.base import to_pixels
 from ganrun.engine import assemble, checkpoint
-from ganrun.engine.average import Average
+from ganrun.engine.ema import EMA
 from ganrun.engine.latents import BLOCK, COLUMNS, Given, of_samples, walks
 from ganrun.engine.sources import Sources, load, translates
 from ganrun.games.base import Game
@@ -36,7 +36,7 @@ def generate(
     *,
     seed: int,
     runtime: Runtime,
-    averages: Mapping[str, Average],
+    averages: Mapping[str, EMA],
     labels: Tensor | None = None,
     sources: Tensor | None = None,
     latents: Tensor | None = None,
@@ -64,7 +64,7 @@ def generate(
                 batch_size=BLOCK,
                 latent_law=game.latent_law if latents is None else Given(latents.shape[1], rows=_block(latents, block)),
                 device=runtime.device,
-                share=(part, parts),
+                micro_batch=(part, parts),
             )
             rng.seed_default(turn.generator(f"default {part}" if part else "default").initial_seed(), runtime.device)
             condition, source = (
@@ -100,7 +100,7 @@ class Trained:
         self.spec = load_spec(folder)
         parts = assemble.build(config, with_metrics=False)
         whole = assemble.holder(parts, self.spec, self.runtime)
-        state = load_state(target, whole.judge)[1]
+        state = load_state(target, whole.demand_fits)[1]
         self.step, self.digest, self.game = int(state["step"]), checkpoint.digest(state), parts.game
         self.averages = {} if raw else whole.averages
         wanted: dict[str, Any] = {f"players/{role}": player for role, player in self.game.players.items()}
@@ -226,18 +226,18 @@ def load_state(target: Path, accept: Callable[[dict[str, Any]], Any] = checkpoin
     folder, target = runs.locate(target)
     facts = RunFolder(folder).facts()
 
-    def judge(state: dict[str, Any]) -> None:
+    def demand_usable(state: dict[str, Any]) -> None:
         accept(state)
         checkpoint.demand_kept(state, facts)
 
     if target != folder:
         state = checkpoint.read(target, facts.get("identity"))
         try:
-            judge(state)
+            demand_usable(state)
         except NoCheckpoint as error:
             raise NoCheckpoint(f"{target}: {error}") from error
         return folder, state
-    found = checkpoint.newest(folder / "checkpoints", print_warning, run=facts.get("identity"), accept=judge)
+    found = checkpoint.newest(folder / "checkpoints", print_warning, run=facts.get("identity"), accept=demand_usable)
     if found is None:
         raise NoCheckpoint(f"{folder}: has no checkpoint yet")
     return folder, found

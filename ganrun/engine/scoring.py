@@ -27,7 +27,7 @@ from ganrun.ground import rng
 from ganrun.ground.errors import BadInput, Diverged, GanrunError, suggestion
 from ganrun.ground.spec import Batch
 from ganrun.metrics import reference
-from ganrun.metrics.base import Extractor, Rehearsal, Result, Sample, Score, Stage, in_chunks
+from ganrun.metrics.base import Extractor, Result, Sample, Sandbox, Score, Stage, in_chunks
 from ganrun.metrics.choose import choose_extractor
 
 MOST_GENERATED = 10_000  # where evaluation.num is null
@@ -100,14 +100,14 @@ def score(
     evaluation: Mapping[str, Any],
     device: torch.device | str = "cpu",
     say: Say = on_stderr,
-    rehearsal: Rehearsal | None = None,
+    sandbox: Sandbox | None = None,
     labels: Tensor | None = None,
     scored: str = "generated",
 ) -> dict[str, Result]:
     """Every metric of ``generated`` (n, *dataset.spec.shape; images in [-1, 1]) against ``evaluation.reference``.
 
     ``evaluation`` is that part of the config; its ``average`` and ``seed`` go on the cards as what was done. A metric that
-    the extractor has nothing for gets a ``Result`` that says why, and so does one of networks without a ``rehearsal``, and one
+    the extractor has nothing for gets a ``Result`` that says why, and so does one of networks without a ``sandbox``, and one
     that fails: the others' values are kept. ``labels`` int64 (n,): the classes that were asked for; ``scored``: what the samples
     are, as metrics are told. Raises ``Diverged`` for NaN or Inf in ``generated``,
     ``BadInput`` for options that cannot be.
@@ -122,7 +122,7 @@ def score(
     split = _split(dataset, evaluation["reference"])
     real = _real(bench, split)
     fake = bench.sample(generated.detach().float().cpu(), labels)
-    common, stage = _common(bench, split, len(generated)), Stage(bench.split, rehearsal, scored)
+    common, stage = _common(bench, split, len(generated)), Stage(bench.split, sandbox, scored)
     return {name: _tried(name, metric, bench, stage, real, fake, common) for name, metric in metrics.items()}
 
 
@@ -307,7 +307,7 @@ def _result(
     card = _card(name, metric, common)
     if why := _lacks(name, metric, bench):
         return Result({}, card, missing=why)
-    if "networks" in metric.extracts and stage.rehearsal is None:
+    if "networks" in metric.extracts and stage.sandbox is None:
         return Result({}, card, missing=f"{name} reads the networks of a run, and these samples come from none")
     metric.reset()
     metric.spreads, metric.remarks, metric.missing = {}, (), ""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ganrun.data.base import Dataset, padding, to_pixels, to_range
-from ganrun.data.decode import Rule, Unreadable, decode_all
+from ganrun.data.decode import ResizeRule, Unreadable, decode_all
 from ganrun.data.folder_names import images_of
 from ganrun.data.folder_reading import named
 from ganrun.games.base import Game
@@ -137,7 +137,7 @@ def read_folder(place: str | Path, spec: Spec, options: Mapping[str, Any]) -> So
     channels, size = spec.source[0], spec.source[1]
     own, padded = options.get("size"), options.get("fit", "pad") == "pad"
     inner = own if padded and isinstance(own, int) and own <= size else size
-    rule = Rule(inner, str(options.get("resize", "crop")), channels)
+    rule = ResizeRule(inner, str(options.get("resize", "crop")), channels)
     troubles, rows = dict(found.troubles), []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")

@@ -50,7 +50,7 @@ def take_up(folder: RunFolder, trainer: Trainer, config: Mapping[str, Any], metr
     steps, facts, log = int(config["steps"]), folder.facts(), int(config["every"]["log"])
 
     def usable(state: dict[str, Any]) -> None:
-        trainer.judge(state)
+        trainer.demand_fits(state)
         checkpoint.demand_kept(state, facts)
 
     def newest(until: int | None = None) -> dict[str, Any] | None:

@@ -87,7 +87,7 @@ class Game(nn.Module):
 
     # casting
 
-    def cast(self, family: Family, spec: Spec, loss: Loss, regularizers: Mapping[str, Regularizer], seed: int) -> None:
+    def build_players(self, family: Family, spec: Spec, loss: Loss, regularizers: Mapping[str, Regularizer], seed: int) -> None:
         """Make the players, each from a random stream of its own, and let regularizers rewrite those they act on."""
         self.spec, self.loss, self.regularizers = spec, loss, regularizers
         self.together = not any(trait.endswith("batch_coupled") for trait in family.traits)
@@ -136,25 +136,25 @@ class Game(nn.Module):
     def phases(self) -> list[Phase]:
         """In the order of a step."""
         return [
-            Phase("discriminator", "discriminator", ("discriminator",), self.judge_fakes, repeat=self.n_critic),
-            Phase("generator", "generator", ("generator",), self.make_fakes, fresh=False),
+            Phase("discriminator", "discriminator", ("discriminator",), self.discriminator_loss, repeat=self.n_critic),
+            Phase("generator", "generator", ("generator",), self.generator_loss, fresh=False),
         ]
 
-    def judge_fakes(self, turn: Turn) -> Terms:
+    def discriminator_loss(self, turn: Turn) -> Terms:
         """The discriminator's objective. No graph is built through the generator."""
         with torch.no_grad():
             duel = self.duel(turn)
-        return self.play(duel, turn, "discriminator")
+        return self.compute_terms(duel, turn, "discriminator")
 
-    def make_fakes(self, turn: Turn) -> Terms:
+    def generator_loss(self, turn: Turn) -> Terms:
         """The generator's objective."""
-        return self.play(self.duel(turn), turn, "generator")
+        return self.compute_terms(self.duel(turn), turn, "generator")
 
     def duel(self, turn: Turn) -> Duel:
         """This turn's real batch against fakes with the same labels."""
         real = self.condition.real(turn)
         labels = self.labels(real)
-        latent = turn.latent(len(real.x) * turn.share[1])
+        latent = turn.latent(len(real.x) * turn.micro_batch[1])
         duel = self.against((real.x,), (self.generate(latent, labels),), labels)
         duel.remake = lambda move: (self.generate(move(latent), labels),)
         return duel
@@ -192,8 +192,8 @@ class Game(nn.Module):
         fake: Tensor = generator(latent) if labels is None else generator(latent, condition=labels)
         return fake.to(latent.dtype)
 
-    def play(self, duel: Duel, turn: Turn, side: str, *, virtual: bool = False) -> Terms:
-        """Let a duel be fought: ``before`` hooks, packs, verdicts, choices among them, loss, then regularizers' terms by name.
+    def compute_terms(self, duel: Duel, turn: Turn, side: str, *, virtual: bool = False) -> Terms:
+        """Let a duel be fought: ``before`` hooks, packs, outputs, choices among them, loss, then regularizers' terms by name.
 
         ``virtual``: an update that is only imagined; no ``after_step`` will hear of the duel.
         """
@@ -203,9 +203,9 @@ class Game(nn.Module):
             self._last[turn.phase] = duel
         for regularizer in joined.values():
             regularizer.before(duel, turn)
-        duel.settle()
+        duel.finalize_inputs()
         if side == "discriminator":
-            duel.look()
+            duel.forward_both()
         for regularizer in joined.values():
             regularizer.judged(duel, turn)
         terms = self.condition.objective(self.loss, duel, turn, side)

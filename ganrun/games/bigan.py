@@ -56,8 +56,8 @@ class BiGAN(Encoding):
 
     def phases(self) -> list[Phase]:
         return [
-            Phase("discriminator", "discriminator", ("discriminator",), self.judge_fakes, repeat=self.n_critic),
-            Phase("generator", "generator", ("generator", self.code_role), self.make_fakes, fresh=False),
+            Phase("discriminator", "discriminator", ("discriminator",), self.discriminator_loss, repeat=self.n_critic),
+            Phase("generator", "generator", ("generator", self.code_role), self.generator_loss, fresh=False),
         ]
 
     def code(self, x: Tensor, turn: Turn) -> Tensor:
@@ -71,14 +71,14 @@ class BiGAN(Encoding):
     def duel(self, turn: Turn) -> Duel:
         real = self.condition.real(turn)
         labels = self.labels(real)
-        latent = turn.latent(len(real.x) * turn.share[1])
+        latent = turn.latent(len(real.x) * turn.micro_batch[1])
         pair = lambda z: (self.generate(z, labels), z)  # noqa: E731
         duel = self.against((real.x, self.code(real.x, turn)), pair(latent), labels, kinds=("data", "code"))
         duel.remake = lambda move: pair(move(latent))
         return duel
 
-    def make_fakes(self, turn: Turn) -> Terms:
+    def generator_loss(self, turn: Turn) -> Terms:
         duel = self.duel(turn)
-        terms = self.play(duel, turn, "generator")
+        terms = self.compute_terms(duel, turn, "generator")
         terms["loss"] = self.loss.d(duel.exchanged())
         return terms

@@ -60,13 +60,13 @@ class CycleGAN(Translating):
 
     # casting
 
-    def cast(self, family: Family, spec: Spec, loss: Loss, regularizers: Mapping[str, Regularizer], seed: int) -> None:
+    def build_players(self, family: Family, spec: Spec, loss: Loss, regularizers: Mapping[str, Regularizer], seed: int) -> None:
         if self.identity and spec.source is not None and spec.source != spec.shape:
             raise BadInput(
                 f"game.identity={self.identity}: sources of {spec.source} and samples of {spec.shape} cannot be compared. "
                 "Try game.identity=0"
             )
-        super().cast(family, spec, loss, regularizers, seed)
+        super().build_players(family, spec, loss, regularizers, seed)
         if self.pool:
             made = dict(zip(ROLES, reversed(self.sides()), strict=True))
             for role, port in made.items():
@@ -94,13 +94,13 @@ class CycleGAN(Translating):
     def phases(self) -> list[Phase]:
         discriminators, generators = tuple(ROLES.values()), tuple(ROLES)
         return [
-            Phase("discriminator", "discriminator", discriminators, self.judge_fakes, repeat=self.n_critic),
-            Phase("generator", "generator", generators, self.make_fakes, fresh=False),
+            Phase("discriminator", "discriminator", discriminators, self.discriminator_loss, repeat=self.n_critic),
+            Phase("generator", "generator", generators, self.generator_loss, fresh=False),
         ]
 
-    def judge_fakes(self, turn: Turn) -> Terms:
+    def discriminator_loss(self, turn: Turn) -> Terms:
         real, source = self.condition.real(turn), self.condition.real(turn, "source")
-        if turn.share[0] == 0:
+        if turn.micro_batch[0] == 0:
             self._fresh = {role: [] for role in self.pools}
         with torch.no_grad():
             fakes = self.fakes(real, source, turn)
@@ -108,7 +108,7 @@ class CycleGAN(Translating):
             self._fresh[role].append(fakes[role])
         return self.fight(real, source, {role: self.pooled(role, *fake, turn) for role, fake in fakes.items()}, turn)
 
-    def make_fakes(self, turn: Turn) -> Terms:
+    def generator_loss(self, turn: Turn) -> Terms:
         real, source = self.condition.real(turn), self.condition.real(turn, "source")
         fakes = self.fakes(real, source, turn)
         (made, made_labels), (back, back_labels) = fakes["generator"], fakes["inverse"]
@@ -126,7 +126,7 @@ class CycleGAN(Translating):
 
     def fakes(self, real: Batch, source: Batch, turn: Turn) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Each generator's fakes, with the labels of what they were made from."""
-        latent = turn.latent(len(source.x) * turn.share[1]) if self.noisy else None
+        latent = turn.latent(len(source.x) * turn.micro_batch[1]) if self.noisy else None
         made = self.translate("generator", source.x, self.labels(source), turn, "latent", latent)
         back = self.translate("inverse", real.x, self.labels(real), turn, "latent of inverse")
         return {"generator": (made, self.labels(source)), "inverse": (back, self.labels(real))}
@@ -134,8 +134,8 @@ class CycleGAN(Translating):
     def fight(self, real: Batch, source: Batch, fakes: Mapping[str, tuple[Tensor, Tensor | None]], turn: Turn) -> Terms:
         """Both duels; the terms of the second have names of their own."""
         side = "discriminator" if turn.phase == "discriminator" else "generator"
-        terms = self.play(self.duel_of("generator", real, fakes["generator"]), turn, side)
-        other = self.play(self.duel_of("inverse", source, fakes["inverse"]), turn, side)
+        terms = self.compute_terms(self.duel_of("generator", real, fakes["generator"]), turn, side)
+        other = self.compute_terms(self.duel_of("inverse", source, fakes["inverse"]), turn, side)
         return terms | {f"inverse_{name}": term for name, term in other.items()}
 
     def duel_of(self, role: str, real: Batch, fake: tuple[Tensor, Tensor | None]) -> Duel:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.ground.traits import Rule
 
 NOT_PACKED = Rule("a pack of samples has several labels, and one class is asked for", "pack=1")
@@ -15,7 +15,7 @@ NO_ENERGY = Rule("its score is made of logits, and minus an energy is none", "ga
 
 
 class Headed(nn.Module):
-    """A discriminator whose verdicts carry ``heads``: name to linear map of the features, shape (n, size)."""
+    """A discriminator whose outputs carry ``heads``: name to linear map of the features, shape (n, size)."""
 
     def __init__(self, network: nn.Module, sizes: Mapping[str, int]) -> None:
         super().__init__()
@@ -23,11 +23,11 @@ class Headed(nn.Module):
         self.num_features: int = getattr(network, "num_features", 0)
         self.heads = nn.ModuleDict({name: nn.Linear(self.num_features, size) for name, size in sizes.items()})
 
-    def forward(self, *inputs: Tensor, **condition: Any) -> Verdict:
-        verdict: Verdict = self.network(*inputs, **condition)
-        assert verdict.features is not None
-        verdict.heads.update({name: head(verdict.features) for name, head in self.heads.items()})
-        return verdict
+    def forward(self, *inputs: Tensor, **condition: Any) -> DiscriminatorOutput:
+        output: DiscriminatorOutput = self.network(*inputs, **condition)
+        assert output.features is not None
+        output.heads.update({name: head(output.features) for name, head in self.heads.items()})
+        return output
 
 
 def beside_score(number: Tensor, score: Tensor) -> Tensor:

@@ -99,20 +99,20 @@ class InfoGAN(Game):
         player = super().make(family, role, inputs, outputs)
         return Headed(player, {"codes": sum(self.categories) + self.continuous}) if role == "discriminator" else player
 
-    def judge_fakes(self, turn: Turn) -> Terms:
+    def discriminator_loss(self, turn: Turn) -> Terms:
         with torch.no_grad():
             duel = self.duel(turn)
         return self.read(duel, turn, "discriminator")
 
-    def make_fakes(self, turn: Turn) -> Terms:
+    def generator_loss(self, turn: Turn) -> Terms:
         return self.read(self.duel(turn), turn, "generator")
 
     def read(self, duel: Duel, turn: Turn, side: str) -> Terms:
         """The terms of a side, with what its player gains by readable codes."""
         made, labels = duel.fake, duel.fake_condition
-        terms = self.play(duel, turn, side)
-        latent = turn.latent(len(made[0]) * turn.share[1])
-        reading = duel.verdict_on(made, labels).heads["codes"]
+        terms = self.compute_terms(duel, turn, side)
+        latent = turn.latent(len(made[0]) * turn.micro_batch[1])
+        reading = duel.output_on(made, labels).heads["codes"]
         categories, numbers = self.information(reading.float() if reading.element_size() < 4 else reading, latent)
         if self.categories:
             terms["categories"] = -self.weight * categories

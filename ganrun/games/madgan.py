@@ -29,7 +29,7 @@ from ganrun.games.heads import NO_ENERGY, Headed, beside_score
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.ground.traits import FEATURES_NEEDED, Rule
 from ganrun.ground.turn import Turn
 from ganrun.networks.base import Family
@@ -37,7 +37,7 @@ from ganrun.networks.base import Family
 VARIANTS = ("makers", "similarity")
 
 
-class Makers(nn.Module):
+class GeneratorMixture(nn.Module):
     """Generators side by side."""
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -57,14 +57,14 @@ class Makers(nn.Module):
         return torch.cat(made)[torch.cat(places).argsort()]
 
 
-class Telling(Headed):
+class GeneratorClassifier(Headed):
     """A discriminator whose score is its own minus the log-sum-exp of the makers' logits."""
 
-    def forward(self, *inputs: Tensor, **condition: Tensor) -> Verdict:
-        verdict = super().forward(*inputs, **condition)
-        anyone = verdict.heads["makers"].float() if verdict.score.element_size() < 4 else verdict.heads["makers"]
-        verdict.score = verdict.score - beside_score(anyone.logsumexp(1), verdict.score)
-        return verdict
+    def forward(self, *inputs: Tensor, **condition: Tensor) -> DiscriminatorOutput:
+        output = super().forward(*inputs, **condition)
+        anyone = output.heads["makers"].float() if output.score.element_size() < 4 else output.heads["makers"]
+        output.score = output.score - beside_score(anyone.logsumexp(1), output.score)
+        return output
 
 
 @register("game", "madgan")
@@ -102,9 +102,9 @@ class MADGAN(Game):
 
     def make(self, family: Family, role: str, inputs: Ports, outputs: Ports) -> nn.Module:
         if role == "generator":
-            return Makers([super(MADGAN, self).make(family, role, inputs, outputs) for _ in range(self.generators)])
+            return GeneratorMixture([super(MADGAN, self).make(family, role, inputs, outputs) for _ in range(self.generators)])
         player = super().make(family, role, inputs, outputs)
-        return Telling(player, {"makers": self.generators}) if self.makers else player
+        return GeneratorClassifier(player, {"makers": self.generators}) if self.makers else player
 
     def duel(self, turn: Turn) -> Duel:
         duel = super().duel(turn)
@@ -114,22 +114,22 @@ class MADGAN(Game):
             duel.fake_weight = float(self.generators)
         return duel
 
-    def judge_fakes(self, turn: Turn) -> Terms:
+    def discriminator_loss(self, turn: Turn) -> Terms:
         with torch.no_grad():
             duel = self.duel(turn)
-        terms = self.play(duel, turn, "discriminator")
+        terms = self.compute_terms(duel, turn, "discriminator")
         if self.makers:
-            logits = duel.fake_verdict.heads["makers"]
+            logits = duel.fake_output.heads["makers"]
             logits = logits.float() if logits.element_size() < 4 else logits
             maker = torch.arange(self.generators, device=logits.device).repeat_interleave(len(logits) // self.generators)
             terms["makers"] = self.weight * self.generators * cross_entropy(logits, maker)
         return terms
 
-    def make_fakes(self, turn: Turn) -> Terms:
+    def generator_loss(self, turn: Turn) -> Terms:
         duel = self.duel(turn)
-        terms = self.play(duel, turn, "generator")
+        terms = self.compute_terms(duel, turn, "generator")
         if not self.makers:
-            features = duel.whole_fake_verdict.features
+            features = duel.whole_fake_output.features
             assert features is not None
             terms["similarity"] = self.weight * mean_cosine(features.unflatten(0, (self.generators, -1)))
         return terms

@@ -51,24 +51,24 @@ class MDGAN(Encoding):
 
     def phases(self) -> list[Phase]:
         return [
-            Phase("discriminator", "discriminator", ("discriminator", SECOND), self.judge_fakes, repeat=self.n_critic),
-            Phase("generator", "generator", ("generator", self.code_role), self.make_fakes, fresh=False),
+            Phase("discriminator", "discriminator", ("discriminator", SECOND), self.discriminator_loss, repeat=self.n_critic),
+            Phase("generator", "generator", ("generator", self.code_role), self.generator_loss, fresh=False),
             Phase("diffusion", "generator", ("generator",), self.diffuse, fresh=False),
         ]
 
-    def judge_fakes(self, turn: Turn) -> Terms:
+    def discriminator_loss(self, turn: Turn) -> Terms:
         real = self.condition.real(turn)
         with torch.no_grad():
             rebuilt = self.rebuild(real)
-            made = self.generate(turn.latent(len(real.x) * turn.share[1]), self.labels(real))
-        terms = self.play(self.against((real.x,), (rebuilt,), self.labels(real)), turn, "discriminator")
-        second = self.play(self.of_spread(real, rebuilt, made, main=False), turn, "discriminator")
+            made = self.generate(turn.latent(len(real.x) * turn.micro_batch[1]), self.labels(real))
+        terms = self.compute_terms(self.against((real.x,), (rebuilt,), self.labels(real)), turn, "discriminator")
+        second = self.compute_terms(self.of_spread(real, rebuilt, made, main=False), turn, "discriminator")
         return terms | {f"diffusion_{name}": term for name, term in second.items()}
 
-    def make_fakes(self, turn: Turn) -> Terms:
+    def generator_loss(self, turn: Turn) -> Terms:
         real = self.condition.real(turn)
         rebuilt = self.rebuild(real)
-        terms = self.play(self.against((real.x,), (rebuilt,), self.labels(real)), turn, "generator")
+        terms = self.compute_terms(self.against((real.x,), (rebuilt,), self.labels(real)), turn, "generator")
         terms["loss"] = self.adversarial * terms["loss"]
         terms["reconstruction"] = squared_error(rebuilt, real.x).mean() / real.x[0].numel()
         return terms
@@ -78,8 +78,8 @@ class MDGAN(Encoding):
         real = self.condition.real(turn)
         with torch.no_grad():
             rebuilt = self.rebuild(real)
-        made = self.generate(turn.latent(len(real.x) * turn.share[1]), self.labels(real))
-        return self.play(self.of_spread(real, rebuilt, made), turn, "generator")
+        made = self.generate(turn.latent(len(real.x) * turn.micro_batch[1]), self.labels(real))
+        return self.compute_terms(self.of_spread(real, rebuilt, made), turn, "generator")
 
     def rebuild(self, real: Batch) -> Tensor:
         """G(E(x)), with the labels of x."""

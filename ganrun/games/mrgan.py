@@ -39,17 +39,17 @@ class MRGAN(Encoding):
 
     def phases(self) -> list[Phase]:
         return [
-            Phase("discriminator", "discriminator", ("discriminator",), self.judge_fakes, repeat=self.n_critic),
-            Phase("generator", "generator", ("generator", self.code_role), self.make_fakes, fresh=False),
+            Phase("discriminator", "discriminator", ("discriminator",), self.discriminator_loss, repeat=self.n_critic),
+            Phase("generator", "generator", ("generator", self.code_role), self.generator_loss, fresh=False),
         ]
 
-    def make_fakes(self, turn: Turn) -> Terms:
-        terms = self.play(self.duel(turn), turn, "generator")
+    def generator_loss(self, turn: Turn) -> Terms:
+        terms = self.compute_terms(self.duel(turn), turn, "generator")
         real = self.condition.real(turn)
         labels = self.labels(real)
         rebuilt = self.generate(self.encode(real.x), labels)
         terms["reconstruction"] = self.reconstruction * squared_error(rebuilt, real.x).mean() / real.x[0].numel()
         if self.encoded:
-            again = self.play(self.against((real.x,), (rebuilt,), labels, main=False), turn, "generator")
+            again = self.compute_terms(self.against((real.x,), (rebuilt,), labels, main=False), turn, "generator")
             terms |= {f"encoded_{name}": self.encoded * term for name, term in again.items()}
         return terms

@@ -56,19 +56,19 @@ class Pix2Pix(Translating):
         real = self.condition.real(turn)
         labels, source = self.labels(real), real.source
         assert source is not None
-        latent = turn.latent(len(source) * turn.share[1]) if self.noisy else None
+        latent = turn.latent(len(source) * turn.micro_batch[1]) if self.noisy else None
         made = self.translate("generator", source, labels, turn, "latent", latent)
         if self.conditional:
             return self.against((source, real.x), (source, made), labels, kinds=("data", "data"))
         return self.against((real.x,), (made,), labels)
 
-    def judge_fakes(self, turn: Turn) -> Terms:
-        terms = super().judge_fakes(turn)
+    def discriminator_loss(self, turn: Turn) -> Terms:
+        terms = super().discriminator_loss(turn)
         return {**terms, "loss": terms["loss"] * self.d_weight}
 
-    def make_fakes(self, turn: Turn) -> Terms:
+    def generator_loss(self, turn: Turn) -> Terms:
         duel = self.duel(turn)
         real, made = duel.real[-1], duel.fake[-1]  # before anything is done to them
-        terms = self.play(duel, turn, "generator")
+        terms = self.compute_terms(duel, turn, "generator")
         terms["loss"] = terms["loss"] * self.adversarial
         return {**terms, "distance": distance(made, real, self.distance) * self.weight}

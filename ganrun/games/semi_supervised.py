@@ -28,7 +28,7 @@ from ganrun.games.heads import NO_ENERGY, NOT_PACKED, Headed, beside_score
 from ganrun.ground import rng
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.ground.traits import FEATURES_NEEDED, Rule
 from ganrun.ground.turn import Turn
 from ganrun.networks.base import Family
@@ -40,13 +40,13 @@ UNTOLD = Rule("its discriminator is asked for the class, so it cannot be told it
 class Classifier(Headed):
     """A discriminator whose score is the log-sum-exp of its class logits."""
 
-    def forward(self, *inputs: Tensor, **condition: Tensor) -> Verdict:
-        verdict = super().forward(*inputs, **condition)
-        own, logits = verdict.score, verdict.heads["classes"]
+    def forward(self, *inputs: Tensor, **condition: Tensor) -> DiscriminatorOutput:
+        output = super().forward(*inputs, **condition)
+        own, logits = output.score, output.heads["classes"]
         logits = logits.float() if logits.element_size() < 4 else logits
-        verdict.heads["classes"] = logits + own.flatten(1).mean(1, keepdim=True) if own.ndim > 1 else logits + own[:, None]
-        verdict.score = own + beside_score(logits.logsumexp(1), own)
-        return verdict
+        output.heads["classes"] = logits + own.flatten(1).mean(1, keepdim=True) if own.ndim > 1 else logits + own[:, None]
+        output.score = own + beside_score(logits.logsumexp(1), own)
+        return output
 
 
 @register("game", "semi_supervised")
@@ -90,13 +90,13 @@ class SemiSupervised(Game):
         rows = stratified(all_labels(dataset), int(dataset.spec.classes or 0), self.num_labels)
         return {**super().streams(dataset), "labelled": Subset(dataset, rows)}
 
-    def judge_fakes(self, turn: Turn) -> Terms:
-        terms = super().judge_fakes(turn)
+    def discriminator_loss(self, turn: Turn) -> Terms:
+        terms = super().discriminator_loss(turn)
         known = turn.real(stream="labelled")
-        verdict: Verdict = self.players["discriminator"](known.x)
+        output: DiscriminatorOutput = self.players["discriminator"](known.x)
         assert known.y is not None
         terms["loss"] = self.unsupervised * terms["loss"]
-        terms["classes"] = cross_entropy(verdict.heads["classes"], known.y)
+        terms["classes"] = cross_entropy(output.heads["classes"], known.y)
         return terms
 
 

@@ -45,11 +45,11 @@ class Translating(Game):
     def traits(self) -> frozenset[str]:
         return super().traits | {"game.translates"}
 
-    def cast(self, family: Family, spec: Spec, loss: Loss, regularizers: Mapping[str, Regularizer], seed: int) -> None:
+    def build_players(self, family: Family, spec: Spec, loss: Loss, regularizers: Mapping[str, Regularizer], seed: int) -> None:
         if spec.source is None:
             raise BadInput("this game translates, and the data set has no sources. Try dataset=paired_digits")
         self.noisy = family.noisy
-        super().cast(family, spec, loss, regularizers, seed)
+        super().build_players(family, spec, loss, regularizers, seed)
 
     def sides(self) -> tuple[Port, Port]:
         """The ports of a source and of a sample."""

@@ -97,7 +97,7 @@ class Unrolled(Game):
         self.steps, self.inner, self.inner_lr = steps, inner, inner_lr
         self.first_order, self.zero_sum = first_order, zero_sum
 
-    def make_fakes(self, turn: Turn) -> Terms:
+    def generator_loss(self, turn: Turn) -> Terms:
         duel = self.duel(turn)
         if not self.steps:
             return self.against_it(duel, turn)
@@ -106,7 +106,7 @@ class Unrolled(Game):
 
     def against_it(self, duel: Duel, turn: Turn) -> Terms:
         """The generator's objective before the discriminator as it stands."""
-        terms = self.play(duel, turn, "generator")
+        terms = self.compute_terms(duel, turn, "generator")
         if self.zero_sum:
             terms["loss"] = -self.condition.objective(self.loss, duel, turn, "discriminator")["loss"]
         return terms
@@ -123,7 +123,7 @@ class Unrolled(Game):
                 ahead = self._ahead(turn, step)
                 virtual = self.against(duel.real, fake, duel.real_condition)
                 virtual.remake = duel.remake
-                act = functools.partial(self.play, virtual, ahead, "discriminator", virtual=True)
+                act = functools.partial(self.compute_terms, virtual, ahead, "discriminator", virtual=True)
                 terms = self.with_weights(weights, buffers, act)
                 total = torch.stack(list(terms.values())).sum()
                 found = torch.autograd.grad(

@@ -65,9 +65,9 @@ class VAEGAN(Encoding):
 
     def phases(self) -> list[Phase]:
         return [
-            Phase("discriminator", "discriminator", ("discriminator",), self.judge_fakes, repeat=self.n_critic),
+            Phase("discriminator", "discriminator", ("discriminator",), self.discriminator_loss, repeat=self.n_critic),
             Phase("encoder", "encoder", (self.code_role,), self.encode_well, fresh=False),
-            Phase("generator", "generator", ("generator",), self.make_fakes, fresh=False),
+            Phase("generator", "generator", ("generator",), self.generator_loss, fresh=False),
         ]
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,8 +86,8 @@ class VAEGAN(Encoding):
         """||f(x) - f(x~)||^2 / 2, the mean over samples or packs."""
         labels = self.labels(real)
         with torch.no_grad():
-            wanted = duel.judge_single((real.x,), labels).features
-        found = duel.judge_single((rebuilt,), labels).features
+            wanted = duel.discriminate_single((real.x,), labels).features
+        found = duel.discriminate_single((rebuilt,), labels).features
         assert wanted is not None
         assert found is not None
         return squared_error(found, wanted).mean() / 2
@@ -95,18 +95,18 @@ class VAEGAN(Encoding):
     def both(self, real: Batch, rebuilt: Tensor, turn: Turn) -> Duel:
         """Real samples against as many made from the prior and as many rebuilt ones."""
         labels = self.labels(real)
-        made = self.generate(turn.latent(len(real.x) * turn.share[1]), labels)
+        made = self.generate(turn.latent(len(real.x) * turn.micro_batch[1]), labels)
         duel = self.against((real.x,), (torch.cat((made, rebuilt)),), labels)
         duel.fake_weight = 2.0
         if labels is not None:
             duel.fake_condition = labels.repeat(2)
         return duel
 
-    def judge_fakes(self, turn: Turn) -> Terms:
+    def discriminator_loss(self, turn: Turn) -> Terms:
         real = self.condition.real(turn)
         with torch.no_grad():
             duel = self.both(real, self.rebuild(real, turn)[0], turn)
-        return self.play(duel, turn, "discriminator")
+        return self.compute_terms(duel, turn, "discriminator")
 
     def encode_well(self, turn: Turn) -> Terms:
         """The encoder's objective."""
@@ -115,11 +115,11 @@ class VAEGAN(Encoding):
         plain = self.against((real.x,), (rebuilt,), self.labels(real), main=False)
         return {"prior": self.prior * divergence.mean(), "likelihood": self.likelihood(real, rebuilt, plain)}
 
-    def make_fakes(self, turn: Turn) -> Terms:
+    def generator_loss(self, turn: Turn) -> Terms:
         real = self.condition.real(turn)
         rebuilt = self.rebuild(real, turn)[0]  # E is not trained in this phase
         duel = self.both(real, rebuilt, turn)
-        terms = self.play(duel, turn, "generator")
+        terms = self.compute_terms(duel, turn, "generator")
         if self.reconstruction:
             terms["likelihood"] = self.reconstruction * self.likelihood(real, rebuilt, duel)
         return terms

@@ -84,14 +84,14 @@ class VEEGAN(Encoding):
 
     def phases(self) -> list[Phase]:
         return [
-            Phase("discriminator", "discriminator", ("discriminator",), self.judge_fakes, repeat=self.n_critic),
-            Phase("generator", "generator", ("generator", self.code_role), self.make_fakes, fresh=False),
+            Phase("discriminator", "discriminator", ("discriminator",), self.discriminator_loss, repeat=self.n_critic),
+            Phase("generator", "generator", ("generator", self.code_role), self.generator_loss, fresh=False),
         ]
 
     def duel(self, turn: Turn) -> Duel:
         real = self.condition.real(turn)
         labels = self.labels(real)
-        latent = turn.latent(len(real.x) * turn.share[1])
+        latent = turn.latent(len(real.x) * turn.micro_batch[1])
         with torch.no_grad():
             mean, deviation = self.posterior(real.x)
             code = mean + deviation * turn.noise(self.code_role, mean)
@@ -100,11 +100,11 @@ class VEEGAN(Encoding):
         duel.remake = lambda move: pair(move(latent))
         return duel
 
-    def make_fakes(self, turn: Turn) -> Terms:
+    def generator_loss(self, turn: Turn) -> Terms:
         duel = self.duel(turn)
         made, latent = duel.fake
-        terms = self.play(duel, turn, "generator")
+        terms = self.compute_terms(duel, turn, "generator")
         if self.raw:
-            terms["loss"] = -duel.fake_weight * duel.fake_verdict.score.mean()
+            terms["loss"] = -duel.fake_weight * duel.fake_output.score.mean()
         terms["reconstruction"] = self.weight * self.distance(latent, made).mean()
         return terms

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 
 Inputs = tuple[Tensor, ...]
 Move = Callable[[Tensor], Tensor]
@@ -17,18 +17,18 @@ class Duel:
     """Real against fake before one discriminator.
 
     ``real`` and ``fake`` are tuples of inputs, each of the kind that ``kinds`` says ("data" or "code"). Targets are
-    floats or tensors of shape (n,). The verdicts are computed once, when first read; ``together`` allows one forward
+    floats or tensors of shape (n,). The outputs are computed once, when first read; ``together`` allows one forward
     pass over both sides, which is exact wherever the discriminator treats samples of a batch independently.
 
     ``pack`` samples are judged as one (Lin et al. 2018, PacGAN): n samples (n, c, ...) become n / pack inputs
     (n / pack, pack * c, ...), their labels (n / pack, pack), when the duel is settled, which is after all changes to
-    single samples and before the first verdict. ``main`` is False for the further duels of a phase that has several.
+    single samples and before the first output. ``main`` is False for the further duels of a phase that has several.
     ``choose`` leaves some of the judged samples and takes the others out.
     """
 
     def __init__(
         self,
-        discriminator: Callable[..., Verdict],
+        discriminator: Callable[..., DiscriminatorOutput],
         real: Inputs,
         fake: Inputs,
         *,
@@ -46,68 +46,68 @@ class Duel:
         self.fake_target: float | Tensor = 0.0
         self.fake_weight: float = 1.0
         self.together, self.pack, self.main = together, pack, main
-        self._settled = False
-        self._verdicts: dict[str, Verdict] = {}
-        self._watched: set[str] = set()
+        self._finalized = False
+        self._outputs: dict[str, DiscriminatorOutput] = {}
+        self._needs_grad: set[str] = set()
         self._origins: dict[str, Inputs] = {}
-        self._whole: Verdict | None = None
+        self._whole: DiscriminatorOutput | None = None
         self._chosen_from: Inputs | None = None
         self.remake: Callable[[Move], Inputs] | None = None  # the fakes from latents that a function has moved; of main duels
         self.made: tuple[Inputs, Tensor | None] | None = None  # the fakes and labels as they were made, for who kept them
 
-    def judge(self, inputs: Inputs, condition: Tensor | None) -> Verdict:
+    def discriminate(self, inputs: Inputs, condition: Tensor | None) -> DiscriminatorOutput:
         """A further look at any inputs."""
-        verdict = self.discriminator(*inputs) if condition is None else self.discriminator(*inputs, condition=condition)
-        if verdict.score.dtype in (torch.bfloat16, torch.float16):  # losses are computed in full precision
-            verdict.score = verdict.score.float()
-        return verdict
+        output = self.discriminator(*inputs) if condition is None else self.discriminator(*inputs, condition=condition)
+        if output.score.dtype in (torch.bfloat16, torch.float16):  # losses are computed in full precision
+            output.score = output.score.float()
+        return output
 
-    def judge_single(self, inputs: Inputs, labels: Tensor | None) -> Verdict:
+    def discriminate_single(self, inputs: Inputs, labels: Tensor | None) -> DiscriminatorOutput:
         """A further look at samples with a label each, made into packs as the duel's own are."""
         if self.pack == 1:
-            return self.judge(inputs, labels)
-        return self.judge(tuple(packed(entry, self.pack) for entry in inputs), _packed_labels(labels, self.pack))
+            return self.discriminate(inputs, labels)
+        return self.discriminate(tuple(packed(entry, self.pack) for entry in inputs), _packed_labels(labels, self.pack))
 
     @property
-    def real_verdict(self) -> Verdict:
-        """The discriminator's verdict on the real inputs, computed once."""
-        return self._verdict("real")
+    def real_output(self) -> DiscriminatorOutput:
+        """The discriminator's output on the real inputs, computed once."""
+        return self._output("real")
 
     @property
-    def fake_verdict(self) -> Verdict:
-        """The discriminator's verdict on the fake inputs, computed once."""
-        return self._verdict("fake")
+    def fake_output(self) -> DiscriminatorOutput:
+        """The discriminator's output on the fake inputs, computed once."""
+        return self._output("fake")
 
     @property
-    def whole_fake_verdict(self) -> Verdict:
-        """The verdict on all fakes that there were, whatever was chosen of them."""
-        return self._whole if self._whole is not None else self.fake_verdict
+    def whole_fake_output(self) -> DiscriminatorOutput:
+        """The output on all fakes that there were, whatever was chosen of them."""
+        return self._whole if self._whole is not None else self.fake_output
 
-    def verdict_on(self, made: Inputs, labels: Tensor | None) -> Verdict:
-        """On fakes as they were made: the main verdict where nothing has changed them since, else that of a further look."""
+    def output_on(self, made: Inputs, labels: Tensor | None) -> DiscriminatorOutput:
+        """On fakes as they were made: the main output where nothing has changed them since, else that of a further look."""
         seen = self.fake if self._chosen_from is None else self._chosen_from
-        return self.whole_fake_verdict if seen[0] is made[0] else self.judge_single(made, labels)
+        return self.whole_fake_output if seen[0] is made[0] else self.discriminate_single(made, labels)
 
     def choose(self, rows: Tensor) -> None:
         """Leave the fakes ``rows`` (of packs: the packs) alone in the duel, and of as many real samples those they met."""
-        whole, fakes = self.fake_verdict, len(self.fake[0])
+        whole, fakes = self.fake_output, len(self.fake[0])
         if self._whole is None:
             self._whole, self._chosen_from = whole, self.fake
         paired = len(self.real[0]) == fakes
         for side in ("fake", "real") if paired else ("fake",):
-            verdict = whole if side == "fake" else self._verdicts.get("real")
-            if verdict is not None:
-                self._verdicts[side] = verdict.rows(rows)
+            output = whole if side == "fake" else self._outputs.get("real")
+            if output is not None:
+                self._outputs[side] = output.rows(rows)
             setattr(self, side, tuple(entry[rows] for entry in self._inputs(side)))
             for name in (f"{side}_condition", f"{side}_target"):
                 held = getattr(self, name)
                 setattr(self, name, held[rows] if isinstance(held, Tensor) else held)
 
-    def settle(self) -> None:
+    def finalize_inputs(self) -> None:
         """Make packs and the leaves that slopes are taken at. Inputs and targets do not change afterwards."""
-        if self._settled:
+        if self._finalized:
             return
-        self._settled = True
+        self._finalized = True
         if self.pack > 1:
             self.real, self.fake = (tuple(packed(entry, self.pack) for entry in side) for side in (self.real, self.fake))
             self.real_condition = _packed_labels(self.real_condition, self.pack)
@@ -116,12 +116,12 @@ class Duel:
                 target.view(-1, self.pack)[:, 0] if isinstance(target, Tensor) else target
                 for target in (self.real_target, self.fake_target)
             )
-        for side in self._watched - set(self._origins):
+        for side in self._needs_grad - set(self._origins):
             setattr(self, side, _leaves(self._inputs(side)))
 
     def against(self, fake: Inputs, condition: Tensor | None) -> Duel:
-        """The same real inputs, with the verdict on them, against other fakes, which are as this duel's settled ones."""
-        self.settle()
+        """The same real inputs, with the output on them, against other fakes, which are as this duel's settled ones."""
+        self.finalize_inputs()
         other = Duel(
             self.discriminator,
             self.real,
@@ -132,12 +132,12 @@ class Duel:
             main=False,
         )
         other.real_target, other.fake_target, other.fake_weight = self.real_target, self.fake_target, self.fake_weight
-        other._settled, other._verdicts = True, {"real": self.real_verdict}
+        other._finalized, other._outputs = True, {"real": self.real_output}
         return other
 
     def exchanged(self) -> Duel:
-        """The same duel, with the same verdicts, in which real and fake have changed sides."""
-        self.settle()
+        """The same duel, with the same outputs, in which real and fake have changed sides."""
+        self.finalize_inputs()
         other = Duel(
             self.discriminator,
             self.fake,
@@ -148,70 +148,70 @@ class Duel:
             main=False,
         )
         other.fake_weight = self.fake_weight
-        other._settled, other._verdicts = True, {"real": self.fake_verdict, "fake": self.real_verdict}
+        other._finalized, other._outputs = True, {"real": self.fake_output, "fake": self.real_output}
         return other
 
-    def look(self) -> None:
+    def forward_both(self) -> None:
         """Judge both sides now: in one forward pass where allowed.
 
         A watched side gets a pass of its own, so that its second derivatives do not run over the other side's rows.
         """
-        self.settle()
-        if not self.together or self._watched or self._verdicts or self._shapes("real") != self._shapes("fake"):
-            _ = self.real_verdict, self.fake_verdict
+        self.finalize_inputs()
+        if not self.together or self._needs_grad or self._outputs or self._shapes("real") != self._shapes("fake"):
+            _ = self.real_output, self.fake_output
             return
         count = self.real[0].shape[0]
         inputs = tuple(torch.cat(pair) for pair in zip(self.real, self.fake, strict=True))
         condition = None
         if self.real_condition is not None and self.fake_condition is not None:
             condition = torch.cat((self.real_condition, self.fake_condition))
-        both = self.judge(inputs, condition)
-        self._verdicts = {"real": both.rows(slice(None, count)), "fake": both.rows(slice(count, None))}
+        both = self.discriminate(inputs, condition)
+        self._outputs = {"real": both.rows(slice(None, count)), "fake": both.rows(slice(count, None))}
 
-    def watch(self, side: str) -> None:
-        """Ask, before the verdicts, that ``slope`` of this side may be taken through the main verdict."""
-        self._watched.add(side)
+    def require_input_grad(self, side: str) -> None:
+        """Ask, before the outputs, that ``grad_norm_sq`` of this side may be taken through the main output."""
+        self._needs_grad.add(side)
 
     def watch_origin(self, side: str) -> None:
-        """As ``watch``, for ``origin_slope``: at the inputs as they are now, before whatever changes them from here on."""
-        self._watched.add(side)
+        """As ``require_input_grad``, for ``origin_slope``: at the inputs as they are now, before later changes of them."""
+        self._needs_grad.add(side)
         if side not in self._origins:
             self._origins[side] = _leaves(self._inputs(side))
             setattr(self, side, self._origins[side])
 
-    def slope(self, side: str) -> Tensor:
+    def grad_norm_sq(self, side: str) -> Tensor:
         """Squared norm of the score's gradient at each input of ``side``, as it is judged: shape (n,), differentiable.
 
-        Uses the main verdict where the side is watched and full precision holds, a further look in float32 otherwise:
+        Uses the main output where the side is watched and full precision holds, a further look in float32 otherwise:
         second derivatives of a bfloat16 pass are too coarse to penalise.
         """
-        self.settle()
+        self.finalize_inputs()
         inputs = self._inputs(side)
-        if side in self._watched and not self._is_coarse:
-            return squared_slope(self._verdict(side).score, inputs)
-        return self.slope_at(inputs, self._condition(side))
+        if side in self._needs_grad and not self._is_coarse:
+            return gradient_norm_squared(self._output(side).score, inputs)
+        return self.grad_norm_sq_at(inputs, self._condition(side))
 
     def origin_slope(self, side: str) -> Tensor:
         """The same at the inputs that ``watch_origin`` was told of, through all that has changed them since: shape (n,).
 
         Of a pack it is that at all its samples together.
         """
-        self.settle()
+        self.finalize_inputs()
         origins = self._origins[side]
         if not self._is_coarse:
-            return squared_slope(self._verdict(side).score, origins, self.pack)
+            return gradient_norm_squared(self._output(side).score, origins, self.pack)
         with torch.autocast(origins[0].device.type, enabled=False):
-            return squared_slope(self.judge(self._inputs(side), self._condition(side)).score, origins, self.pack)
+            return gradient_norm_squared(self.discriminate(self._inputs(side), self._condition(side)).score, origins, self.pack)
 
-    def slope_at(self, inputs: Inputs, condition: Tensor | None) -> Tensor:
+    def grad_norm_sq_at(self, inputs: Inputs, condition: Tensor | None) -> Tensor:
         """Squared norm of the score's gradient at ``inputs``, by a further look in float32: shape (n,)."""
         inputs = tuple(entry.detach().requires_grad_() for entry in inputs)
         with torch.autocast(inputs[0].device.type, enabled=False):
-            return squared_slope(self.judge(inputs, condition).score, inputs)
+            return gradient_norm_squared(self.discriminate(inputs, condition).score, inputs)
 
     @property
     def _is_coarse(self) -> bool:
-        """Whether the main verdicts are not in full precision."""
+        """Whether the main outputs are not in full precision."""
         return torch.is_autocast_enabled(self.real[0].device.type)
 
     def _condition(self, side: str) -> Tensor | None:
@@ -223,14 +223,14 @@ class Duel:
     def _shapes(self, side: str) -> list[torch.Size]:
         return [entry.shape[1:] for entry in self._inputs(side)]
 
-    def _verdict(self, side: str) -> Verdict:
-        self.settle()
-        if side not in self._verdicts:
-            self._verdicts[side] = self.judge(self._inputs(side), self._condition(side))
-        return self._verdicts[side]
+    def _output(self, side: str) -> DiscriminatorOutput:
+        self.finalize_inputs()
+        if side not in self._outputs:
+            self._outputs[side] = self.discriminate(self._inputs(side), self._condition(side))
+        return self._outputs[side]
 
 
-def squared_slope(score: Tensor, inputs: Inputs, pack: int = 1) -> Tensor:
+def gradient_norm_squared(score: Tensor, inputs: Inputs, pack: int = 1) -> Tensor:
     """||d score_i / d inputs_i||^2 for each sample i, summed over all inputs and all but the first dimension.
 
     Scores are summed before differentiating: samples are independent, so each gets its own gradient. The score of a map of

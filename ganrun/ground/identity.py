@@ -1,7 +1,7 @@
 """What makes a run the run that it is, and whether a folder holds it.
 
-``science(config)`` is the resolved config without its neutral keys. ``identity(config)`` is the SHA-256 of the sorted JSON of
-what counts: the science, and what the run started from. Its first ten digits name the folder, run.json holds it whole, and so
+``result_keys(config)`` is the resolved config without its neutral keys. ``identity(config)`` is the SHA-256 of the sorted JSON of
+what counts: the result keys, and what the run started from. Its first ten digits name the folder, run.json holds it whole, and so
 does the manifest of every checkpoint: a folder, its config and its checkpoints belong together or are refused.
 
 The number of steps does not count as long as nothing depends on it: a run can be prolonged, and is then bit for bit the longer
@@ -51,7 +51,7 @@ STEADY = "constant"  # the one schedule that does not ask how long the run is
 NAMED = 5  # differing keys in a message
 
 
-def science(config: Mapping[str, Any]) -> dict[str, Any]:
+def result_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     """What can change the result: ``config`` (resolved) without neutral keys, idle stack entries and empty plugins.
 
     Whole floats become integers, so that ``lr=1`` and ``lr=1.0`` are one run.
@@ -74,8 +74,8 @@ def depends_on_steps(config: Mapping[str, Any]) -> bool:
 
 
 def counted(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The science without ``steps``, where nothing depends on them."""
-    kept = science(config)
+    """The result keys without ``steps``, where nothing depends on them."""
+    kept = result_keys(config)
     if not depends_on_steps(config):
         kept.pop("steps", None)
     return kept
@@ -88,7 +88,7 @@ def identity(config: Mapping[str, Any]) -> str:
 
 def family(config: Mapping[str, Any]) -> str:
     """As ``identity``, for runs that may differ in the number of steps alone, whatever depends on it."""
-    kept = {key: value for key, value in science(config).items() if key != "steps"}
+    kept = {key: value for key, value in result_keys(config).items() if key != "steps"}
     return _digest({"science": kept, **_lineage(config)})
 
 
@@ -106,12 +106,12 @@ def _lineage(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def of_earlier_versions(config: Mapping[str, Any]) -> str:
     """The identity as it was before the number of steps stood apart: run folders of that time are named by it."""
-    held: dict[str, Any] = {"science": science(earlier.as_then(config))}
+    held: dict[str, Any] = {"science": result_keys(earlier.as_then(config))}
     if config.get("fork") and config.get("resume"):
         parent = runs.read_config(runs.place(config["resume"]))
-        held["parent"] = {"science": science(earlier.as_then(parent)), "fork": bool(parent.get("fork"))}
+        held["parent"] = {"science": result_keys(earlier.as_then(parent)), "fork": bool(parent.get("fork"))}
     if config.get("init_from"):
-        held["init_from"] = science(earlier.as_then(_origin(config["init_from"])[0]))
+        held["init_from"] = result_keys(earlier.as_then(_origin(config["init_from"])[0]))
     return _digest(held)
 
 

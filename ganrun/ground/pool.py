@@ -42,7 +42,7 @@ class Pool(nn.Module):
 
     def exchange(self, fresh: Inputs, labels: Tensor | None, turn: Turn) -> tuple[Inputs, Tensor | None]:
         """``fresh`` samples (n, ...) and their labels (n,), some replaced by pooled ones with theirs: the same shapes."""
-        index, count = turn.share
+        index, count = turn.micro_batch
         rows = len(fresh[0])
         swap, places = (entry[index * rows : (index + 1) * rows] for entry in self._choice(rows * count, turn))
         mixed = tuple(

@@ -72,7 +72,7 @@ class Latent:
 
 
 @dataclass
-class Verdict:
+class DiscriminatorOutput:
     """What a discriminator says of n inputs.
 
     ``score``: raw, higher is more real, shape (n,) or (n, 1, height, width) for a map of patches.
@@ -83,7 +83,7 @@ class Verdict:
     features: Tensor | None = None
     heads: dict[str, Tensor] = field(default_factory=dict)
 
-    def rows(self, rows: slice | Tensor) -> Verdict:
+    def rows(self, rows: slice | Tensor) -> DiscriminatorOutput:
         """What is said of some of the inputs."""
         features = None if self.features is None else self.features[rows]
-        return Verdict(self.score[rows], features, {name: head[rows] for name, head in self.heads.items()})
+        return DiscriminatorOutput(self.score[rows], features, {name: head[rows] for name, head in self.heads.items()})

@@ -30,9 +30,9 @@ class Stream:
 class Turn:
     """Where the run stands, and draws that depend on nothing else.
 
-    ``slot`` counts the batches of real data drawn before this turn; ``update`` counts this phase's updates; ``share``
-    is ``(index, count)`` of the equal part of the batch that this call works on (a micro-batch, a rank). ``shelf``
-    keeps the batches of the present step, so that a phase that sees one again costs no second conversion.
+    ``batch_index`` counts the batches of real data drawn before this turn; ``update`` counts this phase's updates;
+    ``micro_batch`` is ``(index, count)`` of the equal part of the batch that this call works on (a micro-batch, a rank).
+    ``batch_cache`` keeps the batches of the present step, so that a phase that sees one again costs no second conversion.
     """
 
     seed: int
@@ -43,20 +43,20 @@ class Turn:
     latent_law: Latent
     device: torch.device
     streams: Mapping[str, Stream] = field(default_factory=dict)
-    slot: int = 0
+    batch_index: int = 0
     update: int = 0
-    share: tuple[int, int] = (0, 1)
-    shelf: dict[object, Batch] = field(default_factory=dict)
+    micro_batch: tuple[int, int] = (0, 1)
+    batch_cache: dict[object, Batch] = field(default_factory=dict)
 
     def real(self, count: int | None = None, stream: str = "data") -> Batch:
         """The real batch of this turn: this share of ``count`` samples (the batch size unless told)."""
         count = self.batch_size if count is None else count
-        key = (stream, self.slot, count, self.share)
-        if key not in self.shelf:
+        key = (stream, self.batch_index, count, self.micro_batch)
+        if key not in self.batch_cache:
             source = self.streams[stream]
-            indices = rng.order(self.seed, stream, self.slot * count, count, source.length)
-            self.shelf[key] = source.read(self._mine(indices))
-        return self.shelf[key]
+            indices = rng.order(self.seed, stream, self.batch_index * count, count, source.length)
+            self.batch_cache[key] = source.read(self._mine(indices))
+        return self.batch_cache[key]
 
     def latent(self, count: int | None = None) -> Tensor:
         """Fresh latents on the training device: this share of ``count`` rows, shape (share, latent size)."""
@@ -65,13 +65,13 @@ class Turn:
 
     def uniform(self, purpose: str, like: Tensor | None = None) -> Tensor:
         """U(0, 1), one number a row of ``like`` (a sample of the batch unless told), on the training device: shape (rows,)."""
-        count = self.batch_size if like is None else len(like) * self.share[1]
+        count = self.batch_size if like is None else len(like) * self.micro_batch[1]
         return self._mine(torch.rand(count, generator=self.generator(purpose))).to(self.device)
 
     def noise(self, purpose: str, like: Tensor, law: str = "normal") -> Tensor:
         """One number for every entry of ``like``, as its shape, device and dtype: N(0, 1), or U(0, 1) with ``law="uniform"``."""
         draw = {"normal": torch.randn, "uniform": torch.rand}[law]
-        whole = draw(len(like) * self.share[1], *like.shape[1:], generator=self.generator(purpose), dtype=like.dtype)
+        whole = draw(len(like) * self.micro_batch[1], *like.shape[1:], generator=self.generator(purpose), dtype=like.dtype)
         return self._mine(whole).to(like.device)
 
     def generator(self, purpose: str) -> torch.Generator:
@@ -79,6 +79,6 @@ class Turn:
         return rng.generator(self.seed, self.step, self.phase, self.repeat, purpose)
 
     def _mine(self, rows: Tensor) -> Tensor:
-        index, count = self.share
+        index, count = self.micro_batch
         size = len(rows) // count
         return rows[index * size : (index + 1) * size]

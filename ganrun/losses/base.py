@@ -61,6 +61,6 @@ def cycled(rows: Tensor, count: int) -> Tensor:
 
 def logistic(duel: Duel) -> Tensor:
     """E_p[-t log D + ...] + E_q[...]: the discriminator's cross-entropy with the duel's targets."""
-    real = cross_entropy(duel.real_verdict.score, duel.real_target).mean()
-    fake = cross_entropy(duel.fake_verdict.score, duel.fake_target).mean()
+    real = cross_entropy(duel.real_output.score, duel.real_target).mean()
+    fake = cross_entropy(duel.fake_output.score, duel.fake_target).mean()
     return real + duel.fake_weight * fake

@@ -47,14 +47,14 @@ class BEGAN(Loss):
         self.register_buffer("convergence", torch.zeros(()), persistent=False)  # of the last update: nothing depends on it
 
     def d(self, duel: Duel) -> Tensor:
-        return -duel.real_verdict.score.mean() + self.k * duel.fake_weight * duel.fake_verdict.score.mean()
+        return -duel.real_output.score.mean() + self.k * duel.fake_weight * duel.fake_output.score.mean()
 
     def g(self, duel: Duel) -> Tensor:
-        return -duel.fake_weight * duel.fake_verdict.score.mean()
+        return -duel.fake_weight * duel.fake_output.score.mean()
 
     @torch.no_grad()
     def after_step(self, duel: Duel) -> None:
-        real, fake = -duel.real_verdict.score.mean(), -duel.fake_verdict.score.mean()
+        real, fake = -duel.real_output.score.mean(), -duel.fake_output.score.mean()
         gap = self.gamma * real - fake
         self.k += self.lambda_k * gap
         self.k.clamp_(0, 1)

@@ -29,8 +29,8 @@ class Energy(Loss):
         self.margin = margin
 
     def d(self, duel: Duel) -> Tensor:
-        real = -duel.real_verdict.score.mean()
-        return real + duel.fake_weight * relu(self.margin + duel.fake_verdict.score).mean()
+        real = -duel.real_output.score.mean()
+        return real + duel.fake_weight * relu(self.margin + duel.fake_output.score).mean()
 
     def g(self, duel: Duel) -> Tensor:
-        return -duel.fake_weight * duel.fake_verdict.score.mean()
+        return -duel.fake_weight * duel.fake_output.score.mean()

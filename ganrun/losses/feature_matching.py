@@ -13,7 +13,7 @@ from torch import Tensor
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.ground.traits import FEATURES_NEEDED
 from ganrun.losses.base import NO_ENERGY, Loss, logistic
 
@@ -38,13 +38,13 @@ class FeatureMatching(Loss):
         return logistic(duel)
 
     def g(self, duel: Duel) -> Tensor:
-        difference = _mean_features(duel.real_verdict).detach() - _mean_features(duel.fake_verdict)
+        difference = _mean_features(duel.real_output).detach() - _mean_features(duel.fake_output)
         size = difference.square() if self.distance == "squared" else difference.abs()
         return duel.fake_weight * size.sum()
 
 
-def _mean_features(verdict: Verdict) -> Tensor:
+def _mean_features(output: DiscriminatorOutput) -> Tensor:
     """The batch's mean of the features, in full precision: shape (features,)."""
-    assert verdict.features is not None
-    features = verdict.features.flatten(1)
+    assert output.features is not None
+    features = output.features.flatten(1)
     return (features if features.element_size() >= 4 else features.float()).mean(0)

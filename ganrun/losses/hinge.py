@@ -18,8 +18,8 @@ class Hinge(Loss):
     """Margins of one on both sides for D, linear for G."""
 
     def d(self, duel: Duel) -> Tensor:
-        real = relu(1 - duel.real_verdict.score).mean()
-        return real + duel.fake_weight * relu(1 + duel.fake_verdict.score).mean()
+        real = relu(1 - duel.real_output.score).mean()
+        return real + duel.fake_weight * relu(1 + duel.fake_output.score).mean()
 
     def g(self, duel: Duel) -> Tensor:
-        return -duel.fake_weight * duel.fake_verdict.score.mean()
+        return -duel.fake_weight * duel.fake_output.score.mean()

@@ -28,11 +28,11 @@ class LSGAN(Loss):
         self.signless = a + b != 0  # scores meet half-way between the labels
 
     def d(self, duel: Duel) -> Tensor:
-        real = self._distance(duel.real_verdict.score, duel.real_target)
-        return real + duel.fake_weight * self._distance(duel.fake_verdict.score, duel.fake_target)
+        real = self._distance(duel.real_output.score, duel.real_target)
+        return real + duel.fake_weight * self._distance(duel.fake_output.score, duel.fake_target)
 
     def g(self, duel: Duel) -> Tensor:
-        return duel.fake_weight * (duel.fake_verdict.score - self.c).square().mean() / 2
+        return duel.fake_weight * (duel.fake_output.score - self.c).square().mean() / 2
 
     def _distance(self, score: Tensor, target: float | Tensor) -> Tensor:
         if isinstance(target, Tensor):

@@ -24,4 +24,4 @@ class Nonsaturating(Loss):
         return logistic(duel)
 
     def g(self, duel: Duel) -> Tensor:
-        return duel.fake_weight * softplus(-duel.fake_verdict.score).mean()
+        return duel.fake_weight * softplus(-duel.fake_output.score).mean()

@@ -36,5 +36,5 @@ class RelativisticAverage(Loss):
 
 def _centred(duel: Duel) -> tuple[Tensor, Tensor]:
     """(s(x) - m_q, s(G(z)) - m_p), each of its score's shape."""
-    real, fake = duel.real_verdict.score, duel.fake_verdict.score
+    real, fake = duel.real_output.score, duel.fake_output.score
     return real - fake.mean(), fake - real.mean()

@@ -34,6 +34,6 @@ class RelativisticPairing(Loss):
 
 def _margins(duel: Duel) -> Tensor:
     """s(x) - s(G(z)) for each pair: the shape of the larger side's scores."""
-    real, fake = duel.real_verdict.score, duel.fake_verdict.score
+    real, fake = duel.real_output.score, duel.fake_output.score
     count = max(len(real), len(fake))
     return cycled(real, count) - cycled(fake, count)

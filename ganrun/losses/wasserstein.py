@@ -28,7 +28,7 @@ class Wasserstein(Loss):
     }
 
     def d(self, duel: Duel) -> Tensor:
-        return duel.fake_weight * duel.fake_verdict.score.mean() - duel.real_verdict.score.mean()
+        return duel.fake_weight * duel.fake_output.score.mean() - duel.real_output.score.mean()
 
     def g(self, duel: Duel) -> Tensor:
-        return -duel.fake_weight * duel.fake_verdict.score.mean()
+        return -duel.fake_weight * duel.fake_output.score.mean()

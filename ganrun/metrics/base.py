@@ -80,15 +80,15 @@ class Extractor(nn.Module):
         raise NotImplementedError
 
 
-class Rehearsal(Protocol):
+class Sandbox(Protocol):
     """The players of a run, and a stage to try them on: all that is tried happens to copies."""
 
     @property
     def judges(self) -> Mapping[str, nn.Module]:
         """The networks that give scores, by role, as they stand: to be looked at and left alone."""
 
-    def improved(self, side: str, *, steps: int, lr: float, batch_size: int) -> Rehearsal:
-        """Another rehearsal, in which the players of ``side`` have been trained for ``steps`` steps of Adam against the rest."""
+    def improved(self, side: str, *, steps: int, lr: float, batch_size: int) -> Sandbox:
+        """Another sandbox, in which the players of ``side`` have been trained for ``steps`` steps of Adam against the rest."""
 
     @property
     def heads(self) -> Mapping[str, nn.Module]:
@@ -109,12 +109,12 @@ class Stage:
     """What a metric may ask for beside the two samples.
 
     ``split("train")`` and ``split("held_out")`` give that real data, or None where nothing is held out, with what
-    ``extracts`` names; ``rehearsal`` is None where no generator is scored; ``scored``: what the samples are, "generated",
+    ``extracts`` names; ``sandbox`` is None where no generator is scored; ``scored``: what the samples are, "generated",
     a split or "noise".
     """
 
     split: Callable[[str], Sample | None]
-    rehearsal: Rehearsal | None = None
+    sandbox: Sandbox | None = None
     scored: str = "generated"
 
 
@@ -159,7 +159,7 @@ class Score(Metric):
     def verify(self, dataset: Data) -> None:
         """Raise ``BadInput`` for options that this data does not allow; called before training."""
 
-    def rehearse(self, rehearsal: Rehearsal) -> None:
+    def dry_run(self, sandbox: Sandbox) -> None:
         """Raise ``BadInput`` where the networks of this run do not allow what it does; called before training."""
 
     def lacks(self, dataset: Data, classes: int | None) -> str:

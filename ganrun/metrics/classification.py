@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
-from ganrun.metrics.base import Data, Rehearsal, Sample, Score, Stage
+from ganrun.metrics.base import Data, Sample, Sandbox, Score, Stage
 from ganrun.metrics.collected import standard_error
 
 
@@ -40,8 +40,8 @@ class Classification(Score):
     def fewest(self) -> tuple[int, int]:
         return 0, 0
 
-    def rehearse(self, rehearsal: Rehearsal) -> None:
-        if not rehearsal.heads:
+    def dry_run(self, sandbox: Sandbox) -> None:
+        if not sandbox.heads:
             raise BadInput("no discriminator of this game names the class of a sample alone. Try game=adversarial")
 
     def lacks(self, dataset: Data, classes: int | None) -> str:
@@ -61,9 +61,9 @@ class Classification(Score):
         assert held is not None
         assert held.x is not None
         assert held.labels is not None
-        assert stage.rehearsal is not None
+        assert stage.sandbox is not None
         found: dict[str, Tensor] = {}
-        logits = stage.rehearsal.class_logits(held.x)
+        logits = stage.sandbox.class_logits(held.x)
         found["classification_error"] = (logits.argmax(1) != held.labels).double()
         found["classification_cross_entropy"] = cross_entropy(logits, held.labels, reduction="none")
         self.spreads = {name: standard_error(values) for name, values in found.items()}

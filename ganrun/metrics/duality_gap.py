@@ -17,7 +17,7 @@ from typing import Any
 
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
-from ganrun.metrics.base import Rehearsal, Sample, Score, Stage
+from ganrun.metrics.base import Sample, Sandbox, Score, Stage
 from ganrun.metrics.collected import standard_error
 
 
@@ -40,29 +40,29 @@ class DualityGap(Score):
         if not lr > 0:
             raise BadInput(f"metric.duality_gap.lr={lr}: must be above 0")
         self.steps, self.lr, self.batch_size, self.batches = steps, lr, batch_size, batches
-        self.rehearsal: Rehearsal | None = None
+        self.sandbox: Sandbox | None = None
 
     def fewest(self) -> tuple[int, int]:
         return 0, 0
 
-    def rehearse(self, rehearsal: Rehearsal) -> None:
-        rehearsal.size(self.batch_size)
+    def dry_run(self, sandbox: Sandbox) -> None:
+        sandbox.size(self.batch_size)
 
     def enter(self, stage: Stage) -> None:
-        self.rehearsal = stage.rehearsal
+        self.sandbox = stage.sandbox
 
     def update(self, sample: Sample, *, real: bool) -> None:
         """Samples are not looked at: the players make their own."""
 
     def compute(self) -> dict[str, float]:
         """``duality_gap``, ``duality_gap_discriminator``, ``duality_gap_generator``."""
-        if self.rehearsal is None:
+        if self.sandbox is None:
             raise ValueError("the duality gap needs the networks of a run")
-        rehearsal, self.rehearsal = self.rehearsal, None
-        here = rehearsal.values(batches=self.batches, batch_size=self.batch_size)
+        sandbox, self.sandbox = self.sandbox, None
+        here = sandbox.values(batches=self.batches, batch_size=self.batch_size)
         gains = {}
         for side, sign in (("discriminator", 1), ("generator", -1)):
-            there = rehearsal.improved(side, steps=self.steps, lr=self.lr, batch_size=self.batch_size).values(
+            there = sandbox.improved(side, steps=self.steps, lr=self.lr, batch_size=self.batch_size).values(
                 batches=self.batches, batch_size=self.batch_size
             )
             gain = sign * (there - here)

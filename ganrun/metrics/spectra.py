@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ganrun.ground.matrices import as_matrix, is_weighted, output_dimension
 from ganrun.ground.registry import register
-from ganrun.metrics.base import Rehearsal, Sample, Score, Stage
+from ganrun.metrics.base import Sample, Sandbox, Score, Stage
 
 
 def matrices(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -47,22 +47,22 @@ class Spectra(Score):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rehearsal: Rehearsal | None = None
+        self.sandbox: Sandbox | None = None
 
     def fewest(self) -> tuple[int, int]:
         return 0, 0
 
     def enter(self, stage: Stage) -> None:
-        self.rehearsal = stage.rehearsal
+        self.sandbox = stage.sandbox
 
     def update(self, sample: Sample, *, real: bool) -> None:
         """Samples are not looked at."""
 
     def compute(self) -> dict[str, float]:
         """``spectra`` and three values a layer."""
-        if self.rehearsal is None:
+        if self.sandbox is None:
             raise ValueError("singular values need the networks of a run")
-        judges, self.rehearsal = self.rehearsal.judges, None
+        judges, self.sandbox = self.sandbox.judges, None
         found = {}
         with torch.no_grad():
             for role, network in judges.items():

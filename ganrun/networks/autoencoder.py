@@ -17,18 +17,18 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Latent, Port, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent, Port
 from ganrun.networks.base import NO_TOKENS, Family, flat_size, flatten, norm_traits
-from ganrun.networks.mlp import Generator, Layers, OfGenerator
+from ganrun.networks.mlp import Generator, GeneratorOptions, LayerOptions
 from ganrun.networks.parts.energy import ENERGY, check_energy, reconstruction_error
 from ganrun.networks.parts.virtual_norm import referenced, virtual_refusals
 from ganrun.networks.parts.weights import initialise
 
-GENERATOR = OfGenerator(depth=3, norm="batch")
+GENERATOR = GeneratorOptions(depth=3, norm="batch")
 
 
 @dataclass(frozen=True)
-class Coded(Layers):
+class DiscriminatorOptions(LayerOptions):
     """``depth`` layers down to a code of ``code`` numbers, as many up again."""
 
     activation: str = "leaky_relu"
@@ -47,17 +47,17 @@ class Coded(Layers):
 class Discriminator(nn.Module):
     """Any inputs to minus the error of their reconstruction; the features are the code."""
 
-    def __init__(self, inputs: int, layers: Coded) -> None:
+    def __init__(self, inputs: int, layers: DiscriminatorOptions) -> None:
         super().__init__()
         self.encoder = nn.Sequential(*layers.stack(inputs, first_norm=False), nn.Linear(layers.width, layers.code))
         self.decoder = nn.Sequential(*layers.stack(layers.code, first_norm=True), nn.Linear(layers.width, inputs))
         self.num_features, self.error = layers.code, layers.error
         initialise(self, layers.init)
 
-    def forward(self, *inputs: Tensor) -> Verdict:
+    def forward(self, *inputs: Tensor) -> DiscriminatorOutput:
         x = flatten(inputs)
         code = self.encoder(x)
-        return Verdict(-reconstruction_error(self.decoder(code), x, self.error), code)
+        return DiscriminatorOutput(-reconstruction_error(self.decoder(code), x, self.error), code)
 
 
 @register("model", "autoencoder")
@@ -69,8 +69,8 @@ class Autoencoder(Family):
         *,
         latent: int = 64,
         prior: str = "normal",
-        generator: OfGenerator = GENERATOR,
-        discriminator: Coded = Coded(),
+        generator: GeneratorOptions = GENERATOR,
+        discriminator: DiscriminatorOptions = DiscriminatorOptions(),
     ) -> None:
         self.latent = Latent(latent, prior)
         self.of_generator, self.of_discriminator = generator, discriminator

@@ -15,7 +15,7 @@ from ganrun.networks.parts.virtual_norm import VirtualNorm
 
 IMAGES_ONLY = Rule("its convolutions make images, and this data set has none", "model=mlp")
 NO_TOKENS = Rule("its generator makes numbers, and tokens are rows of probabilities", "model=sequence")
-FEATURES = frozenset({"discriminator.features"})  # verdicts carry a vector of features, of num_features numbers
+FEATURES = frozenset({"discriminator.features"})  # outputs carry a vector of features, of num_features numbers
 NORMS = ("batch", "layer", "instance", "group", "none")
 GENERATOR_NORMS = (*NORMS, "virtual")
 
@@ -25,8 +25,8 @@ class Family:
 
     ``make(role, inputs=, outputs=)`` returns a module for a role in full words. What it makes follows from the first
     output's kind: "data" a generator, which maps its inputs to a tensor of that shape; "score" a discriminator, which maps
-    them to a ``Verdict`` and says in ``num_features`` how many features that has (0: none); "code" an encoder, which maps
-    them to a vector of that shape.
+    them to a ``DiscriminatorOutput`` and says in ``num_features`` how many features that has (0: none); "code" an
+    encoder, which maps them to a vector of that shape.
     """
 
     latent: Latent

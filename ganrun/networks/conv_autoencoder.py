@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Latent, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent
 from ganrun.networks.base import as_image, norm_traits
-from ganrun.networks.dcgan import Encoder, Generator, Up
-from ganrun.networks.images import ImageFamily, Maps
+from ganrun.networks.dcgan import Encoder, Generator, GeneratorOptions
+from ganrun.networks.images import ImageFamily, ImageOptions
 from ganrun.networks.parts.energy import ENERGY, check_energy, reconstruction_error
 from ganrun.networks.parts.virtual_norm import virtual_refusals
 
-GENERATOR = Up()
+GENERATOR = GeneratorOptions()
 
 
 @dataclass(frozen=True)
-class Coded(Maps):
+class DiscriminatorOptions(ImageOptions):
     """``width``: channels of the layers next to the image; ``code``: numbers in the middle."""
 
     norm: str = "batch"
@@ -37,17 +37,17 @@ class Coded(Maps):
 class Discriminator(nn.Module):
     """Images, and codes as constant channels, to minus the error of their reconstruction; the features are the code."""
 
-    def __init__(self, channels: int, size: int, options: Coded) -> None:
+    def __init__(self, channels: int, size: int, options: DiscriminatorOptions) -> None:
         super().__init__()
         self.encoder = Encoder(channels, size, options.code, options)
-        up = Up(width=options.width, norm=options.norm, attention=options.attention, init=options.init)
+        up = GeneratorOptions(width=options.width, norm=options.norm, attention=options.attention, init=options.init)
         self.decoder = Generator(options.code, channels, size, up, bounded=False)
         self.num_features, self.error = options.code, options.error
 
-    def forward(self, *inputs: Tensor) -> Verdict:
+    def forward(self, *inputs: Tensor) -> DiscriminatorOutput:
         x = as_image(inputs)
         code = self.encoder(x)
-        return Verdict(-reconstruction_error(self.decoder(code), x, self.error), code)
+        return DiscriminatorOutput(-reconstruction_error(self.decoder(code), x, self.error), code)
 
 
 @register("model", "conv_autoencoder")
@@ -61,8 +61,8 @@ class ConvAutoencoder(ImageFamily):
         *,
         latent: int = 100,
         prior: str = "normal",
-        generator: Up = GENERATOR,
-        discriminator: Coded = Coded(),
+        generator: GeneratorOptions = GENERATOR,
+        discriminator: DiscriminatorOptions = DiscriminatorOptions(),
     ) -> None:
         self.latent = Latent(latent, prior)
         self.of_generator, self.of_discriminator = generator, discriminator

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Latent, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent
 from ganrun.networks.base import as_image, flatten, norm2d
-from ganrun.networks.images import Falling, ImageFamily, Maps, Rising, sizes, traits_of
+from ganrun.networks.images import ImageDiscriminatorOptions, ImageFamily, ImageGeneratorOptions, ImageOptions, sizes, traits_of
 from ganrun.networks.parts.attention import attending, check_attention
 from ganrun.networks.parts.minibatch import beside, judged
 from ganrun.networks.parts.resampling import upsampling
@@ -30,7 +30,7 @@ from ganrun.networks.parts.weights import initialise
 
 
 @dataclass(frozen=True)
-class Up(Rising):
+class GeneratorOptions(ImageGeneratorOptions):
     """``width``: channels of the layer next to the image."""
 
     width: int = 64
@@ -39,14 +39,14 @@ class Up(Rising):
 
 
 @dataclass(frozen=True)
-class Down(Falling):
+class DiscriminatorOptions(ImageDiscriminatorOptions):
     """``width``: channels of the layer next to the image."""
 
     width: int = 64
     norm: str = "batch"
 
 
-def widths_of(options: Maps, size: int) -> list[int]:
+def widths_of(options: ImageOptions, size: int) -> list[int]:
     """Channels of the maps from size / 2 down to the smallest."""
     return [options.width * min(2**level, 8) for level in range(max(2, int(math.log2(size)) - 2))]
 
@@ -60,7 +60,7 @@ class FirstMap(nn.ConvTranspose2d):
         return linear(x.flatten(1), weight.T, bias).unflatten(1, (*sides, -1)).permute(0, 3, 1, 2)
 
 
-class Score(nn.Conv2d):
+class ScoreConvolution(nn.Conv2d):
     """A convolution over maps of the kernel's size, as a matrix product. Both products leave maps channels_last."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Score(nn.Conv2d):
 class Generator(nn.Module):
     """(n, latent) to images (n, channels, size, size): in [-1, 1] if ``bounded``."""
 
-    def __init__(self, latent: int, channels: int, size: int, options: Up, *, bounded: bool = True) -> None:
+    def __init__(self, latent: int, channels: int, size: int, options: GeneratorOptions, *, bounded: bool = True) -> None:
         super().__init__()
         widths = widths_of(options, size)[::-1]
         bias, at = options.norm == "none", size >> len(widths)
@@ -104,7 +104,7 @@ class Generator(nn.Module):
 class Encoder(nn.Module):
     """Images, and codes as constant channels, to vectors of ``outputs`` numbers."""
 
-    def __init__(self, channels: int, size: int, outputs: int, options: Maps, minibatch: str = "none") -> None:
+    def __init__(self, channels: int, size: int, outputs: int, options: ImageOptions, minibatch: str = "none") -> None:
         super().__init__()
         widths, at = widths_of(options, size), size // 2
         check_attention("discriminator", options.attention, sizes(at, size >> len(widths)))
@@ -122,7 +122,7 @@ class Encoder(nn.Module):
                 *attending(options.attention, at, wide),
             ]
         self.layers = nn.Sequential(*layers)
-        self.output = Score(widths[-1], outputs, at)
+        self.output = ScoreConvolution(widths[-1], outputs, at)
         self.num_features = widths[-1] * at**2
         self.beside = beside(minibatch, self.num_features)
         initialise(self, options.init)
@@ -135,10 +135,10 @@ class Encoder(nn.Module):
 class Discriminator(Encoder):
     """Images, and codes as constant channels, to one score; the features are the last map, flattened."""
 
-    def __init__(self, channels: int, size: int, options: Down) -> None:
+    def __init__(self, channels: int, size: int, options: DiscriminatorOptions) -> None:
         super().__init__(channels, size, 1, options, options.minibatch)
 
-    def forward(self, *inputs: Tensor) -> Verdict:  # type: ignore[override]
+    def forward(self, *inputs: Tensor) -> DiscriminatorOutput:  # type: ignore[override]
         maps = self.layers(as_image(inputs))
         return judged(self.output, self.beside, maps, maps.flatten(1))
 
@@ -155,8 +155,8 @@ class DCGAN(ImageFamily):
         *,
         latent: int = 100,
         prior: str = "normal",
-        generator: Up = Up(),
-        discriminator: Down = Down(),
+        generator: GeneratorOptions = GeneratorOptions(),
+        discriminator: DiscriminatorOptions = DiscriminatorOptions(),
     ) -> None:
         self.latent = Latent(latent, prior)
         self.of_generator, self.of_discriminator = generator, discriminator

@@ -31,7 +31,7 @@ from ganrun.networks.parts.weights import check_init
 
 
 @dataclass(frozen=True)
-class Maps:
+class ImageOptions:
     """``width``: channels; ``attention``: the size of the map that attends to itself, 0 for none."""
 
     width: int = 64
@@ -53,7 +53,7 @@ class Maps:
 
 
 @dataclass(frozen=True)
-class Rising(Maps):
+class ImageGeneratorOptions(ImageOptions):
     """Options of a generator of images."""
 
     upsample: str = "nearest"
@@ -75,7 +75,7 @@ class Rising(Maps):
 
 
 @dataclass(frozen=True)
-class Falling(Maps):
+class ImageDiscriminatorOptions(ImageOptions):
     """Options of a discriminator of images."""
 
     minibatch: str = "none"
@@ -118,6 +118,6 @@ def sizes(largest: int, smallest: int) -> list[int]:
     return [smallest << level for level in range(int(math.log2(largest // smallest)) + 1)]
 
 
-def traits_of(options: Falling) -> frozenset[str]:
+def traits_of(options: ImageDiscriminatorOptions) -> frozenset[str]:
     """What follows from a discriminator's options."""
     return norm_traits(options.norm) | minibatch_traits(options.minibatch) | FEATURES

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Latent, Port, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent, Port
 from ganrun.networks.base import (
     FEATURES,
     GENERATOR_NORMS,
@@ -43,7 +43,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 @dataclass(frozen=True)
-class Layers:
+class LayerOptions:
     """Hidden layers: ``depth`` of ``width`` units each."""
 
     width: int = 256
@@ -89,7 +89,7 @@ class Layers:
 
 
 @dataclass(frozen=True)
-class OfGenerator(Layers):
+class GeneratorOptions(LayerOptions):
     """Options of a fully connected generator."""
 
     dropout: float = 0.0
@@ -108,7 +108,7 @@ class OfGenerator(Layers):
 
 
 @dataclass(frozen=True)
-class OfDiscriminator(Layers):
+class DiscriminatorOptions(LayerOptions):
     """Options of a fully connected discriminator."""
 
     minibatch: str = "none"
@@ -128,7 +128,7 @@ class OfDiscriminator(Layers):
 class Generator(nn.Module):
     """Latent vectors to samples of ``shape``."""
 
-    def __init__(self, inputs: int, port: Port, layers: Layers) -> None:
+    def __init__(self, inputs: int, port: Port, layers: LayerOptions) -> None:
         super().__init__()
         self.hidden = layers.stack(inputs, first_norm=True)
         self.output = nn.Linear(layers.width, flat_size((port,)))
@@ -143,7 +143,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Any inputs to one score; the features are the last hidden layer."""
 
-    def __init__(self, inputs: int, layers: Layers) -> None:
+    def __init__(self, inputs: int, layers: LayerOptions) -> None:
         super().__init__()
         self.hidden = layers.stack(inputs, first_norm=False)
         self.output = nn.Linear(layers.width, 1)
@@ -151,7 +151,7 @@ class Discriminator(nn.Module):
         self.beside = layers.beside()
         initialise(self, layers.init)
 
-    def forward(self, *inputs: Tensor) -> Verdict:
+    def forward(self, *inputs: Tensor) -> DiscriminatorOutput:
         features = self.hidden(flatten(inputs))
         return judged(self.output, self.beside, features, features)
 
@@ -165,8 +165,8 @@ class MLP(Family):
         *,
         latent: int = 64,
         prior: str = "normal",
-        generator: OfGenerator = OfGenerator(depth=3, norm="batch"),
-        discriminator: OfDiscriminator = OfDiscriminator(activation="leaky_relu"),
+        generator: GeneratorOptions = GeneratorOptions(depth=3, norm="batch"),
+        discriminator: DiscriminatorOptions = DiscriminatorOptions(activation="leaky_relu"),
     ) -> None:
         self.latent = Latent(latent, prior)
         self.of_generator, self.of_discriminator = generator, discriminator

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Latent, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent
 from ganrun.networks.base import FEATURES, as_image, flatten
 from ganrun.networks.images import ImageFamily, sizes
 
@@ -32,7 +32,7 @@ SLOPE, EXPANSION, NEARLY_ZERO = 0.2, 2, 1e-4
 
 
 @dataclass(frozen=True)
-class Stages:
+class StageOptions:
     """Each stage has ``blocks`` blocks of ``width`` channels; 3x3 convolutions mix ``group`` channels at a time."""
 
     width: int = 64
@@ -49,6 +49,16 @@ class Stages:
     def channels(self, size: int) -> int:
         """Width of the stage whose maps have ``size``."""
         return max(1, self.width * 32 // max(32, size))
+
+
+@dataclass(frozen=True)
+class GeneratorOptions(StageOptions):
+    """Options of the generator: its stages, the smallest maps first."""
+
+
+@dataclass(frozen=True)
+class DiscriminatorOptions(StageOptions):
+    """Options of the discriminator: its stages, the largest maps first."""
 
 
 class Block(nn.Module):
@@ -90,7 +100,7 @@ class Resize(nn.Module):
 class Generator(nn.Module):
     """(n, latent) to images (n, channels, size, size), not bounded."""
 
-    def __init__(self, latent: int, channels: int, size: int, options: Stages) -> None:
+    def __init__(self, latent: int, channels: int, size: int, options: StageOptions) -> None:
         super().__init__()
         levels = sizes(size, 4)
         total = options.blocks * len(levels)
@@ -115,7 +125,7 @@ class Generator(nn.Module):
 class Encoder(nn.Module):
     """Images, and codes as constant channels, to vectors of ``outputs`` numbers."""
 
-    def __init__(self, channels: int, size: int, outputs: int, options: Stages) -> None:
+    def __init__(self, channels: int, size: int, outputs: int, options: StageOptions) -> None:
         super().__init__()
         levels = sizes(size, 4)[::-1]
         total = options.blocks * len(levels)
@@ -144,12 +154,12 @@ class Encoder(nn.Module):
 class Discriminator(Encoder):
     """Images, and codes as constant channels, to one score, which is linear in the features."""
 
-    def __init__(self, channels: int, size: int, options: Stages) -> None:
+    def __init__(self, channels: int, size: int, options: StageOptions) -> None:
         super().__init__(channels, size, 1, options)
 
-    def forward(self, *inputs: Tensor) -> Verdict:  # type: ignore[override]
+    def forward(self, *inputs: Tensor) -> DiscriminatorOutput:  # type: ignore[override]
         features = self.features(inputs)
-        return Verdict(self.output(features).squeeze(1), features)
+        return DiscriminatorOutput(self.output(features).squeeze(1), features)
 
 
 def start(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
@@ -178,8 +188,8 @@ class Modern(ImageFamily):
         *,
         latent: int = 64,
         prior: str = "normal",
-        generator: Stages = Stages(),
-        discriminator: Stages = Stages(),
+        generator: GeneratorOptions = GeneratorOptions(),
+        discriminator: DiscriminatorOptions = DiscriminatorOptions(),
     ) -> None:
         self.latent = Latent(latent, prior)
         self.of_generator, self.of_discriminator = generator, discriminator

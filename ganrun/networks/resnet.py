@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Latent, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent
 from ganrun.networks.base import as_image, flatten, norm2d
-from ganrun.networks.images import Falling, ImageFamily, Maps, Rising, sizes, traits_of
+from ganrun.networks.images import ImageDiscriminatorOptions, ImageFamily, ImageGeneratorOptions, ImageOptions, sizes, traits_of
 from ganrun.networks.parts.attention import attending, check_attention
 from ganrun.networks.parts.minibatch import beside, judged
 from ganrun.networks.parts.resampling import DownConv, upsampling
@@ -31,7 +31,7 @@ from ganrun.networks.parts.weights import initialise
 
 
 @dataclass(frozen=True)
-class Up(Rising):
+class GeneratorOptions(ImageGeneratorOptions):
     """``width``: channels of every block."""
 
     width: int = 256
@@ -41,7 +41,7 @@ class Up(Rising):
 
 
 @dataclass(frozen=True)
-class Down(Falling):
+class DiscriminatorOptions(ImageDiscriminatorOptions):
     """``width``: channels of every block."""
 
     width: int = 128
@@ -94,7 +94,7 @@ class Block(nn.Module):
 class Generator(nn.Module):
     """(n, latent) to images (n, channels, size, size) in [-1, 1]."""
 
-    def __init__(self, latent: int, channels: int, size: int, options: Up) -> None:
+    def __init__(self, latent: int, channels: int, size: int, options: GeneratorOptions) -> None:
         super().__init__()
         self.width = width = options.width
         check_attention("generator", options.attention, sizes(size, 4))
@@ -119,7 +119,7 @@ class Generator(nn.Module):
 class Encoder(nn.Module):
     """Images, and codes as constant channels, to vectors of ``outputs`` numbers."""
 
-    def __init__(self, channels: int, size: int, outputs: int, options: Maps, minibatch: str = "none") -> None:
+    def __init__(self, channels: int, size: int, outputs: int, options: ImageOptions, minibatch: str = "none") -> None:
         super().__init__()
         width, downs = options.width, max(1, int(math.log2(size)) - 3)
         check_attention("discriminator", options.attention, sizes(size // 2, size >> downs))
@@ -148,10 +148,10 @@ class Encoder(nn.Module):
 class Discriminator(Encoder):
     """Images, and codes as constant channels, to one score; the features are the sums over positions before it."""
 
-    def __init__(self, channels: int, size: int, options: Down) -> None:
+    def __init__(self, channels: int, size: int, options: DiscriminatorOptions) -> None:
         super().__init__(channels, size, 1, options, options.minibatch)
 
-    def forward(self, *inputs: Tensor) -> Verdict:  # type: ignore[override]
+    def forward(self, *inputs: Tensor) -> DiscriminatorOutput:  # type: ignore[override]
         features = self.features(inputs)
         return judged(self.output, self.beside, features, features)
 
@@ -175,8 +175,8 @@ class ResNet(ImageFamily):
         *,
         latent: int = 128,
         prior: str = "normal",
-        generator: Up = Up(),
-        discriminator: Down = Down(),
+        generator: GeneratorOptions = GeneratorOptions(),
+        discriminator: DiscriminatorOptions = DiscriminatorOptions(),
     ) -> None:
         self.latent = Latent(latent, prior)
         self.of_generator, self.of_discriminator = generator, discriminator

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Latent, Port, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent, Port
 from ganrun.ground.traits import Rule
 from ganrun.networks.base import FEATURES, Family, flat_size
 
@@ -31,7 +31,7 @@ OUTPUTS = ("softmax", "gumbel", "straight_through", "argmax")
 
 
 @dataclass(frozen=True)
-class Rows:
+class BlockOptions:
     """``depth`` residual blocks of ``width`` channels."""
 
     width: int = 128
@@ -40,6 +40,16 @@ class Rows:
     def __post_init__(self) -> None:
         if self.width < 1 or self.depth < 1:
             raise BadInput(f"width={self.width}, depth={self.depth}: both must be at least 1")
+
+
+@dataclass(frozen=True)
+class GeneratorOptions(BlockOptions):
+    """Options of the generator."""
+
+
+@dataclass(frozen=True)
+class DiscriminatorOptions(BlockOptions):
+    """Options of the discriminator."""
 
 
 class Block(nn.Module):
@@ -54,14 +64,14 @@ class Block(nn.Module):
         return x + 0.3 * self.second(functional.relu(self.first(functional.relu(x))))
 
 
-def blocks(options: Rows) -> nn.Sequential:
+def blocks(options: BlockOptions) -> nn.Sequential:
     return nn.Sequential(*(Block(options.width) for _ in range(options.depth)))
 
 
 class Generator(nn.Module):
     """(n, latent) to rows (n, length, vocabulary)."""
 
-    def __init__(self, inputs: int, shape: tuple[int, ...], options: Rows, output: str, temperature: float) -> None:
+    def __init__(self, inputs: int, shape: tuple[int, ...], options: BlockOptions, output: str, temperature: float) -> None:
         super().__init__()
         self.length, vocabulary = shape
         self.input = nn.Linear(inputs, options.width * self.length)
@@ -87,7 +97,7 @@ def rows(logits: Tensor, output: str, temperature: float) -> Tensor:
 class Encoder(nn.Module):
     """Rows, and codes at every position, to vectors of ``outputs`` numbers."""
 
-    def __init__(self, inputs: tuple[Port, ...], outputs: int, options: Rows) -> None:
+    def __init__(self, inputs: tuple[Port, ...], outputs: int, options: BlockOptions) -> None:
         super().__init__()
         channels = sum(port.shape[-1] for port in inputs)
         self.input = nn.Conv1d(channels, options.width, 1)
@@ -110,12 +120,12 @@ class Encoder(nn.Module):
 class Discriminator(Encoder):
     """Rows, and codes at every position, to one score."""
 
-    def __init__(self, inputs: tuple[Port, ...], options: Rows) -> None:
+    def __init__(self, inputs: tuple[Port, ...], options: BlockOptions) -> None:
         super().__init__(inputs, 1, options)
 
-    def forward(self, *inputs: Tensor) -> Verdict:  # type: ignore[override]
+    def forward(self, *inputs: Tensor) -> DiscriminatorOutput:  # type: ignore[override]
         features = self.features(inputs)
-        return Verdict(self.output(features).squeeze(1), features)
+        return DiscriminatorOutput(self.output(features).squeeze(1), features)
 
 
 @register("model", "sequence")
@@ -132,8 +142,8 @@ class Sequence(Family):
         prior: str = "normal",
         output: str = "softmax",
         temperature: float = 0.75,
-        generator: Rows = Rows(),
-        discriminator: Rows = Rows(),
+        generator: GeneratorOptions = GeneratorOptions(),
+        discriminator: DiscriminatorOptions = DiscriminatorOptions(),
     ) -> None:
         if output not in OUTPUTS:
             raise BadInput(f"model.output={output}: there is no such output. {suggestion(output, OUTPUTS)}")

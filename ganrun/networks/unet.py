@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Latent, Port, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent, Port
 from ganrun.ground.traits import Rule
 from ganrun.networks.base import FEATURES, IMAGES_ONLY, Family, as_image, check_norm, norm2d, norm_traits
 from ganrun.networks.parts.dropout import Dropout
@@ -35,7 +35,7 @@ SOURCE_NEEDED = Rule("it is for translating what is given, and this game gives n
 
 
 @dataclass(frozen=True)
-class Hourglass:
+class GeneratorOptions:
     """``width``: channels next to the image; ``depth``: halvings, None for as many as the image has, at most 8."""
 
     width: int = 64
@@ -51,7 +51,7 @@ class Hourglass:
 
 
 @dataclass(frozen=True)
-class Patches:
+class DiscriminatorOptions:
     """``width``: channels next to the image; ``layers``: strided ones, None for 3 or as many as keep patches inside the image."""
 
     width: int = 64
@@ -94,7 +94,7 @@ def map_size(size: int, layers: int) -> int:
 class UNetGenerator(nn.Module):
     """Images (n, channels, height, width) and codes as constant channels to images of ``outputs`` channels in [-1, 1]."""
 
-    def __init__(self, channels: int, outputs: int, size: tuple[int, int], options: Hourglass, dropout: float) -> None:
+    def __init__(self, channels: int, outputs: int, size: tuple[int, int], options: GeneratorOptions, dropout: float) -> None:
         super().__init__()
         most = min(min(size).bit_length() - 1, DEEPEST)
         depth = most if options.depth is None else options.depth
@@ -148,7 +148,7 @@ class PatchDiscriminator(nn.Module):
     ``receptive_field`` is the side of a patch; ``notes`` say it in words.
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], options: Patches) -> None:
+    def __init__(self, channels: int, size: tuple[int, int], options: DiscriminatorOptions) -> None:
         super().__init__()
         room = max((count for count in range(min(size).bit_length()) if map_size(min(size), count) > 0), default=0)
         fitting = [layers for layers in range(1, USUAL + 1) if receptive_field(strided(layers)) <= min(size)]
@@ -174,9 +174,9 @@ class PatchDiscriminator(nn.Module):
         self.num_features = channels
         initialise(self, "normal")
 
-    def forward(self, *inputs: Tensor) -> Verdict:
+    def forward(self, *inputs: Tensor) -> DiscriminatorOutput:
         maps = self.layers(as_image(inputs))
-        return Verdict(self.output(maps), maps.mean((2, 3)))
+        return DiscriminatorOutput(self.output(maps), maps.mean((2, 3)))
 
 
 @register("model", "unet")
@@ -192,8 +192,8 @@ class UNet(Family):
         prior: str = "normal",
         noise: str = "dropout",
         dropout: float = 0.5,
-        generator: Hourglass = Hourglass(),
-        discriminator: Patches = Patches(),
+        generator: GeneratorOptions = GeneratorOptions(),
+        discriminator: DiscriminatorOptions = DiscriminatorOptions(),
     ) -> None:
         if noise not in NOISES:
             raise BadInput(f"model.noise={noise}: {suggestion(noise, NOISES)}")

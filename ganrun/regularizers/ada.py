@@ -85,9 +85,9 @@ class AdaptiveAugment(Regularizer):
         """Steer p by the scores of an update of the discriminator; an update of another player says nothing."""
         if all(player is not duel.discriminator for player in players.values()):
             return
-        score = duel.real_verdict.score
+        score = duel.real_output.score
         if self.around == "middle":
-            score = score - (score.mean() + duel.fake_verdict.score.mean()) / 2
+            score = score - (score.mean() + duel.fake_output.score.mean()) / 2
         self.signs += score.sign().mean()
         if (turn.update + 1) % self.interval == 0:
             change = self.interval * turn.batch_size / self.images

@@ -35,14 +35,14 @@ class Consistency(Regularizer):
         check_fits("consistency", self.policy, ports)
 
     def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor:
-        real = self._change(duel, duel.real, duel.real_condition, duel.real_verdict.score, turn, "real")
+        real = self._change(duel, duel.real, duel.real_condition, duel.real_output.score, turn, "real")
         if not self.fakes:
             return real
-        return real + self._change(duel, duel.fake, duel.fake_condition, duel.fake_verdict.score, turn, "fake")
+        return real + self._change(duel, duel.fake, duel.fake_condition, duel.fake_output.score, turn, "fake")
 
     def _change(self, duel: Duel, inputs: Inputs, labels: Tensor | None, score: Tensor, turn: Turn, side: str) -> Tensor:
         """Mean squared change of the score under T."""
         single = tuple(entry.detach().unflatten(1, (duel.pack, -1)).flatten(0, 1) for entry in inputs)
         moved = augment(single, duel.kinds, self.policy, turn, f"consistency/{side}")
-        other = duel.judge(tuple(packed(entry, duel.pack) for entry in moved), labels).score
+        other = duel.discriminate(tuple(packed(entry, duel.pack) for entry in moved), labels).score
         return (of_sample(score) - of_sample(other)).square().mean()

@@ -36,7 +36,7 @@ class DRAGAN(Regularizer):
             self._around(entry.detach(), f"dragan/{place}", turn) if kind == "data" else entry
             for place, (entry, kind) in enumerate(zip(duel.real, duel.kinds, strict=True))
         )
-        norm = (duel.slope_at(around, duel.real_condition) + 1e-12).sqrt()  # the root's own slope is infinite at zero
+        norm = (duel.grad_norm_sq_at(around, duel.real_condition) + 1e-12).sqrt()  # the root's own slope is infinite at zero
         return (norm - self.target).square().mean()
 
     def _around(self, x: Tensor, purpose: str, turn: Turn) -> Tensor:

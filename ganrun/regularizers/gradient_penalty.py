@@ -35,7 +35,7 @@ class GradientPenalty(Regularizer):
         mix = turn.uniform("gradient_penalty", real[0])
         between = tuple(interpolate(x, g, mix) for x, g in zip(real, fake, strict=True))
         labels = None if duel.real_condition is None else cycled(duel.real_condition, count)
-        squared = duel.slope_at(between, labels)
+        squared = duel.grad_norm_sq_at(between, labels)
         norm = (squared + 1e-12).sqrt()  # the root's own slope is infinite at zero
         excess = norm - self.target
         return (excess.clamp_min(0) if self.one_sided else excess).square().mean()

@@ -61,9 +61,9 @@ class LeCam(Regularizer):
 
     def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor | None:
         role = next(name for name, player in self._owners.items() if player is duel.discriminator)
-        real, fake = duel.real_verdict.score, duel.fake_verdict.score
+        real, fake = duel.real_output.score, duel.fake_output.score
         # what an update that was only imagined leaves here, the next real one replaces
-        self._seen.setdefault(role, {})[turn.share[0]] = torch.stack((real.detach().mean(), fake.detach().mean()))
+        self._seen.setdefault(role, {})[turn.micro_batch[0]] = torch.stack((real.detach().mean(), fake.detach().mean()))
         of_real, of_fake = self.anchors(role)
         above, below = real - of_fake, of_real - fake
         if self.one_sided:

@@ -31,7 +31,7 @@ class PullingAway(Regularizer):
         self.weight, self.every = weight, every
 
     def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor:
-        features = duel.fake_verdict.features
+        features = duel.fake_output.features
         assert features is not None
         count = len(features)
         with torch.autocast(features.device.type, enabled=False):

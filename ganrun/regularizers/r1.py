@@ -35,8 +35,8 @@ class R1(Regularizer):
 
     def before(self, duel: Duel, turn: Turn) -> None:
         if self.due(turn):
-            (duel.watch_origin if self.at == "sample" else duel.watch)("real")
+            (duel.watch_origin if self.at == "sample" else duel.require_input_grad)("real")
 
     def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor:
-        slope = duel.origin_slope("real") if self.at == "sample" else duel.slope("real")
+        slope = duel.origin_slope("real") if self.at == "sample" else duel.grad_norm_sq("real")
         return slope.mean() / 2

@@ -33,8 +33,8 @@ class R2(Regularizer):
 
     def before(self, duel: Duel, turn: Turn) -> None:
         if self.due(turn):
-            (duel.watch_origin if self.at == "sample" else duel.watch)("fake")
+            (duel.watch_origin if self.at == "sample" else duel.require_input_grad)("fake")
 
     def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor:
-        slope = duel.origin_slope("fake") if self.at == "sample" else duel.slope("fake")
+        slope = duel.origin_slope("fake") if self.at == "sample" else duel.grad_norm_sq("fake")
         return slope.mean() / 2

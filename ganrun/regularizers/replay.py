@@ -42,7 +42,7 @@ class Replay(Regularizer):
         if not duel.main:
             return
         # what an update that was only imagined leaves here, the next real one replaces
-        self._fresh[turn.share[0]] = tuple(entry.detach() for entry in duel.fake), duel.fake_condition
+        self._fresh[turn.micro_batch[0]] = tuple(entry.detach() for entry in duel.fake), duel.fake_condition
         duel.fake, duel.fake_condition = self.pool.exchange(duel.fake, duel.fake_condition, turn)
 
     def after_step(self, players: Players, duel: Duel, turn: Turn) -> None:

@@ -26,7 +26,7 @@ from ganrun.regularizers.base import Players, Regularizer, check_sides
 FIRST_ITERATIONS = 15
 
 
-class Divided(nn.Module):
+class SpectralNormWeight(nn.Module):
     """The parametrization W -> W / (u' W v). ``dim`` is the dimension of W that counts outputs."""
 
     u: Tensor
@@ -75,12 +75,12 @@ class SpectralNorm(Regularizer):
             for module in list(weighted_modules(player)):
                 weight = module.weight
                 if isinstance(weight, nn.Parameter):  # not divided already
-                    parametrize.register_parametrization(module, "weight", Divided(weight, output_dimension(module)))
+                    parametrize.register_parametrization(module, "weight", SpectralNormWeight(weight, output_dimension(module)))
 
     def after_step(self, players: Players, duel: Duel, turn: Turn) -> None:
         for player in players.values():
             for module in player.modules():
                 if isinstance(module, parametrize.ParametrizationList):
                     for entry in module:
-                        if isinstance(entry, Divided):
+                        if isinstance(entry, SpectralNormWeight):
                             entry.iterate(module.original, self.iterations)

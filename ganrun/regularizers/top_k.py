@@ -2,7 +2,7 @@
 
 The generator's loss is over the k fakes of the batch with the highest scores: those that D finds least real lead G away from
 the data. k = n max(gamma^e, share), rounded up, for n fakes and e epochs, whole passes through the real data: all at first,
-``share`` of them in the end. D learns from all. Whatever else of the generator's phase reads verdicts, a class term for
+``share`` of them in the end. D learns from all. Whatever else of the generator's phase reads outputs, a class term for
 instance, sees the k fakes too, and a loss that needs real samples those that met them. The score of a map of patches is its
 mean; packs are chosen whole; with micro-batches the k best are those of each.
 """
@@ -33,11 +33,11 @@ class TopK(Regularizer):
 
     def kept(self, turn: Turn) -> float:
         """The part of the fakes that is kept at a turn."""
-        epochs = turn.slot * turn.batch_size // turn.streams["data"].length
+        epochs = turn.batch_index * turn.batch_size // turn.streams["data"].length
         return float(max(self.gamma**epochs, self.share))
 
     def judged(self, duel: Duel, turn: Turn) -> None:
-        score = duel.fake_verdict.score.detach()
+        score = duel.fake_output.score.detach()
         count = math.ceil(len(score) * self.kept(turn) - 1e-9)  # a part that comes out whole stays so
         if count < len(score):
             duel.choose(of_sample(score).topk(count).indices.sort().values)

@@ -41,18 +41,18 @@ class WassersteinDivergence(Regularizer):
 
     def before(self, duel: Duel, turn: Turn) -> None:
         if self.at == "ends" and self.due(turn):
-            duel.watch("real")
-            duel.watch("fake")
+            duel.require_input_grad("real")
+            duel.require_input_grad("fake")
 
     def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor:
         if self.at == "ends":
-            return (self._cost(duel.slope("real")) + self._cost(duel.slope("fake"))) / 2
+            return (self._cost(duel.grad_norm_sq("real")) + self._cost(duel.grad_norm_sq("fake"))) / 2
         count = max(len(duel.real[0]), len(duel.fake[0]))
         real, fake = (tuple(cycled(entry.detach(), count) for entry in side) for side in (duel.real, duel.fake))
         mix = turn.uniform("wgan_div", real[0])
         between = tuple(interpolate(x, g, mix) for x, g in zip(real, fake, strict=True))
         labels = None if duel.real_condition is None else cycled(duel.real_condition, count)
-        return self._cost(duel.slope_at(between, labels))
+        return self._cost(duel.grad_norm_sq_at(between, labels))
 
     def _cost(self, squared: Tensor) -> Tensor:
         return squared.pow(self.power / 2).mean()

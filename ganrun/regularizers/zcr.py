@@ -3,7 +3,7 @@
 Latent consistency, zCR, of Zhao et al. 2021, "Improved Consistency Regularization for GANs": D shall not mind a small step in the
 latent space, while G shall make something of it. D's squares are of the score, a map's mean; G's are means over a sample's
 numbers. With regularizer=consistency and ``fakes=true`` beside it, it is the paper's improved form, ICR. D looks at fakes as G
-made them, before noise, augmentations and old fakes. Where none of these changes them, its main verdict serves. G's part has no
+made them, before noise, augmentations and old fakes. Where none of these changes them, its main output serves. G's part has no
 bound where samples have none, as points.
 """
 
@@ -55,5 +55,5 @@ class LatentConsistency(Regularizer):
         if all(player is not duel.discriminator for player in players.values()):
             pairs = [pair for *pair, kind in zip(made, near, duel.kinds, strict=True) if kind == "data"]
             return -self.weights["generator"] * torch.stack([(one - other).square().mean() for one, other in pairs]).sum()
-        change = of_sample(duel.verdict_on(made, labels).score) - of_sample(duel.judge_single(near, labels).score)
+        change = of_sample(duel.output_on(made, labels).score) - of_sample(duel.discriminate_single(near, labels).score)
         return self.weights["discriminator"] * change.square().mean()

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.theory.base import Row, Rows, experiment
 from ganrun.theory.tools import judged, loss, regularizer, turn
 
@@ -30,7 +30,7 @@ def dirac_field(name: str, stack: Sequence[Any] = (), rows: int = 1, step: int =
     def field(point: Point) -> Tensor:
         theta, psi = point.unbind()
         real, fake = torch.zeros(rows, 1, dtype=torch.float64), theta.expand(rows, 1)
-        score = lambda x: Verdict(psi * x[:, 0])  # noqa: E731
+        score = lambda x: DiscriminatorOutput(psi * x[:, 0])  # noqa: E731
         cost_d, _ = judged(played.d, score, real, fake, stack, here)
         cost_g, _ = judged(played.g, score, real, fake, for_generator, here)
         down_g = torch.autograd.grad(cost_g, theta, create_graph=True)[0]
@@ -192,8 +192,8 @@ class Slope(nn.Module):
         super().__init__()
         self.psi = nn.Parameter(torch.tensor(psi, dtype=torch.float64))
 
-    def forward(self, x: Tensor) -> Verdict:
-        return Verdict(self.psi * x[:, 0])
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput(self.psi * x[:, 0])
 
 
 def critic_orbit(technique: Any, step: float, count: int, n_critic: int = 1) -> Tensor:

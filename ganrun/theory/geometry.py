@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.theory.base import Row, Rows, experiment
 from ganrun.theory.tools import LOG2, SURE, fit, generator, judged, loss
 
@@ -79,7 +79,9 @@ def crossing_js(angle: float) -> float:
     along = torch.linspace(-1, 1, 10000, dtype=torch.float64)
     first = torch.stack((along, torch.zeros_like(along)), 1)
     second = torch.stack((along * math.cos(angle), along * math.sin(angle)), 1)
-    total, _ = judged(loss("minimax").d, lambda x: Verdict(SURE * (1 - 2 * (x[:, 1].abs() > 1e-9).double())), first, second)
+    total, _ = judged(
+        loss("minimax").d, lambda x: DiscriminatorOutput(SURE * (1 - 2 * (x[:, 1].abs() > 1e-9).double())), first, second
+    )
     return LOG2 - total.item() / 2
 
 
@@ -144,7 +146,7 @@ def finite_samples(figure: Figure) -> Rows:
 
 def linear(weights: Tensor):  # type: ignore[no-untyped-def]
     """A linear discriminator; the last weight is its offset."""
-    return lambda x: Verdict(x @ weights[:-1] + weights[-1])
+    return lambda x: DiscriminatorOutput(x @ weights[:-1] + weights[-1])
 
 
 def accuracy(plane: Tensor, real: Tensor, fake: Tensor) -> float:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.metrics.inception_score import inception_scores
 from ganrun.theory.base import Row, Rows, experiment
 from ganrun.theory.tools import generator, judged, loss, regularizer
@@ -19,7 +19,7 @@ from ganrun.theory.tools import generator, judged, loss, regularizer
 def argmax(figure: Figure) -> Rows:
     """argmax passes no gradient.
 
-    A token chosen by argmax does not change under small steps of the generator, so the derivative of D's verdict is zero
+    A token chosen by argmax does not change under small steps of the generator, so the derivative of D's output is zero
     almost everywhere: at ties it does not exist. That is a statement about the derivative, not about large steps, which do
     change tokens. The softmax row in its place does pass one, but shows D something that no real text looks like.
 
@@ -30,7 +30,7 @@ def argmax(figure: Figure) -> Rows:
     logits = torch.randn(64, 10, generator=source, dtype=torch.float64)
     table, real = torch.randn(2, 10, generator=source, dtype=torch.float64), logits.new_zeros(64, 10)
     direction = torch.randn(64, 10, generator=source, dtype=torch.float64)
-    judge, shipped = (lambda rows: Verdict(rows @ table[0])), loss("nonsaturating").g
+    judge, shipped = (lambda rows: DiscriminatorOutput(rows @ table[0])), loss("nonsaturating").g
 
     def hard(values: Tensor) -> Tensor:
         return judged(shipped, judge, real, one_hot(values.argmax(1), 10).double())[0]
@@ -111,7 +111,9 @@ def spectral_norm(figure: Figure) -> Rows:
     exact = torch.linalg.svdvals(original)
     technique = regularizer("spectral_norm")
     technique.prepare({"discriminator": layer})
-    duel = judged(loss("hinge").d, lambda x: Verdict(layer(x)[:, 0]), torch.zeros(1, 40).double(), torch.ones(1, 40).double())[1]
+    duel = judged(
+        loss("hinge").d, lambda x: DiscriminatorOutput(layer(x)[:, 0]), torch.zeros(1, 40).double(), torch.ones(1, 40).double()
+    )[1]
     tops, here = [], None
     with torch.no_grad():
         for _ in range(300):

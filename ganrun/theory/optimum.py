@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.theory.base import Row, Rows, experiment
 from ganrun.theory.tools import (
     LOG2,
@@ -175,7 +175,9 @@ def label_targets(figure: Figure) -> Rows:
     for place, (label, (technique, a, b)) in enumerate(cases.items()):
 
         def objective(table: Tensor, technique: object = technique) -> Tensor:
-            return judged(loss("minimax").d, lambda x: Verdict(table[x]), real, fake, [technique], turn(rows=len(real)))[0]
+            return judged(
+                loss("minimax").d, lambda x: DiscriminatorOutput(table[x]), real, fake, [technique], turn(rows=len(real))
+            )[0]
 
         found = fit(objective, torch.zeros(3, dtype=torch.float64), 60).sigmoid()
         best = (a * P + b * Q) / (P + Q)
@@ -191,7 +193,7 @@ def label_targets(figure: Figure) -> Rows:
     except BadInput:
         refused = 1
     rows.append(Row("a in U(0.8, 2.0), mean 1.4, is refused (1 = yes)", 1, refused))
-    high = Duel(Verdict, (torch.full((4,), 100.0),), (torch.full((4,), -100.0),))
+    high = Duel(DiscriminatorOutput, (torch.full((4,), 100.0),), (torch.full((4,), -100.0),))
     high.real_target = 1.4
     rows.append(Row("for its loss, at scores of 100 and -100, would be", -40.0, loss("minimax").d(high).item(), 1e-5))
     return rows

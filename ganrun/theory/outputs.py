@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.theory.base import Row, Rows, experiment
 from ganrun.theory.tools import LOG2, generator, improve, judged, kullback_leibler, line, loss, network, normal, regularizer
 
@@ -186,7 +186,7 @@ def quadratic(matrix: Tensor):  # type: ignore[no-untyped-def]
     """The best discriminator of N(0, I) against N(0, W W'): s = log p - log q."""
     law = matrix.detach() @ matrix.detach().T
     inside = (torch.linalg.inv(law) - torch.eye(2, dtype=law.dtype)) / 2
-    return lambda x: Verdict((x @ inside * x).sum(1) + law.det().log() / 2)
+    return lambda x: DiscriminatorOutput((x @ inside * x).sum(1) + law.det().log() / 2)
 
 
 def step_towards(matrix: Tensor, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.theory.base import Row, Rows, experiment
 from ganrun.theory.dynamics import Point, alternating, dirac_field, extragradient, orbit, runge_kutta, simultaneous, trace
 from ganrun.theory.tools import judged, loss
@@ -28,9 +28,9 @@ def unrolled(point: Point, step: float, looks: int) -> Point:
     critic, maker = loss("wasserstein").d, loss("wasserstein").g
     ahead = y
     for _ in range(looks):
-        cost, _ = judged(critic, lambda z, y=ahead: Verdict(-y * z[:, 0]), torch.zeros(1, 1).double(), x.view(1, 1))
+        cost, _ = judged(critic, lambda z, y=ahead: DiscriminatorOutput(-y * z[:, 0]), torch.zeros(1, 1).double(), x.view(1, 1))
         ahead = ahead - step * torch.autograd.grad(cost, ahead, create_graph=True)[0]
-    height, _ = judged(maker, lambda z: Verdict(-ahead * z[:, 0]), torch.zeros(1, 1).double(), x.view(1, 1))
+    height, _ = judged(maker, lambda z: DiscriminatorOutput(-ahead * z[:, 0]), torch.zeros(1, 1).double(), x.view(1, 1))
     (slope,) = torch.autograd.grad(height, x)
     speed = bilinear_field(point)
     return torch.stack((point[0] - step * slope, point[1] + step * speed[1])).detach()

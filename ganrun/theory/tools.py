@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 
 from ganrun.ground import registry
 from ganrun.ground.duel import Duel
-from ganrun.ground.spec import Latent, Port, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Latent, Port
 from ganrun.ground.turn import Turn
 
 LOG2 = math.log(2)
@@ -60,7 +60,7 @@ def expectation(side: Side, p: Tensor, real: Tensor, q: Tensor, fake: Tensor) ->
     """
 
     def single(r: Tensor, f: Tensor) -> Tensor:
-        return side(Duel(Verdict, (r.view(1),), (f.view(1),)))
+        return side(Duel(DiscriminatorOutput, (r.view(1),), (f.view(1),)))
 
     zero = torch.zeros(1, dtype=real.dtype)
     first = vmap(single)(real, zero.expand(len(real)))

@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.theory.base import Row, Rows, experiment
 from ganrun.theory.tools import (
     LOG2,
@@ -149,8 +149,8 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(2))
 
-    def forward(self, x: Tensor) -> Verdict:
-        return Verdict(x @ self.weight)
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput(x @ self.weight)
 
 
 @experiment("parallel_lines", slow=True)

@@ -136,7 +136,7 @@ def measure(series: dict[str, list[float]], maker: nn.Module, critic: nn.Module)
     real, latents = ring(4000, source), torch.randn(16, 250, 1, generator=source)
     with torch.no_grad():
         total, duel = judged(loss("minimax").d, critic, real, maker(latents.flatten(0, 1)))
-    right = (duel.real_verdict.score > 0).float().mean() + (duel.fake_verdict.score < 0).float().mean()
+    right = (duel.real_output.score > 0).float().mean() + (duel.fake_output.score < 0).float().mean()
     series["accuracy"].append(right.item() / 2)
     series["loss"].append(total.item())
     for name in ("minimax", "nonsaturating"):

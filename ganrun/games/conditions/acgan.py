@@ -15,7 +15,7 @@ from ganrun.games.conditions.base import LABELLED, Concatenated, Condition, Port
 from ganrun.games.heads import NOT_PACKED, Headed
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Spec, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Spec
 from ganrun.ground.traits import FEATURES_NEEDED
 from ganrun.ground.turn import Turn
 from ganrun.losses.base import Loss
@@ -25,7 +25,7 @@ from ganrun.networks.base import Family
 class Classifying(Headed):
     """A discriminator with a head of class logits; it ignores the label that it is shown."""
 
-    def forward(self, *inputs: Tensor, **condition: Any) -> Verdict:
+    def forward(self, *inputs: Tensor, **condition: Any) -> DiscriminatorOutput:
         return super().forward(*inputs)
 
 
@@ -50,7 +50,7 @@ class AuxiliaryClassifier(Condition):
         terms = super().objective(loss, duel, turn, side)
         assert duel.real_condition is not None
         assert duel.fake_condition is not None
-        classes = cross_entropy(duel.fake_verdict.heads["classes"].float(), duel.fake_condition)
+        classes = cross_entropy(duel.fake_output.heads["classes"].float(), duel.fake_condition)
         if side == "discriminator":
-            classes = classes + cross_entropy(duel.real_verdict.heads["classes"].float(), duel.real_condition)
+            classes = classes + cross_entropy(duel.real_output.heads["classes"].float(), duel.real_condition)
         return {**terms, "classes": classes}

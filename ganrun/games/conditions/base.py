@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from ganrun.data.base import Dataset
 from ganrun.ground.duel import Duel
-from ganrun.ground.spec import Batch, Port, Spec, Verdict
+from ganrun.ground.spec import Batch, DiscriminatorOutput, Port, Spec
 from ganrun.ground.traits import Rule
 from ganrun.ground.turn import Turn
 from ganrun.losses.base import Loss
@@ -78,7 +78,7 @@ class Concatenated(nn.Module):
         self.network, self.classes = network, classes
         self.num_features = getattr(network, "num_features", 0)
 
-    def forward(self, *inputs: Tensor, condition: Tensor) -> Tensor | Verdict:
+    def forward(self, *inputs: Tensor, condition: Tensor) -> Tensor | DiscriminatorOutput:
         first = inputs[0]
         code = label_code(condition, self.classes).to(first.dtype)
         if first.ndim == 4:

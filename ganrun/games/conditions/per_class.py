@@ -16,7 +16,7 @@ from ganrun.games.conditions.base import LABELLED, Condition, Ports
 from ganrun.games.heads import NOT_PACKED
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Batch, Spec, Verdict
+from ganrun.ground.spec import Batch, DiscriminatorOutput, Spec
 from ganrun.ground.turn import Turn
 from ganrun.networks.base import Family
 
@@ -29,7 +29,7 @@ class Routed(nn.Module):
         self.networks = nn.ModuleList(networks)
         self.num_features = getattr(networks[0], "num_features", 0)
 
-    def forward(self, *inputs: Tensor, condition: Tensor) -> Tensor | Verdict:
+    def forward(self, *inputs: Tensor, condition: Tensor) -> Tensor | DiscriminatorOutput:
         places = [torch.nonzero(condition == label).flatten() for label in range(len(self.networks))]
         found = [
             _alone(network, inputs, rows) if len(rows) == 1 else network(*(entry[rows] for entry in inputs))
@@ -40,22 +40,22 @@ class Routed(nn.Module):
         samples = [entry for entry in found if isinstance(entry, Tensor)]
         if samples:
             return torch.cat(samples)[back]
-        return joined([entry for entry in found if isinstance(entry, Verdict)]).rows(back)
+        return joined([entry for entry in found if isinstance(entry, DiscriminatorOutput)]).rows(back)
 
 
-def _alone(network: nn.Module, inputs: tuple[Tensor, ...], rows: Tensor) -> Tensor | Verdict:
+def _alone(network: nn.Module, inputs: tuple[Tensor, ...], rows: Tensor) -> Tensor | DiscriminatorOutput:
     """One sample, seen twice: alone it could not be normalized as a batch."""
     found = network(*(entry[rows.repeat(2)] for entry in inputs))
     return found[:1] if isinstance(found, Tensor) else found.rows(slice(1))
 
 
-def joined(verdicts: Sequence[Verdict]) -> Verdict:
-    """The rows of several verdicts, one after the other."""
-    features = [entry.features for entry in verdicts if entry.features is not None]
-    return Verdict(
-        torch.cat([entry.score for entry in verdicts]),
+def joined(outputs: Sequence[DiscriminatorOutput]) -> DiscriminatorOutput:
+    """The rows of several outputs, one after the other."""
+    features = [entry.features for entry in outputs if entry.features is not None]
+    return DiscriminatorOutput(
+        torch.cat([entry.score for entry in outputs]),
         torch.cat(features) if features else None,
-        {name: torch.cat([entry.heads[name] for entry in verdicts]) for name in verdicts[0].heads},
+        {name: torch.cat([entry.heads[name] for entry in outputs]) for name in outputs[0].heads},
     )
 
 

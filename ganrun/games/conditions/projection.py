@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ganrun.games.conditions.base import GAINS, LABELLED, Concatenated, Condition, Ports, label_code, widened
 from ganrun.ground.matrices import Embedding, Modulation
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Spec, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Spec
 from ganrun.ground.traits import FEATURES_NEEDED
 from ganrun.networks.base import Family
 
@@ -35,13 +35,13 @@ class Projected(nn.Module):
         self.num_features: int = getattr(network, "num_features", 0)
         self.embedding = kind(classes * pack, self.num_features, bias=False)
 
-    def forward(self, *inputs: Tensor, condition: Tensor) -> Verdict:
-        verdict: Verdict = self.network(*inputs)
-        assert verdict.features is not None
-        embedded = self.embedding(label_code(condition, self.classes).to(verdict.features.dtype))
-        product = (embedded * verdict.features).sum(1)
-        verdict.score = verdict.score + product.view(-1, *[1] * (verdict.score.ndim - 1))
-        return verdict
+    def forward(self, *inputs: Tensor, condition: Tensor) -> DiscriminatorOutput:
+        output: DiscriminatorOutput = self.network(*inputs)
+        assert output.features is not None
+        embedded = self.embedding(label_code(condition, self.classes).to(output.features.dtype))
+        product = (embedded * output.features).sum(1)
+        output.score = output.score + product.view(-1, *[1] * (output.score.ndim - 1))
+        return output
 
 
 class ConditionalNorm(nn.Module):

@@ -26,7 +26,7 @@ from ganrun.games.heads import NOT_PACKED
 from ganrun.ground.duel import Duel
 from ganrun.ground.matrices import Embedding
 from ganrun.ground.registry import register
-from ganrun.ground.spec import Spec, Verdict
+from ganrun.ground.spec import DiscriminatorOutput, Spec
 from ganrun.ground.traits import FEATURES_NEEDED
 from ganrun.ground.turn import Turn
 from ganrun.losses.base import Loss
@@ -46,13 +46,13 @@ class Compared(nn.Module):
         self.embed = nn.Linear(self.num_features, WIDTH)
         self.proxies = Embedding(classes, WIDTH, bias=False)
 
-    def forward(self, *inputs: Tensor, **condition: Any) -> Verdict:
-        verdict: Verdict = self.network(*inputs)
-        assert verdict.features is not None
-        embedding = normalize(self.embed(verdict.features), dim=1)
-        verdict.heads["embedding"] = embedding
-        verdict.heads["classes"] = embedding @ normalize(self.proxies.weight, dim=0) / TEMPERATURE
-        return verdict
+    def forward(self, *inputs: Tensor, **condition: Any) -> DiscriminatorOutput:
+        output: DiscriminatorOutput = self.network(*inputs)
+        assert output.features is not None
+        embedding = normalize(self.embed(output.features), dim=1)
+        output.heads["embedding"] = embedding
+        output.heads["classes"] = embedding @ normalize(self.proxies.weight, dim=0) / TEMPERATURE
+        return output
 
 
 def data_to_data(embedding: Tensor, cosines: Tensor, labels: Tensor) -> Tensor:
@@ -78,10 +78,10 @@ class RebootedClassifier(Projection):
     def objective(self, loss: Loss, duel: Duel, turn: Turn, side: str) -> Terms:
         terms = super().objective(loss, duel, turn, side)
         real = side == "discriminator"
-        verdict, labels = (duel.real_verdict, duel.real_condition) if real else (duel.fake_verdict, duel.fake_condition)
+        output, labels = (duel.real_output, duel.real_condition) if real else (duel.fake_output, duel.fake_condition)
         assert labels is not None
         embedding, classes = (
-            verdict.heads[name].float() if verdict.heads[name].element_size() < 4 else verdict.heads[name]
+            output.heads[name].float() if output.heads[name].element_size() < 4 else output.heads[name]
             for name in ("embedding", "classes")
         )
         return {**terms, "classes": WEIGHT * data_to_data(embedding, classes * TEMPERATURE, labels)}

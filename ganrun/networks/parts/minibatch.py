@@ -16,7 +16,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ganrun.ground.errors import BadInput, suggestion
-from ganrun.ground.spec import Verdict
+from ganrun.ground.spec import DiscriminatorOutput
 
 KINDS = ("none", "discrimination", "stddev")
 KERNELS, DIMENSIONS = 50, 5
@@ -45,7 +45,7 @@ class Deviation(nn.Module):
         return deviation(features)
 
 
-class Beside(nn.Module):
+class AppendedFeatures(nn.Module):
     """What statistics of the batch add to the score: features (n, features) to (n, 1)."""
 
     def __init__(self, kind: str, features: int) -> None:
@@ -58,15 +58,15 @@ class Beside(nn.Module):
         return added
 
 
-def judged(output: nn.Module, beside: nn.Module | None, maps: Tensor, features: Tensor) -> Verdict:
+def judged(output: nn.Module, beside: nn.Module | None, maps: Tensor, features: Tensor) -> DiscriminatorOutput:
     """One score a sample: ``output`` of the maps, and what statistics of the batch of features add to it."""
     score = output(maps)
-    return Verdict((score if beside is None else score + beside(features)).squeeze(1), features)
+    return DiscriminatorOutput((score if beside is None else score + beside(features)).squeeze(1), features)
 
 
 def beside(minibatch: str, features: int) -> nn.Module | None:
     """The part that looks at the whole batch, or none."""
-    return None if minibatch == "none" else Beside(minibatch, features)
+    return None if minibatch == "none" else AppendedFeatures(minibatch, features)
 
 
 def closeness(rows: Tensor) -> Tensor:

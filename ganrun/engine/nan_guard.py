@@ -11,18 +11,18 @@ NEVER = torch.iinfo(torch.int64).max
 TOGETHER = 64
 
 
-class Alarm:
-    """For every watched value, the tick at which it was first not finite. ``tick`` counts updates of all phases."""
+class NaNGuard:
+    """For every watched value, the tick at which it was first not finite. ``update_index`` counts updates of all phases."""
 
     def __init__(self) -> None:
         self._first: dict[tuple[str, ...], Tensor] = {}
         self._unread: dict[tuple[str, ...], list[tuple[int, Tensor]]] = {}
 
-    def watch(self, tick: int, values: dict[str, Tensor]) -> None:
+    def watch(self, update_index: int, values: dict[str, Tensor]) -> None:
         """Take note of ``values`` (scalars, by name) without waiting for the device; many are looked at together."""
         names = tuple(values)
         unread = self._unread.setdefault(names, [])
-        unread.append((tick, torch.stack([value.detach().float() for value in values.values()])))
+        unread.append((update_index, torch.stack([value.detach().float() for value in values.values()])))
         if len(unread) == TOGETHER:
             self._look(names)
 
@@ -32,7 +32,7 @@ class Alarm:
         if not unread:
             return
         rows = torch.stack([row for _, row in unread])
-        ticks = torch.tensor([tick for tick, _ in unread]).to(rows.device, non_blocking=True)
+        ticks = torch.tensor([update_index for update_index, _ in unread]).to(rows.device, non_blocking=True)
         bad = torch.where(torch.isfinite(rows), NEVER, ticks[:, None]).amin(0)
         held = self._first.get(names)
         self._first[names] = bad if held is None else torch.minimum(held, bad)
@@ -42,15 +42,15 @@ class Alarm:
         for names in list(self._unread):
             self._look(names)
         found = [
-            (int(tick), order, name)
+            (int(update_index), order, name)
             for names, ticks in self._first.items()
-            for order, (name, tick) in enumerate(zip(names, ticks.tolist(), strict=True))
-            if tick != NEVER
+            for order, (name, update_index) in enumerate(zip(names, ticks.tolist(), strict=True))
+            if update_index != NEVER
         ]
         if not found:
             return None
-        tick, _, name = min(found)
-        return tick, name
+        update_index, _, name = min(found)
+        return update_index, name
 
 
 def demand_finite(named: dict[str, list[Tensor]], step: int) -> None:

@@ -1,6 +1,6 @@
 """The players of a run, tried out on copies: what a metric of networks works with. Nothing of the run moves.
 
-A rehearsal plays the game's own phases on a copy of the whole game (players, loss, regularizers and their state), with batches
+A sandbox plays the game's own phases on a copy of the whole game (players, loss, regularizers and their state), with batches
 and latents of its own, which are functions of the seed alone.
 """
 
@@ -24,7 +24,7 @@ CHUNK = 250  # samples that a class head reads at a time
 FAR = 2**20  # slots between the batches that are trained on and those that are judged
 
 
-class Rehearsal:
+class Sandbox:
     """A stage for copies of the players of ``game``, with ``dataset`` and draws from ``seed``."""
 
     def __init__(self, game: Game, dataset: Dataset, runtime: Runtime, seed: int) -> None:
@@ -52,9 +52,9 @@ class Rehearsal:
             found = [judge(part.to(self.runtime.device)).heads["classes"].float().cpu() for part in x.split(CHUNK)]
         return torch.cat(found)
 
-    def improved(self, side: str, *, steps: int, lr: float, batch_size: int) -> Rehearsal:
-        """A rehearsal in which the players of ``side`` have been trained against the others for ``steps`` steps of Adam."""
-        other = Rehearsal(self._copy(), self.dataset, self.runtime, self.seed)
+    def improved(self, side: str, *, steps: int, lr: float, batch_size: int) -> Sandbox:
+        """A sandbox in which the players of ``side`` have been trained against the others for ``steps`` steps of Adam."""
+        other = Sandbox(self._copy(), self.dataset, self.runtime, self.seed)
         game, size = other.game, self.size(batch_size)
         phases = [phase for phase in game.phases() if phase.side == side]
         optimizers = {
@@ -77,7 +77,7 @@ class Rehearsal:
 
     def values(self, *, batches: int, batch_size: int) -> Tensor:
         """Minus the loss of the discriminators' phases, penalties aside, on batches that are the same at each call: float64."""
-        judged = Rehearsal(self._copy(), self.dataset, self.runtime, self.seed)  # looking moves running statistics
+        judged = Sandbox(self._copy(), self.dataset, self.runtime, self.seed)  # looking moves running statistics
         for regularizer in judged.game.regularizers.values():
             regularizer.weight = 0.0
         size, found = self.size(batch_size), []
@@ -114,7 +114,7 @@ class Rehearsal:
             return size
         raise BadInput(f"batch_size={most}: a batch of so few samples is too small for this game")
 
-    def _turn(self, phase: Phase, step: int, slot: int, size: int) -> Turn:
+    def _turn(self, phase: Phase, step: int, batch_index: int, size: int) -> Turn:
         turn = Turn(
             seed=rng.derive(self.seed, "rehearsal"),
             step=step,
@@ -124,7 +124,7 @@ class Rehearsal:
             latent_law=self.game.latent_law,
             device=self.runtime.device,
             streams=self.streams,
-            slot=slot,
+            batch_index=batch_index,
             update=step,
         )
         rng.seed_default(turn.generator("default").initial_seed(), self.runtime.device)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
+class EMA:
     """The average of one player. ``network`` is the averaged copy, in evaluation mode."""
 
     def __init__(self, player: nn.Module, decay: float) -> None:

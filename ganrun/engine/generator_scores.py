@@ -13,9 +13,9 @@ from torch import Tensor
 from ganrun.data.base import Dataset
 from ganrun.engine import sampling, sources
 from ganrun.engine.answers import Question
-from ganrun.engine.average import Average
+from ganrun.engine.ema import EMA
 from ganrun.engine.progress import in_words
-from ganrun.engine.rehearsal import Rehearsal
+from ganrun.engine.sandbox import Sandbox
 from ganrun.games.base import Game
 from ganrun.ground import rng
 from ganrun.ground.errors import GanrunError
@@ -27,7 +27,7 @@ def evaluate(
     *,
     metrics: Mapping[str, Any],
     game: Game,
-    averages: Mapping[str, Average],
+    averages: Mapping[str, EMA],
     dataset: Dataset,
     runtime: Runtime,
     evaluation: Mapping[str, Any],
@@ -47,9 +47,9 @@ def evaluate(
     x = sampling.generate(game, count, seed=seed, runtime=runtime, averages=used, labels=labels, sources=source)
     done = {**evaluation, "average": bool(used)}
     reads_networks = any("networks" in metric.extracts for metric in metrics.values())
-    rehearsal = Rehearsal(game, dataset, runtime, seed) if reads_networks else None
+    sandbox = Sandbox(game, dataset, runtime, seed) if reads_networks else None
     shared: dict[str, Any] = {"evaluation": done, "device": runtime.device, "say": say}
-    results = scoring.score(metrics, x, dataset, rehearsal=rehearsal, labels=labels, **shared)
+    results = scoring.score(metrics, x, dataset, sandbox=sandbox, labels=labels, **shared)
     beside: dict[str, Any] = {}
     real, noise = baselines.real_and_noise(metrics, dataset, **shared)
     if real:
