@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cli_driver
 import pytest
-from cli_driver import Engine, files, run, write
+from cli_driver import CONF, Engine, files, run, write
 
 from ganrun.ground import runs
 
@@ -112,3 +112,61 @@ def test_a_users_metric_comes_by_its_folder(trained: Path, engine: Engine) -> No
 def test_a_bad_number_is_exit_two(options: list[str], trained: Path, engine: Engine) -> None:
     assert run("sample", trained, *options).code == 2
     assert engine.calls == []
+
+
+def table(*words: str | Path) -> list[str]:
+    """The rows that ``ganrun diff`` shows, with single blanks."""
+    answer = run("diff", *words)
+    assert answer.code == 0, answer.err
+    return [" ".join(line.split()) for line in answer.out.splitlines()]
+
+
+def test_diff_shows_each_key_once_with_both_values_and_the_papers() -> None:
+    said = run("diff", "sngan", "experiment=sngan n_critic=2 optimizer.lr=1e-3 regularizer=r1 every.log=9").out
+    assert "(Miyato et al. 2018)" in said
+    assert "Published values: pfnet-research/sngan_projection" in said
+    assert max(map(len, said.splitlines())) <= 80
+    counting, neutral = said.split("Without an effect on the result:")
+    rows = [line.split() for line in counting.split("\n\n")[1].splitlines()]
+    assert ["n_critic", "5", "2"] in rows
+    assert ["optimizer.lr", "2e-4", "0.001"] in rows  # the players' follow it, as the game's n_critic follows the root's
+    assert ["regularizer", "[spectral_norm]", "[r1]"] in rows
+    assert ["regularizer.r1.every", "-", "1"] in rows
+    assert {row[0].split(".")[0] for row in rows} == {"key", "n_critic", "optimizer", "regularizer"}
+    assert [line.split() for line in neutral.splitlines()][2:] == [["every.log", "50", "9"]]
+
+
+def test_diff_takes_any_two_of_experiments_overrides_files_and_runs(inside: Path, trained: Path, engine: Engine) -> None:
+    same = "They are the same run: nothing differs that can change a result."
+    assert same in table(trained, "model=wgan optimizer.lr=1e-3")
+    assert same in table(trained / "config.yaml", trained / "checkpoints" / "step_00000001.pt")
+    (inside / "kept.yaml").write_text(run("train", "experiment=lsgan", "--cfg", "job").out)
+    assert same in table("kept.yaml", "lsgan")
+    write(inside, experiment__own="# @package _global_\n# Mine.\ndefaults: [lsgan, _self_]\nseed: 3\n")
+    rows = table("mine/experiment/own.yaml", "lsgan")
+    assert rows[rows.index("key A B") + 1 :] == ["seed 3 0"]
+    assert "seed 0 3" in table("lsgan", "own", "--config-dir", "mine")
+    assert "model dcgan wgan" in table(CONF / "config.yaml", trained)
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("sngam", "Did you mean experiment=sngan"),
+        ("there/is/none", "there is no such run folder"),
+        ("mine", "is no run folder: it has no config.yaml"),
+        ("model=mlpp lss=3", "model=mlpp: there is no model 'mlpp'. Did you mean 'mlp'?\nlss=3: there is no key"),
+        ("seed=1,2", "several values need -m"),
+        ("resume=x", "is a run; give its folder alone"),
+        ("b.yaml", "is no config of a run"),
+        ("e.yaml", "stands in a folder DIR/experiment"),
+    ],
+)
+def test_diff_says_what_a_word_is_not(word: str, said: str, inside: Path) -> None:
+    (inside / "mine").mkdir()
+    (inside / "b.yaml").write_text("a: 1\n")
+    (inside / "e.yaml").write_text("# @package _global_\nseed: 1\n")
+    answer = run("diff", word, "sngan")
+    assert answer.code == 2
+    assert said in answer.err

@@ -1,4 +1,4 @@
-"""The command line: ``ganrun train | eval | sample | export | probe | doctor | theory | list``.
+"""The command line: ``ganrun train | eval | sample | export | probe | doctor | diff | theory | list``.
 
 Typer declares the commands and Hydra's flags; Hydra composes. Nothing here imports torch or Hydra before a command
 needs it, so ``--help`` and a misspelt flag answer at once.
@@ -77,6 +77,8 @@ ConfigDir = Annotated[
 Target = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint of it.", autocompletion=complete.run_folders)
 ]
+
+COMPARED = "An experiment, overrides in one word such as 'model=wgan loss=hinge', a config file, or a run folder."
 
 
 def _version(asked: bool) -> None:
@@ -271,6 +273,24 @@ def doctor(
         code = diagnosis.diagnose(targets, asked, Console(highlight=False))
     if code:
         raise typer.Exit(code)
+
+
+@app.command(cls=unknown.Command)
+def diff(
+    one: Annotated[str, typer.Argument(metavar="A", help=COMPARED, autocompletion=complete.compared)],
+    other: Annotated[str, typer.Argument(metavar="B", help="The same.", autocompletion=complete.compared)],
+    config_dir: ConfigDir = None,
+) -> None:
+    """Show in which keys two experiments, command lines, config files or run folders differ, with their papers.
+
+    [bold]ganrun diff sngan wgan_gp[/bold]   two papers' settings
+    [bold]ganrun diff sngan RUN[/bold]       what a run did otherwise
+    """
+    with _answering():
+        from ganrun.cli import differences
+
+        for line in differences.show(one, other, config_dir, page.width()):
+            typer.echo(line)
 
 
 @app.command(cls=unknown.Command)

@@ -52,6 +52,15 @@ def run_folders(incomplete: str) -> list[str]:
     return sorted({entry for entry in found if entry.startswith(incomplete)})
 
 
+def compared(incomplete: str) -> list[str]:
+    """What ``ganrun diff`` takes and begins so: experiments, and run folders."""
+    try:
+        named = [name for name in catalog.files("experiment", catalog.places(None)) if name.startswith(incomplete)]
+    except GanrunError:
+        named = []
+    return [*named, *run_folders(incomplete)]
+
+
 def _as_begun(path: Path, home: Path, typed: str) -> str:
     """``path`` inside ``home`` with the beginning that was typed, such as ``~``."""
     inner = path.relative_to(home).as_posix()
