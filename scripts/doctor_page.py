@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ganrun.cli import catalog  # noqa: E402
+from ganrun.cli.schema import catalog  # noqa: E402
 from ganrun.ground import registry  # noqa: E402
 
 PAGE = ROOT / "docs" / "doctor.md"
@@ -26,12 +26,9 @@ def diseases() -> str:
         assert module is not None
         text = inspect.getdoc(module) or ""
         lines += [f"### {name}", "", text, ""]
-        held = (catalog.conf_dir() / "disease" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[3:]
         lines += ["| threshold | default | |", "|---|---|---|"]
-        for line in held:
-            key, _, rest = line.partition(": ")
-            value, _, meaning = rest.partition("  # ")
-            lines.append(f"| `disease.{name}.{key}` | {value} | {meaning} |")
+        for key in catalog.keys(catalog.entry("disease", name, [catalog.conf_dir()])):
+            lines.append(f"| `{key.path}` | {catalog.text(key.default)} | {key.help} |")
         patience = f"{built.patience[0]} of the last {built.patience[1]} looks"
         explains = ", ".join(sorted(built.explains)) or "nothing"
         reads = ", ".join(f"`{word}`" for word in built.watches)

@@ -10,7 +10,8 @@ from cli_driver import CONF, run, write
 from conftest import compose_config
 from rich.console import Console
 
-from ganrun.cli import catalog, listing
+from ganrun.cli import listing
+from ganrun.cli.schema import catalog, keys
 from ganrun.ground import registry
 
 FOLDERS = [CONF]
@@ -111,8 +112,8 @@ def test_a_damaged_file_of_the_users_is_named(tmp_path: Path, text: str) -> None
 
 
 def test_the_root_keys_and_defaults_are_those_of_config_yaml() -> None:
-    assert catalog.root_keys()["batch_size"] == 64
-    assert not {"loss", "hydra", "defaults", "metric"} & set(catalog.root_keys())
+    assert keys.root_keys()["batch_size"] == 64
+    assert not {"loss", "hydra", "defaults", "metric"} & set(keys.root_keys())
     assert catalog.defaults()["model"] == ["dcgan"]
     assert set(catalog.defaults()) == set(catalog.groups(FOLDERS))
 

@@ -10,8 +10,8 @@ import cli_driver
 import pytest
 from cli_driver import CONF, Engine, files, run, write
 
-from ganrun.cli import check
 from ganrun.cli.compose import composer
+from ganrun.cli.schema import check
 
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
 
@@ -146,10 +146,10 @@ def test_what_only_shows_when_all_is_put_together_is_one_line_too(
 
 FINE = [
     "optimizer.lr=1",
-    "optimizer.betas=[0,1]",
+    "optimizer.betas=[0,0.9]",
     "optimizer.betas.0=.1",
     "name=2026",
-    "model.generator.norm=3",
+    "objective=3",
     "steps=100_000",
     "every={log: 5}",
     "every.log=0",

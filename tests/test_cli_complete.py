@@ -8,8 +8,8 @@ import cli_driver
 import pytest
 from cli_driver import CONF, finish, start, write
 
-from ganrun.cli import catalog
 from ganrun.cli.complete import complete, folders_at, group_names, run_folders, theory_names
+from ganrun.cli.schema import catalog
 
 inside = cli_driver.inside  # fixture
 

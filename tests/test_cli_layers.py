@@ -11,8 +11,9 @@ import pytest
 from cli_driver import CONF, write
 from omegaconf import OmegaConf
 
-from ganrun.cli import catalog, signature
+from ganrun.cli import signature
 from ganrun.cli.compose import composer
+from ganrun.cli.schema import catalog, keys
 from ganrun.ground import identity
 from ganrun.ground.spell import quoted as quote
 
@@ -61,7 +62,7 @@ def overriding(chooses: dict[str, Any], sets: dict[str, Any], body: str = "") ->
 @pytest.mark.parametrize(("group", "name"), WRITERS)
 def test_what_ships_writes_only_root_keys_and_options_that_it_chooses(group: str, name: str) -> None:
     entry = catalog.entry(group, name, FOLDERS)
-    assert set(entry.sets) <= {*catalog.root_keys(), *STACKS, *entry.chooses} - {"plugins", "resume", "fork", "fresh", "output"}
+    assert set(entry.sets) <= {*keys.root_keys(), *STACKS, *entry.chooses} - {"plugins", "resume", "fork", "fresh", "output"}
     for stack in STACKS:
         for key in entry.sets.get(stack, {}):
             assert key in entry.chooses[stack]
@@ -72,7 +73,7 @@ def test_recipes_and_experiments_win_over_the_root(group: str, name: str) -> Non
     entry, config = catalog.entry(group, name, FOLDERS), composed(f"{group}={name}")
     for other, option in entry.chooses.items():
         assert chosen(config, other) == of_option(other, option)
-    for path, value in catalog.leaves({key: value for key, value in entry.sets.items() if key not in STACKS}):
+    for path, value in keys.leaves({key: value for key, value in entry.sets.items() if key not in STACKS}):
         assert identity.entry(config, path) == value
     assert config["model"]["name"] == (name if group == "model" else config["model"]["name"])
 
@@ -102,7 +103,7 @@ def test_values_hold_for_the_option_that_their_file_leads_to_and_for_no_other(gr
         assert composed(f"{group}={name}", f"{other}={option}") == composed(f"{group}={name}")
         typed = another(other, option)
         config = composed(f"{group}={name}", f"{other}={typed}")
-        for path, _ in catalog.leaves({other: values}):
+        for path, _ in keys.leaves({other: values}):
             assert identity.entry(config, path) == identity.entry(composed(f"{other}={typed}"), path)
 
 

@@ -9,9 +9,9 @@ import cli_driver
 import pytest
 from cli_driver import CONF, Engine, run, write
 
-from ganrun.cli import catalog
 from ganrun.cli.compose import composer
 from ganrun.cli.overrides import parse
+from ganrun.cli.schema import catalog
 from ganrun.ground import files, runs
 from ganrun.ground.errors import BadInput
 
@@ -94,8 +94,8 @@ def test_values_of_the_environment_are_read_as_if_typed(inside: Path, engine: En
     assert run("train", *line, "optimizer.betas=${oc.env:GANRUN_L}").code == 0
     assert engine.last["folder"] == typed
     assert (engine.last["config"]["seed"], engine.last["config"]["fresh"]) == (3, False)
-    assert run("train", "name=${oc.env:GANRUN_N}", "optimizer.betas=[0.1,'${oc.env:GANRUN_X}']").code == 0
-    assert (engine.last["config"]["name"], engine.last["config"]["optimizer"]["betas"]) == ("007", [0.1, 4])
+    assert run("train", "name=${oc.env:GANRUN_N}", "optimizer.betas=[0.1,'0.${oc.env:GANRUN_X}']").code == 0
+    assert (engine.last["config"]["name"], engine.last["config"]["optimizer"]["betas"]) == ("007", [0.1, 0.4])
     assert run("train", "-m", "seed=1,${oc.env:GANRUN_S}").code == 0
     assert engine.last["config"]["seed"] == 3
 

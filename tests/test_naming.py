@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import compose_config
 
-from ganrun.cli import catalog, naming, signature
+from ganrun.cli import naming, signature
+from ganrun.cli.schema import catalog
 
 CONF = [catalog.conf_dir()]
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import typer
 
-from ganrun.cli import catalog
+from ganrun.cli.schema import catalog
+from ganrun.cli.schema.keys import root_keys
 from ganrun.ground import runs
 from ganrun.ground.errors import GanrunError
 
@@ -168,7 +169,7 @@ def _options(group: str, start: str, groups: Sequence[str], folders: Sequence[Pa
 
 def keys(before: Sequence[str], folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """Root keys and the keys of the options that are chosen, by the words before or by default."""
-    for key, default in catalog.root_keys().items():
+    for key, default in root_keys().items():
         yield from catalog.flat({key: default})
     for group, options in _chosen(before, folders).items():
         for option in options:

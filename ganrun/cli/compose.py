@@ -23,11 +23,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 
-from ganrun.cli import (
-    catalog,
-    signature,  # noqa: F401  (tells OmegaConf the resolvers that config.yaml uses)
-)
+from ganrun.cli import signature  # noqa: F401  (tells OmegaConf the resolvers that config.yaml uses)
 from ganrun.cli.config_files import ConfFolder, Places
+from ganrun.cli.schema import catalog
 from ganrun.ground.errors import BadInput, GanrunError
 
 

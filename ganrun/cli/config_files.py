@@ -20,7 +20,8 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from ganrun.cli import catalog
+from ganrun.cli.schema import catalog
+from ganrun.cli.schema.keys import is_root_text
 from ganrun.ground import files
 from ganrun.ground.errors import BadInput
 
@@ -79,7 +80,7 @@ class ConfFolder(ConfigSource):
         return (Path(self.path) / self._normalize_file_name(config_path)).is_file()
 
     def _is_text(self, key: list[str]) -> bool:
-        return catalog.is_root_text(key) if self.provider == OURS else catalog.is_text(key, self.folders)
+        return is_root_text(key) if self.provider == OURS else catalog.is_text(key, self.folders)
 
     def _only_with(self, config_path: str) -> dict[str, Any]:
         """The values that a request of ``with_requests`` is for; empty where none hold, or the writer is no file here."""

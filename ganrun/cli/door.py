@@ -18,9 +18,10 @@ from typing import Any
 
 import hydra
 
-from ganrun.cli import catalog, check, job, places, preflight, resume, signature, starts
+from ganrun.cli import job, places, preflight, resume, signature, starts
 from ganrun.cli.compose import Composer, composer, culprit, errors_for_people, hydra_base, in_words, known_cause, searching
 from ganrun.cli.overrides import Typed, parse, readable, value_of
+from ganrun.cli.schema import catalog, check
 from ganrun.ground import here, page, runs
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
 from ganrun.ground.identity import STACKS, same

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ganrun.cli import catalog, published
+from ganrun.cli import published
+from ganrun.cli.schema import catalog
 from ganrun.ground import page, results
 
 

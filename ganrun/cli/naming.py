@@ -16,7 +16,8 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ganrun.cli import catalog
+from ganrun.cli.schema import catalog
+from ganrun.cli.schema.keys import root_keys
 from ganrun.ground.errors import BadInput
 
 LONGEST = 80  # characters
@@ -49,7 +50,7 @@ def _usual(model: str, dataset: str) -> dict[str, Any]:
     A choice is the names that it leaves in a config, and under ``options`` the option: ``optimizer=ttur`` is an adam. What they
     write into other groups stands under ``written``, for the options there that they lead to.
     """
-    found: dict[str, Any] = catalog.defaults() | catalog.root_keys()
+    found: dict[str, Any] = catalog.defaults() | root_keys()
     written: dict[str, Any] = {}
     for group, name in (("model", model), ("dataset", dataset)):
         entry = _entry(group, name)

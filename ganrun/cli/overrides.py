@@ -20,8 +20,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ganrun.cli import catalog
 from ganrun.cli.compose import Composer, one_line
+from ganrun.cli.schema import catalog
 from ganrun.ground import files, spell
 from ganrun.ground.errors import BadInput
 

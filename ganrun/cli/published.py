@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ganrun.cli import catalog
+from ganrun.cli.schema import catalog
 
 
 @functools.cache

@@ -18,12 +18,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ganrun.cli import naming
+from ganrun.cli.schema.grammar import NAME
 from ganrun.ground import content, files, identity, runs
 from ganrun.ground.errors import BadInput
 from ganrun.ground.identity import differing
 from ganrun.ground.record import RunFolder
-
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
 def signature(config: Mapping[str, Any]) -> str:

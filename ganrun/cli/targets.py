@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganrun.cli import catalog, check, resume, signature
+from ganrun.cli import resume, signature
 from ganrun.cli.complete import ALLOWED, is_allowed
 from ganrun.cli.compose import composer, errors_for_people
 from ganrun.cli.overrides import readable
+from ganrun.cli.schema import catalog, check
 from ganrun.ground import identity, runs
 from ganrun.ground.errors import BadInput
 

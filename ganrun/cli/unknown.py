@@ -7,7 +7,8 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from ganrun.cli import catalog, complete
+from ganrun.cli import complete
+from ganrun.cli.schema import catalog
 from ganrun.ground import spell
 from ganrun.ground.errors import GanrunError, nearest
 

@@ -1,21 +1,23 @@
-"""What there is to choose, read from the yaml files alone: their first comment line, their keys, their defaults.
+"""What there is to choose, read from the yaml files alone: their first comment line, their keys with defaults and comments.
 
 Imports neither torch nor Hydra, so ``ganrun list`` and TAB completion answer at once.
 """
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ganrun.cli.schema.comments import comments
+from ganrun.cli.schema.grammar import Rule, World
+from ganrun.cli.schema.keys import Key, conf_dir, described, is_root_text, keys_of_root, leaves, root, takes_text
 from ganrun.ground import files as yaml_files
+from ganrun.ground import registry
 from ganrun.ground.errors import BadInput, suggestion
-from ganrun.ground.files import OR_NULL
 from ganrun.ground.identity import STACKS
 
 PATHS = ("output", "resume", "init_from", "evaluation.weights", "dataset.root", "dataset.source", "dataset.target")
@@ -27,7 +29,10 @@ LINK = re.compile(r"\$\{.*\}")
 
 @dataclass
 class OptionFile:
-    """One option of a group. ``values`` are its own keys with their defaults, ``sets`` root keys, ``chooses`` options."""
+    """One option of a group. ``values`` are its own keys with their defaults, ``sets`` root keys, ``chooses`` options.
+
+    ``comments``: of its own keys, by their dotted path in it.
+    """
 
     group: str
     name: str
@@ -37,20 +42,17 @@ class OptionFile:
     values: dict[str, Any] = field(default_factory=dict)
     sets: dict[str, Any] = field(default_factory=dict)
     chooses: dict[str, Any] = field(default_factory=dict)
+    comments: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Where its keys stand in a config: ``loss``, ``regularizer.r1``."""
+        return self.package if self.package and not self.is_global else self.group
 
     @property
     def is_global(self) -> bool:
         """True for a file that may write anywhere in the config."""
         return self.package == "_global_"
-
-
-def conf_dir() -> Path:
-    """ganrun's own conf/: inside the package where it is installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package / "conf", package.parent / "conf"):
-        if (folder / "config.yaml").is_file():
-            return folder
-    raise BadInput(f"ganrun's conf folder is missing: neither {package / 'conf'} nor {package.parent / 'conf'} has a config.yaml")
 
 
 def places(config_dir: Path | None) -> list[Path]:
@@ -85,6 +87,7 @@ def entry(group: str, name: str, folders: Sequence[Path]) -> OptionFile:
         if base in files(group, folders) and base != name:
             inherited = entry(group, base, folders)
             found.values = _merge(found.values, inherited.values)
+            found.comments |= inherited.comments
             found.sets = _merge(found.sets, inherited.sets)
             found.chooses |= inherited.chooses
     chooses = dict(_choices(content))
@@ -92,6 +95,8 @@ def entry(group: str, name: str, folders: Sequence[Path]) -> OptionFile:
         if chooses[other] != found.chooses.get(other):
             del found.sets[other]  # what was inherited is of another option
     found.chooses |= chooses
+    said, place = comments(text), f"{group}." if found.is_global else ""
+    found.comments |= {key.removeprefix(place): words for key, words in said.items() if key.startswith(place)}
     own = {str(key): value for key, value in content.items() if key != "defaults"}
     if found.is_global:
         found.values = _merge(found.values, own.pop(group, {}))
@@ -131,16 +136,9 @@ def entries(group: str, folders: Sequence[Path]) -> list[OptionFile]:
     return [entry(group, name, folders) for name in files(group, folders)]
 
 
-def root_keys() -> dict[str, Any]:
-    """The keys of config.yaml that belong to no group, with their defaults."""
-    content = _root()
-    groups_of_root = {key for item in content["defaults"] if isinstance(item, dict) for key in item}
-    return {key: value for key, value in content.items() if key not in {"defaults", "hydra"} | groups_of_root}
-
-
 def defaults() -> dict[str, list[str]]:
     """The options that a command without overrides stands for: {group: [option, ...]}."""
-    content = _root()
+    content = root()
     chosen = {group: value for item in content["defaults"] if isinstance(item, dict) for group, value in item.items()}
     return {group: value if isinstance(value, list) else [value] for group, value in chosen.items() if " " not in group}
 
@@ -173,16 +171,60 @@ def package(text: str) -> str:
 def is_text(path: Sequence[str], folders: Sequence[Path]) -> bool:
     """True where the dotted key, cut at the dots, takes text: its default is text, in each option of its group that has it."""
     dotted, group = ".".join(path), path[0] if path else ""
-    if dotted in OR_NULL or group not in groups(folders):
+    if group not in groups(folders):
         return is_root_text(path)
     parent = ".".join(path[:-1])
     held = [
-        value if key == dotted else value[0]
+        key if key.path == dotted else Key(dotted, key.default[0], key.rule and key.rule.entries, "")
         for option in _readable(group, folders)
-        for key, value in leaves(option.values, f"{option.package if group in STACKS else group}.")
-        if key == dotted or (key == parent and path[-1].isdigit() and isinstance(value, list) and value)
+        for key in keys(option)
+        if key.path == dotted or (key.path == parent and path[-1].isdigit() and isinstance(key.default, list) and key.default)
     ]
-    return bool(held) and all(isinstance(value, str) and "${" not in value for value in held)
+    return bool(held) and all(takes_text(key.default, key.rule) for key in held)
+
+
+def keys(option: OptionFile) -> Iterator[Key]:
+    """The keys of an option, but for its name. What a preset does not say of them, its component's own file does."""
+    component = option.values.get("name")
+    ours = conf_dir() / option.group / f"{component}.yaml"
+    said = option.comments
+    if isinstance(component, str) and component != option.name and ours.is_file() and ours != option.path:
+        said = entry(option.group, component, [conf_dir()]).comments | said
+    elsewhere = {key.path: key for key in keys_of_root()}
+    values = {key: value for key, value in option.values.items() if key != "name"}
+    yield from described(values, said, f"{option.place}.", elsewhere.get)
+
+
+def rules(chosen: Mapping[str, str], folders: Sequence[Path]) -> Callable[[str], Rule | None]:
+    """What the key at a dotted path takes, where these options are chosen; of a stack, the option is part of the path."""
+    of_root = {key.path: key.rule for key in keys_of_root()}
+    known: dict[tuple[str, str], dict[str, Rule | None]] = {}
+
+    def of(path: str) -> Rule | None:
+        group, *inner = path.split(".")
+        option = inner[0] if group in STACKS and inner else chosen.get(group, "")
+        found = of_root
+        if group not in of_root and option:
+            if (group, option) not in known:
+                known[group, option] = {key.path: key.rule for key in _keys_of(group, option, folders)}
+            found = known[group, option]
+        parent, _, last = path.rpartition(".")
+        if path not in found and last.isdigit():
+            above = found.get(parent)
+            return above.entries if above is not None else None
+        return found.get(path)
+
+    return of
+
+
+def _keys_of(group: str, option: str, folders: Sequence[Path]) -> Iterator[Key]:
+    with suppress(BadInput, KeyError):
+        yield from keys(entry(group, option, folders))
+
+
+def world(folders: Sequence[Path], plugins: Any = ()) -> World:
+    """What rules may refer to: the options of ``folders``, and whether ``plugins`` or installed packages may add components."""
+    return World(lambda group: list(files(group, folders)), bool(plugins) or bool(registry.installed_plugins()))
 
 
 def _readable(group: str, folders: Sequence[Path]) -> Iterator[OptionFile]:
@@ -202,35 +244,6 @@ def owners(path: Sequence[str], folders: Sequence[Path]) -> list[str]:
     found = [name for name, values in held.items() if inside in values]
     led = [name for name in found if any(f"${{.{inside}}}" in str(value) for value in held[name].values())]
     return led or found
-
-
-def is_root_text(path: Sequence[str]) -> bool:
-    """The same of a key that belongs to no group, and of those that may be null."""
-    dotted = ".".join(path)
-    if dotted in OR_NULL or (len(path) == 2 and path[0] == "plugins"):
-        return True
-    held: Any = _root()
-    for part in path:
-        held = held.get(part) if isinstance(held, Mapping) else None
-    return isinstance(held, str) and "${" not in held
-
-
-def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys with what they hold."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _root() -> dict[str, Any]:
-    return _root_of(conf_dir() / "config.yaml")
-
-
-@functools.cache
-def _root_of(path: Path) -> dict[str, Any]:
-    return yaml_files.load(path, lambda path: False)
 
 
 def _comments(text: str) -> tuple[str, str]:

@@ -15,9 +15,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ganrun.cli import catalog, layers, schema
 from ganrun.cli.compose import Composer, one_line
 from ganrun.cli.overrides import COMPOSING_FAILS, Typed, parse
+from ganrun.cli.schema import catalog, compare, layers
 from ganrun.ground import spell
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.identity import STACKS
@@ -197,12 +197,12 @@ def _combination(combination: Sequence[str], line: Line) -> tuple[list[str], lis
 def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:
     """What is wrong with one typed value."""
     path, text, stack = entry.path, entry.text, entry.path[0] in STACKS
-    held, depth = schema.locate(found.base, path)
+    held, depth = compare.locate(found.base, path)
     known = depth == len(path)
     if entry.override.is_delete():
         if known and not (stack and len(path) == 2):
             return [f"{text}: every option keeps its keys; write {entry.key}=VALUE"]
-        _, depth = schema.locate(found.config, path)
+        _, depth = compare.locate(found.config, path)
         return [] if depth == len(path) else _unknown_here(text, found, line, path)
     if not known and stack and depth == 1 and path[1] in line.composer.options(path[0]):
         wanted = ",".join([*found.base[path[0]], path[1]])
@@ -218,7 +218,7 @@ def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:
         return [f"{text}: several values need -m, one run each{listed}"]
     sentences = []
     for _, value in entry.values:
-        for mistake in schema.compare(held, value, ".".join(path)):
+        for mistake in compare.compare(held, value, ".".join(path), found.rules, found.world):
             if mistake.unknown:
                 sentences += _unknown(text, found.base, mistake.path.split("."))
             else:
@@ -242,8 +242,8 @@ def _linked(before: Sequence[str], found: layers.Layers, line: Line) -> list[str
                 if "hydra:" not in spelling:  # what Hydra says of a job is known in the job
                     sentences.append(f"{entry.text}: {one_line(error)}")
                 continue
-            held, _ = schema.locate(found.base, entry.path)
-            for mistake in schema.compare(held, gives, entry.key, resolved=True):
+            held, _ = compare.locate(found.base, entry.path)
+            for mistake in compare.compare(held, gives, entry.key, found.rules, found.world, resolved=True):
                 sentences.append(f"{entry.text}: gives {spell.value(mistake.value)}: {mistake.why}")
     return sentences
 
@@ -256,10 +256,10 @@ def _one_value(entry: Typed) -> str:
 
 
 def _unknown(text: str, base: Mapping[str, Any], path: list[str]) -> list[str]:
-    _, depth = schema.locate(base, path)
+    _, depth = compare.locate(base, path)
     if depth == len(path):
         return []
-    return [f"{text}: there is no key {'.'.join(path)!r}. {schema.advice(base, path)}".rstrip()]
+    return [f"{text}: there is no key {'.'.join(path)!r}. {compare.advice(base, path)}".rstrip()]
 
 
 def _unknown_here(text: str, found: layers.Layers, line: Line, path: list[str]) -> list[str]:
@@ -269,7 +269,7 @@ def _unknown_here(text: str, found: layers.Layers, line: Line, path: list[str]) 
     if not owners:
         return sentences
     key, more = ".".join(path), f" and {len(owners) - OWNERS} more" if len(owners) > OWNERS else ""
-    advice = schema.advice(found.base, path)
+    advice = compare.advice(found.base, path)
     close = f" {advice}" if advice.startswith(f"Did you mean '{group}.") else ""
     example = f": {group}={owners[0]} {spell.pasted(text.lstrip('+'))}" if "=" in text and not more else ""
     listed = ", ".join(f"{group}={name}" for name in owners[:OWNERS])

@@ -15,8 +15,10 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ganrun.cli import catalog, schema
 from ganrun.cli.compose import Composer
+from ganrun.cli.schema import catalog, compare, grammar
+from ganrun.cli.schema.compare import Rules
+from ganrun.cli.schema.keys import leaves
 from ganrun.ground.identity import STACKS
 from ganrun.ground.spell import quoted as quote
 
@@ -36,6 +38,8 @@ class Layers:
     writes: dict[str, list[str]] = field(default_factory=dict)
     typed_groups: frozenset[str] = frozenset()
     origin: str = "conf"
+    rules: Rules = lambda path: None
+    world: grammar.World = grammar.ALONE
 
     def author(self, path: str) -> str:
         """Who wrote the value at the dotted ``path``, as a person would type it."""
@@ -54,6 +58,8 @@ def analyse(
     choices = composed.hydra.runtime.choices
     chosen = {str(group): str(option) for group, option in choices.items() if group in composer.groups and option is not None}
     layers = Layers(plain(composed, skip=("hydra",)), chosen, typed_groups=typed_groups, origin=origin)
+    layers.rules = catalog.rules(chosen, folders)
+    layers.world = catalog.world(folders, layers.config.get("plugins"))
     for group in sorted(chosen, key=lambda group: (group != "experiment", group)):
         if group not in STACKS and chosen[group] in catalog.files(group, folders):
             layers.writes[f"{group}={chosen[group]}"] = list(catalog.entry(group, chosen[group], folders).sets)
@@ -78,13 +84,13 @@ def mistakes(layers: Layers, removed: set[str]) -> Iterator[str]:
     for key in ONLY_TYPED:
         if config.get(key):
             yield f"{layers.author(key)}: {key} belongs on the command line, not into a file"
-    for mistake in schema.compare(layers.base, config, ""):
+    for mistake in compare.compare(layers.base, config, "", layers.rules, layers.world):
         path = mistake.path.split(".")
         if mistake.path in removed or _idle(path, config) or path[-1] == "_target_":
             continue
         author = layers.author(mistake.path)
         if mistake.unknown:
-            yield f"{author}: writes {mistake.path}={mistake.value}, there is no such key. {schema.advice(layers.base, path)}"
+            yield f"{author}: writes {mistake.path}={mistake.value}, there is no such key. {compare.advice(layers.base, path)}"
         else:
             yield f"{author}: {mistake.path}={quote(mistake.value)} {mistake.why}"
 
@@ -97,7 +103,7 @@ def left_out(layers: Layers, folders: Sequence[Path]) -> Iterator[str]:
             continue
         for group, (values, option) in catalog.led_to(writer, name, folders).items():
             if layers.chosen.get(group, option) != option and layers.typed_groups & {group, writer}:
-                keys = ", ".join(f"{group}.{key}" for key, _ in catalog.leaves(values))
+                keys = ", ".join(f"{group}.{key}" for key, _ in leaves(values))
                 here = f"{group}={layers.chosen[group]}"
                 yield f"note: {writer}={name} sets {keys} for {group}={option}; with {here} that is left out"
 
@@ -115,7 +121,7 @@ def _resolved(config: DictConfig | ListConfig, key: Any) -> Any:
     try:
         entry = config[key]
     except OmegaConfBaseException:
-        return schema.Anything
+        return compare.Anything
     return plain(entry) if OmegaConf.is_config(entry) else entry
 
 
