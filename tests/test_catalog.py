@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cli_driver
@@ -11,10 +12,12 @@ from conftest import compose_config
 from rich.console import Console
 
 from ganrun.cli import listing
-from ganrun.cli.schema import catalog, keys
+from ganrun.cli.schema import catalog, comments, grammar, keys
+from ganrun.ground import files as yaml_files
 from ganrun.ground import registry
 
 FOLDERS = [CONF]
+WORLD = catalog.world(FOLDERS)
 OPTIONS = [(group, name) for group in catalog.groups(FOLDERS) for name in catalog.files(group, FOLDERS)]
 
 
@@ -123,3 +126,91 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     assert answer.code == 2
     assert "there is no such folder" in answer.err
     assert cli_driver.files(tmp_path) == set()
+
+
+# what a key takes and means
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_every_key_has_a_sentence_and_its_default_is_one_of_its_values(group: str, name: str) -> None:
+    for key in catalog.keys(catalog.entry(group, name, FOLDERS)):
+        assert re.fullmatch(r"[A-Z\[0-9].*[.]", key.help), f"{key.path}: {key.help!r}"
+        if key.rule is not None and "${" not in str(key.default):
+            assert grammar.misfit(key.rule, key.default, key.default, world=WORLD) is None, key
+
+
+def test_every_key_of_the_root_has_a_sentence_and_every_bracket_is_read() -> None:
+    assert [key.path for key in keys.keys_of_root() if not re.fullmatch(r"[A-Z].*[.]", key.help)] == []
+    for path in CONF.rglob("*.yaml"):
+        for key, words in comments.comments(path.read_text(encoding="utf-8")).items():
+            said = grammar.split(words)[0]
+            assert not said or grammar.parse(said).said == said, (path, key)
+
+
+def test_text_that_may_be_null_is_what_run_folders_are_read_by() -> None:
+    root = {key.path for key in keys.keys_of_root() if key.default is None and key.rule is not None and key.rule.is_text}
+    assert root | {"dataset.root"} == set(yaml_files.OR_NULL)
+    paths = {key.path for key in keys.keys_of_root() if key.rule is not None and key.rule.kind in ("folder", "file", "run")}
+    assert paths <= set(catalog.PATHS)
+
+
+TAKES: list[tuple[str, object, list[object], list[object]]] = [
+    (">= 1", 2, [1, 5, 10**9], [0, -1, "x", 1.5, True, None]),
+    (">= 0, < 1", 0.5, [0, 0.0, 0.999], [-0.1, 1, 1.0, float("nan"), "x"]),
+    ("> -1, <= 2.5", 0.0, [-0.9, 2.5], [-1, 2.51, float("inf")]),
+    ("a | b | none", "a", ["a", "none"], ["c", None, 1, ["a"]]),
+    ("1 | 3 | null", 3, [1, None], [2, "1", True, 1.0]),
+    ("int >= 1 | null", None, [1, None], [0, "x", 2.5]),
+    ("float | null", None, [1, 0.5, None], ["wide", True]),
+    ("bool | null", None, [True, None], [0, "yes"]),
+    ("list | null", None, [[], [1, "cat"], None], [1, "cat"]),
+    ("text | null", None, ["x", None], [3]),
+    ("list of int >= 2", [10], [[], [2, 3]], [[1], 2, ["x"], [2, 1.5]]),
+    ("some of a | b", ["a"], [["a"], ["a", "b"]], [[], ["c"], "a"]),
+    ("2 of float >= 0, < 1", [0.5, 0.9], [[0, 0.5]], [[0.5], [0.5, 1], [0.1, 0.2, 0.3], ["x", 0]]),
+    ("list of <loss>", [], [["hinge"]], [["hing"]]),
+    ("name", "x", ["x-1.0"], ["../x", ""]),
+    ("list of module", [], [["a.b"]], [["../a"]]),
+]
+
+
+@pytest.mark.parametrize(("said", "default", "right", "wrong"), TAKES, ids=[said for said, *_ in TAKES])
+def test_what_stands_in_brackets_is_what_a_key_takes(
+    said: str, default: object, right: list[object], wrong: list[object]
+) -> None:
+    for value in right:
+        assert grammar.misfit(grammar.parse(said), default, value, "a.b", WORLD) is None, value
+    for value in wrong:
+        assert grammar.misfit(grammar.parse(said), default, value, "a.b", WORLD), value
+
+
+@pytest.mark.parametrize("said", ["> x", ">= 1 < 2", "int float", "a | > 1"])
+def test_brackets_that_cannot_be_read_are_said(said: str) -> None:
+    with pytest.raises(ValueError, match=r"no list of bounds|types|neither|float"):
+        grammar.parse(said)
+
+
+def test_comments_are_read_by_the_places_of_the_keys() -> None:
+    text = "# Head.\n# More.\nname: x\na: 'q # z'  # A.\n# above\n# b\nb: {c: 1}  # B.\n"
+    text += "d:  # D.\n  e: [1, 2]  # E.\n  f: 2\n  g:\n    - 1\n"
+    assert comments.comments(text) == {"a": "A.", "b": "above b B.", "d": "D.", "d.e": "E."}
+    assert comments.comments("a: [") == comments.comments("") == comments.comments("- a") == {}
+
+
+THEIRS = """# Mine.
+name: mine
+weight: 1.0  # [0, 1] is where it usually is
+mode: fast  # [todo] say which there are
+rate: 0.5
+"""
+
+
+def test_a_file_of_others_needs_no_grammar_and_a_bracket_of_theirs_forbids_nothing(tmp_path: Path) -> None:
+    option = catalog.entry("loss", "mine", [write(tmp_path, loss__mine=THEIRS), CONF])
+    assert {key.path: key.rule for key in catalog.keys(option)} == dict.fromkeys(["loss.weight", "loss.mode", "loss.rate"])
+
+
+def test_a_preset_of_others_takes_over_what_its_component_says(tmp_path: Path) -> None:
+    folders = [write(tmp_path, regularizer__mild="# @package regularizer.mild\n# Mild.\nname: r1\nweight: 0.1\n"), CONF]
+    (key,) = catalog.keys(catalog.entry("regularizer", "mild", folders))
+    assert (key.rule and key.rule.said, key.help.split(";")[0]) == (">= 0", "Gamma")

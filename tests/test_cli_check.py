@@ -329,3 +329,48 @@ def test_an_experiments_values_go_with_the_option_that_they_are_for_and_that_is_
 def test_a_papers_name_in_another_group_leads_to_its_experiment(inside: Path) -> None:
     said = "there is no optimizer 'lsgan'. The settings of a paper are an experiment: experiment=lsgan"
     assert run("train", "optimizer=lsgan").err == f"optimizer=lsgan: {said}\n"
+
+
+OF_COMPONENTS = {
+    "model.generator.norm=bach": "must be one of batch, layer, instance, group, virtual, none. Did you mean 'batch'?",
+    "model.discriminator.norm=virtual": "must be one of batch, layer, instance, group, none",
+    "model.latent=0": "must be at least 1",
+    "regularizer.r1.weight=-1": "must be at least 0",
+    "regularizer.r1.every=0": "must be at least 1",
+    "regularizer.r1.at=smple": "must be one of sample, input. Did you mean 'sample'?",
+    "optimizer.schedule.name=cosin": "must be one of constant, linear, cosine, exponential. Did you mean 'cosine'?",
+    "optimizer.schedule.start=1": "must be at least 0 and less than 1",
+    "optimizer.betas=[0.5,1]": "must be at least 0 and less than 1, at 1",
+    "optimizer.discriminator.betas=[0.5]": "must be a list of 2 entries",
+    "optimizer.generator.lr=-1": "must be at least 0",
+    "dataset.fraction=0": "must be above 0 and at most 1",
+    "dataset.size=big": "must be a whole number, or null",
+    "game.gain=fre": "Did you mean 'free'?",
+    "game.n_critic=0": "must be at least 1",
+    "metric.is.splits=0": "must be at least 1",
+    "device.threads=0": "must be at least 1, or null",
+    "doctor.stop=[colapse]": "'colapse' must be one of average_lag",
+    "evaluation.extractor=clasifier": "Did you mean 'classifier'?",
+    "disease.collapse.spread=x": "must be a number",
+    "ema=nan": "must be a finite number",
+}
+
+
+def test_mistakes_in_the_options_of_components_are_named_all_at_once() -> None:
+    found = mistakes("regularizer=r1", *OF_COMPONENTS)
+    assert [line.partition(":")[0] for line in found] == list(OF_COMPONENTS)
+    assert [line for line, words in zip(found, OF_COMPONENTS.values(), strict=True) if words not in line] == []
+
+
+def test_an_experiments_values_are_held_against_the_bounds_too(tmp_path: Path) -> None:
+    text = "# @package _global_\n# X.\ndefaults:\n  - override /regularizer: r1\nregularizer: {r1: {weight: -1}}\nema: 2\n"
+    answer = run("train", "experiment=x", "-cd", write(tmp_path, experiment__x=text), "--cfg", "job")
+    assert answer.lines == [
+        "experiment=x: ema=2 must be at least 0 and less than 1",
+        "experiment=x: regularizer.r1.weight=-1 must be at least 0",
+    ]
+
+
+def test_a_plug_in_may_add_a_schedule_that_the_comment_does_not_name() -> None:
+    assert mistakes("optimizer.schedule.name=cyclic", "plugins=[mine]") == []
+    assert len(mistakes("optimizer.schedule.name=cyclic")) == 1

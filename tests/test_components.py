@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import CONF, compose_config
+from torch import nn
 
-from ganrun.ground import registry
+from ganrun.cli.schema import catalog, grammar
+from ganrun.cli.schema.grammar import EXAMPLES, Rule
+from ganrun.cli.schema.keys import Key
+from ganrun.ground import registry, runtime
 from ganrun.ground.errors import BadInput
 from ganrun.optimizers.base import schedule
 
@@ -238,3 +243,96 @@ def test_options_are_keyword_only_typed_and_have_defaults(group: str) -> None:
 def test_a_component_is_found_in_the_module_of_its_name(group: str) -> None:
     for name, component in own_components(group).items():
         assert component.__module__.rpartition(".")[2] == name
+
+
+# what the comments allow, against what the constructors accept
+
+
+ONES = [nn.Parameter(torch.ones(1))]
+FALLING = {"name": "linear", "warmup": 0, "start": 0.0, "final": 0.0}
+NEEDS = {  # what must stand beside a key for it to count
+    ("game", "madgan", "variant"): {"generators": 2},
+    ("optimizer", "sgd", "nesterov"): {"momentum": 0.5},
+}
+AFAR = {"mnist", "fashion_mnist", "cifar10", "stacked_mnist", "paired_folder", "unpaired_folder", "folder"}  # want files
+
+
+def probes(rule: Rule, default: Any) -> tuple[list[Any], list[Any]]:
+    """(values just inside of what a rule allows, values just outside of it)."""
+    if rule.entries is not None:
+        example = default[0] if default else EXAMPLES.get(rule.entries.kind)
+        inside, outside = probes(rule.entries, example)
+        pad = (rule.count or 1) - 1
+        filled = lambda value: [value, *[inside[0]] * pad]  # noqa: E731
+        short = [[]] if rule.fewest else [[inside[0]] * (rule.count + 1)] if rule.count else []
+        return [filled(value) for value in inside], [*(filled(value) for value in outside), *short]
+    if rule.choices:
+        near = [f"{choice}x" if isinstance(choice, str) else choice + 4 for choice in rule.choices]
+        return [*rule.choices, *([None] if rule.null else [])], near
+    example = EXAMPLES.get(rule.kind, default)
+    step: Any = 1 if isinstance(example, int) else 1e-3
+    inside, outside = [None] if rule.null else [], []
+    for sign, bound in rule.bounds:
+        closer, further = (bound + step, bound - step) if sign[0] == ">" else (bound - step, bound + step)
+        inside.append(bound if sign.endswith("=") else closer)
+        outside.append(further if sign.endswith("=") else bound)
+    kind = type(example)
+    return [value if value is None else kind(value) for value in inside], [kind(value) for value in outside]
+
+
+def builds(group: str, name: str, config: dict[str, Any]) -> None:
+    """Make the component as a run makes it, without data that are not there."""
+    if group == "device":
+        runtime.resolve(config)
+    elif group == "optimizer":
+        schedule(config["schedule"], 10)
+        for player in PLAYERS:
+            registry.build("optimizer", {**{k: v for k, v in config.items() if not isinstance(v, dict)}, **config[player]}, ONES)
+    else:
+        registry.build(group, config)
+
+
+def put(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    key, _, rest = path.partition(".")
+    return {**config, key: put(config[key], rest, value) if rest else value}
+
+
+def cases() -> list[Any]:
+    found = []
+    for group in (*GROUPS, "disease", "device"):
+        for name in catalog.files(group, [CONF]):
+            option = catalog.entry(group, name, [CONF])
+            if option.values.get("name") == name and not option.chooses and not (group == "dataset" and name in AFAR):
+                stated = [key for key in catalog.keys(option) if key.rule is not None and "${" not in str(key.default)]
+                found += [pytest.param(group, name, key, id=f"{name}-{key.path}") for key in stated]
+    return found
+
+
+@functools.cache
+def of_default(group: str, name: str) -> dict[str, Any]:
+    """The option's own values; what follows another key is left to the constructor's default."""
+    config = unlinked(catalog.entry(group, name, [CONF]).values)
+    small = {"num": 4} if group == "dataset" and "num" in config else {"name": "cpu"} if group == "device" else {}
+    return {**config, **small, **({"schedule": FALLING} if group == "optimizer" else {})}
+
+
+def unlinked(values: dict[str, Any]) -> dict[str, Any]:
+    plain = {key: unlinked(value) if isinstance(value, dict) else value for key, value in values.items()}
+    return {key: value for key, value in plain.items() if not (isinstance(value, str) and "${" in value)}
+
+
+@pytest.mark.parametrize(("group", "name", "key"), cases())
+def test_a_component_takes_what_its_comment_allows_and_nothing_beyond(group: str, name: str, key: Key) -> None:
+    place = catalog.entry(group, name, [CONF]).place
+    path = key.path.removeprefix(f"{place}.")
+    config = {**of_default(group, name), **NEEDS.get((group, name, path), {})}
+    at = functools.reduce(lambda held, part: held[part], path.split("."), config)
+    inside, outside = probes(key.rule, at)
+    for value in inside:
+        assert grammar.misfit(key.rule, at, value) is None, (key.path, value)
+        if not (path == "schedule.name" and value == "exponential"):
+            builds(group, name, put(config, path, value))
+    for value in outside:
+        assert grammar.misfit(key.rule, at, value), (key.path, value)
+        with pytest.raises((BadInput, ValueError)):
+            builds(group, name, put(config, path, value))

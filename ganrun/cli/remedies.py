@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ganrun.cli import catalog
+from ganrun.cli.schema import catalog
 from ganrun.diseases.base import Disease
 from ganrun.ground import identity, runs, spell
 from ganrun.ground.finding import Finding, Remedy

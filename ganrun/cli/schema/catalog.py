@@ -224,7 +224,12 @@ def _keys_of(group: str, option: str, folders: Sequence[Path]) -> Iterator[Key]:
 
 def world(folders: Sequence[Path], plugins: Any = ()) -> World:
     """What rules may refer to: the options of ``folders``, and whether ``plugins`` or installed packages may add components."""
-    return World(lambda group: list(files(group, folders)), bool(plugins) or bool(registry.installed_plugins()))
+    return World(lambda group: components(group, folders), bool(plugins) or bool(registry.installed_plugins()))
+
+
+def components(group: str, folders: Sequence[Path]) -> list[str]:
+    """The options of ``group`` that stand for one component: neither presets nor ``none`` nor ``all``."""
+    return [option.name for option in _readable(group, folders) if option.values.get("name") == option.name]
 
 
 def _readable(group: str, folders: Sequence[Path]) -> Iterator[OptionFile]:

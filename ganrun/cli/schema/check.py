@@ -174,6 +174,8 @@ def _combination(combination: Sequence[str], line: Line) -> tuple[list[str], lis
         found = layers.analyse(composed, composer, line.folders, frozenset(line.choices), line.origin)
     except COMPOSING_FAILS as error:
         return [_composing_failed(error)], [], []
+    plugins = [value for entry in values if entry.key == "plugins" for _, value in entry.values]
+    found.world = catalog.world(line.folders, [module for modules in plugins if isinstance(modules, list) for module in modules])
     removed = {entry.key for entry in values if entry.override.is_delete()}
     sentences = list(layers.mistakes(found, removed))
     for entry in values:
