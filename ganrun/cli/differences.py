@@ -15,9 +15,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ganrun.cli import catalog, check, published, signature
+from ganrun.cli import published, signature
 from ganrun.cli.compose import composer, errors_for_people
 from ganrun.cli.overrides import readable
+from ganrun.cli.schema import catalog, check
 from ganrun.ground import earlier, files, identity, page, runs
 from ganrun.ground.errors import BadInput, nearest
 from ganrun.ground.identity import STACKS
