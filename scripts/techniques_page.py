@@ -52,6 +52,9 @@ PARTS = """
 | truncation | `ganrun sample RUN --truncation 0.7` | Brock et al. 2019 |
 | interpolation | `ganrun sample RUN --interpolate slerp` | White 2016 |
 | class grid | `ganrun sample RUN --class-grid` | |
+| latent traversal | `ganrun sample RUN --traverse --along axes`; `codes` of `game=infogan` | Chen et al. 2016 |
+| closed-form directions (SeFa) | `ganrun sample RUN --traverse --along sefa` | Shen and Zhou 2021 |
+| arithmetic on latents or classes | `ganrun sample RUN --arithmetic "3 - 5 + 8"` | Radford et al. 2016 |
 | fine-tuning | `init_from=RUN` | |
 | probe of the discriminator | `ganrun probe RUN` | Radford et al. 2016 |
 """

@@ -7,8 +7,12 @@ import math
 import pytest
 import torch
 from scipy.stats import kstest, truncnorm
+from torch import nn
 
-from ganrun.engine.latents import linear, slerp, truncated, walks
+from ganrun.engine.choice import Wish, choose
+from ganrun.engine.directions import factorized, first_layers
+from ganrun.engine.latents import code_traversal, linear, of_sample, of_samples, slerp, terms, traversal, truncated, walks
+from ganrun.games.infogan import Coded
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import Latent
 
@@ -63,3 +67,135 @@ def test_walks_go_from_end_to_end_in_rows() -> None:
     torch.testing.assert_close(walks(ends, "linear", 5)[2], (ends[0] + ends[1]) / 2)
     with pytest.raises(BadInput, match="'slerp'"):
         walks(ends, "slrep")
+
+
+# traversals and arithmetic
+
+
+def test_a_traversal_sets_the_component_along_a_direction_and_no_other() -> None:
+    z, turned = Latent(5).draw(1, source()), torch.linalg.qr(torch.randn(5, 5, generator=source(1), dtype=torch.float64))[0]
+    made = traversal(z, turned[:2], 3.0, 7).view(2, 7, 5).double()
+    components = made @ turned.T
+    torch.testing.assert_close(components[0, :, 0], torch.linspace(-3, 3, 7, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(components[1, :, 1], torch.linspace(-3, 3, 7, dtype=torch.float64), atol=1e-6, rtol=0)
+    kept = (z.double() @ turned.T).expand(7, 5)
+    torch.testing.assert_close(components[0, :, 1:], kept[:, 1:], atol=1e-6, rtol=0)
+    torch.testing.assert_close(components[1][:, [0, 2, 3, 4]], kept[:, [0, 2, 3, 4]], atol=1e-6, rtol=0)
+
+
+def test_codes_take_their_values_in_turn_and_nothing_else_moves() -> None:
+    law = Coded(2 + 3 + 2, "normal with codes", Latent(2), (3,), 2)
+    z = law.draw(1, source())
+    category, first, second = code_traversal(z, law, 4).view(3, 4, 7)
+    assert torch.equal(category[:, 2:5], torch.eye(3)[[0, 1, 2, 0]])
+    assert torch.equal(first[:, 5], torch.linspace(-1, 1, 4))
+    assert torch.equal(second[:, 6], torch.linspace(-1, 1, 4))
+    for row, moved in ((category, [2, 3, 4]), (first, [5]), (second, [6])):
+        rest = [place for place in range(7) if place not in moved]
+        assert torch.equal(row[:, rest], z[:, rest].expand(4, -1))
+
+
+def test_one_sample_has_the_latent_that_it_has_among_many() -> None:
+    many = of_samples(Latent(3), 600, 4)
+    assert all(torch.equal(of_sample(Latent(3), index, 4), many[index : index + 1]) for index in (0, 255, 256, 599))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("3 - 5 + 8", ([(1, 3), (-1, 5), (1, 8)], False)),
+        ("-2+0.5*7 - .25 * 1", ([(-1, 2), (0.5, 7), (-0.25, 1)], False)),
+        ("label 3 - label5", ([(1, 3), (-1, 5)], True)),
+    ],
+)
+def test_sums_are_read(text: str, wanted: object) -> None:
+    assert terms(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "3 5", "3 +", "a - b", "3 - label 5", "3 * 0.5", "1e3"])
+def test_what_is_no_sum_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="arithmetic="):
+        terms(text)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "how"),
+    [
+        ("mlp", "toy_points", ""),
+        ("mlp", "toy_points", "condition=concat"),
+        ("dcgan", "toy_images", ""),
+        ("dcgan", "toy_images", "regularizer=spectral_norm"),
+        ("resnet", "toy_images", "condition=projection"),
+        ("dcgan", "toy_images", "condition=shared"),
+        ("dcgan", "toy_images", "condition=per_class"),
+    ],
+)
+def test_what_the_first_layers_do_to_the_latent_is_their_weights(toy, model: str, data: str, how: str) -> None:
+    settings = [*([how] if how else []), "model.latent=8", *(["batch_size=6"] if "per_class" in how else [])]
+    game = toy(model, data, *settings).parts.game
+    label = 1 if game.condition.uses_labels else None
+    found = first_layers(game, {}, label)
+    player = game.players["generator"]
+    network = player.networks[1] if "per_class" in how else player
+    first = next(module for module in network.modules() if isinstance(module, nn.Linear | nn.ConvTranspose2d) and
+                 module.weight.shape[1 if isinstance(module, nn.Linear) else 0] not in (3, 128))  # fmt: skip
+    weight = first.weight.detach()
+    matrix = weight if isinstance(first, nn.Linear) else weight.flatten(1).T
+    size = 8 if "shared" not in how else matrix.shape[1]
+    torch.testing.assert_close(found[: len(matrix), :size], matrix[:, :size], atol=1e-5, rtol=1e-5)
+    directions, values = factorized(game, {}, label)
+    _, roots, right = torch.linalg.svd(found.double())
+    torch.testing.assert_close(values[: len(roots)], roots.square(), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close((directions * right).sum(1).abs()[:3], torch.ones(3, dtype=torch.float64), atol=1e-4, rtol=0)
+    if "shared" in how:  # the other parts of z enter the normalizations
+        assert len(found) > len(matrix)
+        assert (found[:, size:] != 0).any()
+
+
+def test_codes_of_classes_are_what_their_labels_are(toy) -> None:
+    for how in ("concat", "projection", "shared"):
+        game = toy("dcgan", "toy_images", f"condition={how}").parts.game
+        z, labels = torch.randn(3, 3, generator=source()), torch.arange(3)
+        torch.testing.assert_close(game.generate(z, torch.eye(3)), game.generate(z, labels))
+        assert not torch.equal(game.generate(z, torch.eye(3) * 2), game.generate(z, labels))
+
+
+def test_sums_of_samples_and_of_classes_end_their_rows(toy) -> None:
+    game = toy("mlp", "toy_points", "condition=concat").parts.game
+    z = of_samples(game.latent_law, 9, 2)
+    made = choose(Wish(64, 2, arithmetic="3 - 5 + 0.5*8", labels=[2]), game, {})
+    assert (made.count, made.columns, made.labels.tolist()) == (4, 4, [2] * 4)
+    torch.testing.assert_close(made.latents, torch.stack((z[3], z[5], z[8], z[3] - z[5] + 0.5 * z[8])))
+    assert choose(Wish(64, 2, arithmetic="3 - 5"), game, {}).labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    made = choose(Wish(8, 2, arithmetic="label 0 - label 1 + label 2"), game, {})
+    assert torch.equal(made.labels[:4], torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, -1, 1]]))
+    assert torch.equal(made.latents, z[:2].repeat_interleave(4, 0))
+
+
+@pytest.mark.parametrize(
+    ("how", "wish", "said"),
+    [
+        ("condition=none", {"traverse": "codes"}, "hold no codes"),
+        ("condition=none", {"traverse": "axis"}, "'axes'"),
+        ("condition=none", {"traverse": "0,3"}, "there is no 3"),
+        ("condition=none", {"traverse": "auto", "interpolate": "slerp"}, "choose one"),
+        ("condition=none", {"arithmetic": "label 1"}, "without labels"),
+        ("condition=concat", {"arithmetic": "label 3"}, "classes are 0 to 2"),
+        ("condition=concat", {"traverse": "auto", "labels": [0, 1]}, "of one class"),
+        ("condition=per_class", {"arithmetic": "label 1 - label 2"}, "network for each class"),
+        ("game=madgan", {"traverse": "auto"}, "share theirs"),
+    ],
+)
+def test_what_a_run_cannot_show_is_refused(toy, how: str, wish: dict, said: str) -> None:
+    made = toy("mlp", "toy_points", how, *(["batch_size=6"] if "per_class" in how else []))
+    with pytest.raises(BadInput, match=said):
+        choose(Wish(16, 0, **wish), made.parts.game, {})
+
+
+def test_codes_are_what_is_traversed_where_there_are_some(toy) -> None:
+    game = toy("mlp", "toy_points", "game=infogan", "game.categories=[4]", "game.continuous=1").parts.game
+    made = choose(Wish(64, 0, traverse="auto"), game, {})
+    assert (made.count, made.columns) == (16, 8)
+    plain = choose(Wish(64, 0, traverse="sefa"), game, {})
+    assert plain.count == 3 * 8  # the directions of the noise alone
+    assert torch.equal(plain.latents[:, 3:], of_sample(game.latent_law, 0, 0)[:, 3:].expand(24, -1))

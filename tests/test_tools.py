@@ -118,14 +118,16 @@ def test_where_most_weights_would_start_anew_it_must_be_allowed(run: Path, tmp_p
 def test_an_exported_generator_gives_the_samples_of_its_run(run: Path, tmp_path: Path) -> None:
     from conftest import compose_config
 
+    from ganrun.engine.choice import Wish
     from ganrun.engine.export import export
     from ganrun.engine.sampling import Trained
 
     config = compose_config(*SMALL, "condition=concat", "model=mlp")
     path = export(run, tmp_path / "g.safetensors", config)
     network = ganrun.load_generator(path)
-    z, labels = of_samples(Trained(run, config).game.latent_law, 256, 4), torch.arange(256) % 10
-    wanted = Trained(run, config).generate(256, seed=4, labels=labels.tolist())
+    trained = Trained(run, config)
+    z, labels = of_samples(trained.game.latent_law, 256, 4), torch.arange(256) % 10
+    wanted = trained.make(trained.choose(Wish(256, 4, labels.tolist())), seed=4)
     with torch.no_grad():
         assert torch.equal(network(z, condition=labels), wanted)
     assert not network.training

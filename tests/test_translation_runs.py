@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import ganrun
 from ganrun.data.base import to_pixels
 from ganrun.engine import assemble, commands, generator_scores, pictures, sampling, sources
+from ganrun.engine.choice import Choice
 from ganrun.engine.probe import probe
 from ganrun.engine.run import train
 from ganrun.ground.errors import BadInput
@@ -144,11 +145,11 @@ def test_dropout_differs_from_sample_to_sample_and_repeats_with_the_seed(runs: d
     trained = sampling.Trained(folder, given)
     one = trained.starts(1)
     assert one is not None
-    x = trained.generate(70, seed=1, starts=one.repeated(70))
-    again = trained.generate(70, seed=1, starts=one.repeated(70))
+    x = trained.make(Choice(70), seed=1, starts=one.repeated(70))
+    again = trained.make(Choice(70), seed=1, starts=one.repeated(70))
     assert torch.equal(x, again)
     assert len(torch.unique(x.flatten(1), dim=0)) == 70
-    assert not torch.equal(x, trained.generate(70, seed=2, starts=one.repeated(70)))
+    assert not torch.equal(x, trained.make(Choice(70), seed=2, starts=one.repeated(70)))
 
 
 def test_the_public_loader_translates(runs: dict[str, Any]) -> None:

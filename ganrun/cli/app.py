@@ -181,6 +181,23 @@ def sample(
         str | None, typer.Option("--interpolate", metavar="slerp|linear", help="Rows of 8 that walk from sample to sample.")
     ] = None,
     class_grid: Annotated[bool, typer.Option("--class-grid", help="A row for each class, the same latents in each.")] = False,
+    traverse: Annotated[
+        bool, typer.Option("--traverse", help="Rows along directions of the latent: what each of them changes.")
+    ] = False,
+    along: Annotated[
+        str | None,
+        typer.Option(
+            "--along",
+            metavar="codes|sefa|axes|0,3,5",
+            help="Of --traverse: InfoGAN's codes, the first layer's main directions (both by default), or numbers of the latent.",
+        ),
+    ] = None,
+    arithmetic: Annotated[
+        str | None,
+        typer.Option(
+            "--arithmetic", metavar="SUM", help='Of samples of the seed, "3 - 5 + 0.5*8", or of classes, "label 3 - label 5".'
+        ),
+    ] = None,
     source: Annotated[
         Path | None,
         typer.Option("--input", "-i", metavar="DIR", callback=_home, help="Your own images, for a run that translates."),
@@ -201,6 +218,8 @@ def sample(
             truncation=truncation,
             interpolate=interpolate,
             class_grid=class_grid,
+            traverse=targets.direction(traverse, along),
+            arithmetic=arithmetic,
             source=source,
         )
         typer.echo(targets.sample(target, overrides or [], config_dir, options))

@@ -30,6 +30,8 @@ class Sampling:
     truncation: float | None = None  # the largest |z_i|
     interpolate: str | None = None  # slerp | linear: rows of walks
     class_grid: bool = False  # a row for each class
+    traverse: str | None = None  # auto | codes | sefa | axes | numbers of the latent: rows along these
+    arithmetic: str | None = None  # a sum of samples or of classes
     source: Path | None = None  # a folder of images to translate
 
 
@@ -82,6 +84,13 @@ def _reference(text: str | None, targets: Sequence[Path], groups: Sequence[int],
         if found.resolve() in (target.resolve(), runs.locate(target)[0].resolve()):
             return group
     raise BadInput(f"--reference {text}: is none of the runs that are compared; give one of them, or a setting's number from 1")
+
+
+def direction(traverse: bool, along: str | None) -> str | None:
+    """What ``--traverse --along`` asks for, None without."""
+    if along is not None and not traverse:
+        raise BadInput(f"--along {along}: says along what --traverse goes. Add --traverse")
+    return (along or "auto") if traverse else None
 
 
 def sample(target: Path, overrides: Sequence[str], config_dir: Path | None, options: Sampling) -> Path:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganrun.engine import assemble, beforehand, checkpoint, generator_scores, handout, latents, pictures, sampling, sources
+from ganrun.engine import assemble, beforehand, checkpoint, generator_scores, handout, pictures, sampling, sources
+from ganrun.engine.choice import Wish
 from ganrun.engine.progress import console, scores_table, show_panel
 from ganrun.ground.content import SAMPLED
 from ganrun.ground.errors import BadInput, StorageFailed
@@ -101,6 +102,8 @@ def sample(
     truncation: float | None = None,
     interpolate: str | None = None,
     class_grid: bool = False,
+    traverse: str | None = None,
+    arithmetic: str | None = None,
     source: Path | None = None,
 ) -> Path:
     """Write ``num`` samples (64 unless told) of a trained run as a picture, and each for itself if asked.
@@ -110,31 +113,24 @@ def sample(
     """
     trained = sampling.Trained(target, config, raw=raw)
     given = None if source is None else own_images(source, trained, config)
-    if given is not None and (num is not None or interpolate is not None or class_grid):
-        raise BadInput("--input: makes one translation of each image; leave out --num, --interpolate and --class-grid")
     asked, num = num, (64 if given is None else len(given.source)) if num is None else num
+    wish = Wish(num, seed, labels or None, truncation, interpolate, class_grid, traverse, arithmetic)
+    table = wish.table() is not None
+    if given is not None and (asked is not None or table):
+        raise BadInput("--input: makes one translation of each image; leave out --num, --interpolate and --class-grid")
     starts = trained.starts(num, given, interpolate=interpolate, class_grid=class_grid)
-    x = trained.generate(
-        num,
-        seed=seed,
-        labels=labels or None,
-        truncation=truncation,
-        interpolate=interpolate,
-        class_grid=class_grid,
-        starts=starts,
-    )
+    choice = trained.choose(wish)
+    x = trained.make(choice, seed=seed, starts=starts)
+    if choice.note:
+        sampling.print_warning(f"note: {choice.note}")
     if asked is not None and len(x) != asked:
         sampling.print_warning(f"note: --num {asked}: makes {len(x)} samples, as many as fill rows of equal length")
     group = (len(labels) if labels else int(trained.spec.classes or 1)) if trained.game.condition.uses_labels else 1
-    columns = pictures.across(len(x), group)
-    if class_grid:
-        columns = len(x) // int(trained.spec.classes or 1)
-    elif interpolate is not None:
-        columns = latents.COLUMNS
-    if starts is not None and not class_grid and interpolate is None:
+    columns = choice.columns or pictures.across(len(x), group)
+    if starts is not None and not table:
         picture = pictures.beside(x, trained.spec, starts.source, starts.target)
     else:
-        picture = pictures.picture_of(x, trained.spec, columns=columns, table=class_grid or interpolate is not None)
+        picture = pictures.picture_of(x, trained.spec, columns=columns, table=table)
     request = {
         "run": trained.folder.resolve().name,
         "step": trained.step,
@@ -145,6 +141,8 @@ def sample(
         "truncation": truncation,
         "interpolate": interpolate,
         "class_grid": class_grid,
+        **({"traverse": traverse} if traverse else {}),
+        **({"arithmetic": arithmetic} if arithmetic else {}),
         "input": None if source is None else source.resolve().name,
     }
     exact = {"weights": trained.digest, "precision": trained.runtime.precision, **({} if given is None else vars(given))}
@@ -166,6 +164,10 @@ def spoken(request: Mapping[str, Any]) -> list[str]:
             words.append(key)
         elif key == "labels" and entry:
             words.append("label_" + "_".join(map(str, entry)))
+        elif key == "traverse":
+            words.append("traverse" if entry == "auto" else f"traverse_{entry}")
+        elif key == "arithmetic":
+            words.append("sum_" + entry.replace(" ", "").replace("+", "_plus_").replace("-", "_minus_").replace("*", "x"))
         elif key in ("truncation", "interpolate", "input") and entry is not None:
             words.append(f"{key}_{entry}")
     return words

@@ -2,6 +2,9 @@
 
 - truncation (Brock, Donahue and Simonyan 2019): each |z_i| above the threshold is drawn again, so z_i follows the normal
   law cut at +-threshold; less variety, fewer bad samples;
+- traversal: one latent, moved along one direction n a row, z + (a - n.z) n, so that its component along n is a; a category of
+  codes takes its values in turn;
+- arithmetic (Radford, Metz and Chintala 2016): sums of multiples of latents, or of the one-hot codes of classes;
 - linear walk: (1 - t) a + t b; slerp (Shoemake 1985; White 2016): sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b, w the angle
   between a and b, which keeps to the lengths that normal latents have.
 """
@@ -9,6 +12,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 
 import torch
@@ -40,6 +44,64 @@ def of_samples(law: Latent, count: int, seed: int, truncation: float | None = No
         source = rng.generator(seed, block, "sample", 0, "latent")
         pieces.append(law.draw(BLOCK, source) if truncation is None else truncated(law, truncation, BLOCK, source))
     return torch.cat(pieces)[:count]
+
+
+def of_sample(law: Latent, index: int, seed: int, truncation: float | None = None) -> Tensor:
+    """The latent of sample ``index`` of ``seed``: float32 (1, size)."""
+    block, place = divmod(index, BLOCK)
+    source = rng.generator(seed, block, "sample", 0, "latent")
+    drawn = law.draw(BLOCK, source) if truncation is None else truncated(law, truncation, BLOCK, source)
+    return drawn[place : place + 1]
+
+
+def traversal(z: Tensor, directions: Tensor, reach: float, columns: int) -> Tensor:
+    """``z`` (1, size) with its component along each of the ``directions`` (rows, size), of length one, from -reach to reach.
+
+    (rows * columns, size), float32.
+    """
+    z, n = z.double(), directions.double()
+    moves = torch.linspace(-reach, reach, columns, dtype=torch.float64) - n @ z.T  # (rows, columns)
+    return (z + moves[:, :, None] * n[:, None, :]).flatten(0, 1).float()
+
+
+def code_traversal(z: Tensor, law: Latent, columns: int) -> Tensor:
+    """``z`` (1, size) with each of the codes of ``law`` moved in a row: a category through its values, over and over; a number
+    from -1 to 1. (codes * columns, size), float32."""
+    rows, start = [], law.noise_size
+    for size in law.codes:
+        row = z.repeat(columns, 1)
+        if size == 1:
+            row[:, start] = torch.linspace(-1, 1, columns)
+        else:
+            row[:, start : start + size] = torch.eye(size)[torch.arange(columns) % size]
+        rows.append(row)
+        start += size
+    return torch.cat(rows)
+
+
+TERM = re.compile(r"\s*([+-]?)\s*(?:(\d+(?:\.\d*)?|\.\d+)\s*\*\s*)?(label\s+|label)?(\d+)\s*")
+
+
+def terms(text: str) -> tuple[list[tuple[float, int]], bool]:
+    """([(factor, number), ...], whether they are of classes) of a sum such as "3 - 5 + 0.5*8" or "label 3 - label 5".
+
+    Raises ``BadInput`` for what is no sum, and for one of samples and classes together.
+    """
+    found: list[tuple[float, int]] = []
+    kinds, place = set(), 0
+    while place < len(text):
+        match = TERM.match(text, place)
+        if match is None or (found and not match[1]):
+            break
+        found.append((float(match[2] or 1) * (-1 if match[1] == "-" else 1), int(match[4])))
+        kinds.add(bool(match[3]))
+        place = match.end()
+    if place < len(text) or not found:
+        shape = 'a sum of samples, such as "3 - 5 + 0.5*8", or of classes, such as "label 3 - label 5 + label 8"'
+        raise BadInput(f"arithmetic={text}: must be {shape}")
+    if len(kinds) > 1:
+        raise BadInput(f"arithmetic={text}: adds samples or classes, not both")
+    return found, kinds.pop()
 
 
 def truncated(law: Latent, threshold: float, count: int, source: torch.Generator) -> Tensor:

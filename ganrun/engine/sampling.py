@@ -14,14 +14,14 @@ from torch import Tensor
 
 from ganrun.data.base import to_pixels
 from ganrun.engine import assemble, checkpoint
+from ganrun.engine.choice import Choice, Wish, choose
 from ganrun.engine.ema import EMA
-from ganrun.engine.latents import BLOCK, COLUMNS, Given, of_samples, walks
+from ganrun.engine.latents import BLOCK, COLUMNS, Given
 from ganrun.engine.sources import Sources, load, translates
 from ganrun.games.base import Game
 from ganrun.ground import rng, runs
 from ganrun.ground.errors import BadInput, NoCheckpoint
 from ganrun.ground.record import RunFolder
-from ganrun.ground.registry import lookup, names
 from ganrun.ground.runtime import Runtime, resolve
 from ganrun.ground.spec import Spec
 from ganrun.ground.turn import Turn
@@ -44,9 +44,9 @@ def generate(
     """``count`` samples in the training range: float32 of shape (count, *spec.shape), on the CPU.
 
     Latents come in blocks of 256, each a function of (seed, block): the first n samples are the same for every count.
-    ``labels``: int64 of shape (count,), for a game that uses them; by default the classes in turn. ``sources``: the images
-    to translate, in the training range, of shape (count, *spec.source), for a game that does; a block of them is worked on in
-    parts, since whole images go in. ``latents``: (count, size), in place of drawn ones.
+    ``labels``: int64 of shape (count,), or codes, float (count, classes), for a game that uses them; by default the classes in
+    turn. ``sources``: the images to translate, in the training range, of shape (count, *spec.source), for a game that does; a
+    block of them is worked on in parts, since whole images go in. ``latents``: (count, size), in place of drawn ones.
     """
     if game.condition.uses_labels and labels is None:
         labels = torch.arange(count) % int(game.spec.classes or 1)
@@ -119,30 +119,27 @@ class Trained:
         truncation: float | None = None,
         interpolate: str | None = None,
         class_grid: bool = False,
+        traverse: str | None = None,
+        arithmetic: str | None = None,
         sources: Tensor | None = None,
     ) -> Tensor:
         """``count`` samples on the CPU.
 
-        Images are float32 (count, channels, height, width) in [0, 1], points float32 (count, d) as they are. Sample i
-        depends on ``seed`` and i alone. ``labels`` (one class, or one a sample) needs a conditional run. ``truncation``:
-        no |z_i| is above it. ``interpolate``: "slerp" or "linear", rows of 8 that walk from one sample to the next.
-        ``class_grid``: a row for each class, with the same latents in every row. ``sources``, for a run that translates, are
-        like its own, images in [0, 1]; by default those that lie in the run folder. Sample i is made from source i, which come
-        over and over; in walks and grids of classes each row, or column, from one.
+        Images are float32 (count, channels, height, width) in [0, 1], points float32 (count, d) as they are. Sample i depends on
+        ``seed`` and i alone. ``labels`` (one class, or one a sample) needs a conditional run. ``truncation``: no |z_i| is above
+        it. ``interpolate``: "slerp" or "linear", rows of 8 that walk from one sample to the next. ``class_grid``: a row for each
+        class, with the same latents in every row. ``traverse``: sample 0 moved along a direction a row, "codes",
+        "sefa" (closed-form factorization), "axes" or such as "0,3,5", or "auto". ``arithmetic``: a sum such as "3 - 5 + 8" of
+        samples of the seed, or "label 3 - label 5" of classes; each row shows the terms and the sum. ``sources``, for a run that
+        translates, are like its own, images in [0, 1]; by default those that lie in the run folder. Sample i is made from source
+        i, which come over and over; in walks and grids of classes each row, or column, from one.
         """
         given = None
         if sources is not None:
             given = Sources(sources * 2 - 1 if self.spec.kind == "image" else sources)
         starts = self.starts(count, given, interpolate=interpolate, class_grid=class_grid)
-        x = self.generate(
-            count,
-            seed=seed,
-            labels=labels,
-            truncation=truncation,
-            interpolate=interpolate,
-            class_grid=class_grid,
-            starts=starts,
-        )
+        wish = Wish(count, seed, labels, truncation, interpolate, class_grid, traverse, arithmetic)
+        x = self.make(self.choose(wish), seed=seed, starts=starts)
         return to_pixels(x).float() / 255 if self.spec.kind == "image" else x
 
     def starts(
@@ -163,58 +160,28 @@ class Trained:
             return found.rows(torch.arange(max(1, count // COLUMNS)).repeat_interleave(COLUMNS) % len(found.source))
         return found.repeated(max(1, count))
 
-    def generate(
-        self,
-        count: int,
-        *,
-        seed: int,
-        labels: int | Sequence[int] | None = None,
-        truncation: float | None = None,
-        interpolate: str | None = None,
-        class_grid: bool = False,
-        starts: Sources | None = None,
-    ) -> Tensor:
-        """As ``sample``, in the training range, from the rows of ``starts`` where the run translates."""
-        if count < 1:
-            raise BadInput(f"num={count}: must be at least 1")
-        if (truncation or interpolate) and all(port.kind != "code" for port in self.game.roles()["generator"][0]):
-            raise BadInput("truncation, interpolate: choose latents, and this run's generator takes none")
-        chosen, latents, law = None, None, self.game.latent_law
-        if class_grid:
-            if not self.game.condition.uses_labels:
-                raise BadInput(f"class-grid: {_unlabelled()}")
-            if labels is not None or interpolate is not None:
-                raise BadInput("class-grid: takes every class and the same latents for each; neither labels nor interpolate")
-            classes = int(self.spec.classes or 0)
-            columns = max(1, count // classes)
-            count, labels = classes * columns, [label for label in range(classes) for _ in range(columns)]
-            latents = of_samples(law, columns, seed, truncation).repeat(classes, 1)
-        elif interpolate is not None:
-            rows = max(1, count // COLUMNS)
-            count, latents = rows * COLUMNS, walks(of_samples(law, rows + 1, seed, truncation), interpolate)
-        elif truncation is not None:
-            latents = of_samples(law, count, seed, truncation)
+    def choose(self, wish: Wish) -> Choice:
+        """The latents and classes that ``wish`` means; ``BadInput`` for what this run cannot make."""
+        with self.runtime.applied():
+            return choose(wish, self.game, self.averages)
+
+    def make(self, choice: Choice, *, seed: int, starts: Sources | None = None) -> Tensor:
+        """The samples of ``choice``, in the training range, from the rows of ``starts`` where the run translates."""
+        labels = choice.labels
         if labels is None and starts is not None and self.game.condition.uses_labels:
             if starts.labels is None:
                 raise BadInput("labels: this run translates by class, and the sources come without: say which class")
-            chosen = starts.labels
-        if labels is not None:
-            if not self.game.condition.uses_labels:
-                raise BadInput(f"labels: {_unlabelled()}")
-            chosen = torch.as_tensor(labels, dtype=torch.int64).flatten()
-            if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < int(self.spec.classes or 0):
-                raise BadInput(f"labels={labels}: classes are 0 to {int(self.spec.classes or 0) - 1}")
-            chosen = chosen.repeat(math.ceil(count / len(chosen)))[:count]
+            labels = starts.labels
         with self.runtime.applied():
             return generate(
                 self.game,
-                count,
+                choice.count,
                 seed=seed,
                 runtime=self.runtime,
                 averages=self.averages,
-                labels=chosen,
+                labels=labels,
                 sources=None if starts is None else starts.source,
-                latents=latents,
+                latents=choice.latents,
             )
 
 
@@ -269,9 +236,3 @@ def load_spec(folder: Path) -> Spec:
         return spec
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{folder / 'run.json'}: is missing or damaged: it holds the shape of the data") from error
-
-
-def _unlabelled() -> str:
-    """What to do about a run that has no labels to choose from."""
-    found = [name for name in names("condition") if getattr(lookup("condition", name), "uses_labels", False)]
-    return f"this run was trained without labels. Train with a condition that takes them: {', '.join(found)}"

@@ -50,6 +50,7 @@ class Game(nn.Module):
     """Generator against discriminator. ``players`` maps roles to networks; they are not submodules of the game."""
 
     averaged: tuple[str, ...] = ("generator",)
+    single = True  # a latent, with a label, is one sample
     remakes = True  # its main duel can make the fakes again, from other latents
 
     def __init__(self, *, n_critic: int = 1, condition: str = "none", pack: int = 1, gain: str = "offset") -> None:

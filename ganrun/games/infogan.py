@@ -45,6 +45,14 @@ class Coded(Latent):
     def __post_init__(self) -> None:
         """Nothing to check: the game did."""
 
+    @property
+    def noise_size(self) -> int:
+        return self.noise.size
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        return (*self.categories, *[1] * self.continuous)
+
     def draw(self, count: int, source: torch.Generator) -> Tensor:
         parts = [self.noise.draw(count, source)]
         for size in self.categories:

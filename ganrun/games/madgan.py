@@ -71,6 +71,8 @@ class GeneratorClassifier(Headed):
 class MADGAN(Game):
     """``generators`` generators against one discriminator that tells them apart."""
 
+    single = False  # which generator makes the sample is drawn
+
     def __init__(
         self,
         *,

@@ -70,6 +70,21 @@ class Latent:
             return torch.randn(count, self.size, generator=source)
         return torch.rand(count, self.size, generator=source) * 2 - 1
 
+    @property
+    def noise_size(self) -> int:
+        """How many of the leading numbers mean nothing by themselves: the others are codes."""
+        return self.size
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """What follows the noise: for each category its number of values, coded one-hot; 1 for each number from U(-1, 1)."""
+        return ()
+
+    @property
+    def reach(self) -> float:
+        """How far from 0 a number of the noise goes, the rare ones aside."""
+        return 3.0 if self.prior.startswith("normal") else 1.0
+
 
 @dataclass
 class DiscriminatorOutput:

@@ -35,6 +35,7 @@ class Condition:
 
     gain: str = GAINS[0]  # how conditional normalizations read the label: the game's option
     uses_labels = False
+    mixes = True  # where labels are used: the generator takes codes between and beyond the one-hot ones, too
     judges_labels = True  # where labels are used: the discriminator is told them, and so cannot be asked for them
     traits: frozenset[str] = frozenset()
     needs: Mapping[str, Rule] = {}
@@ -90,7 +91,9 @@ class Concatenated(nn.Module):
 
 
 def label_code(labels: Tensor, classes: int) -> Tensor:
-    """One-hot codes: labels (n,) or (n, pack) to int64 (n, pack * classes)."""
+    """One-hot codes: labels int64 (n,) or (n, pack) to int64 (n, pack * classes); codes, float (n, classes), as they are."""
+    if labels.is_floating_point():
+        return labels
     return one_hot(labels, classes).flatten(1)
 
 

@@ -64,6 +64,7 @@ class PerClass(Condition):
     """A generator and a discriminator of its own for each class."""
 
     uses_labels = True
+    mixes = False
     needs = LABELLED
     refuses = {"game.packed": NOT_PACKED}
 
