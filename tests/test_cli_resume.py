@@ -213,7 +213,7 @@ HOSTILE = {
     "wide": b"a: [" + b"1," * 30000 + b"1]",
     "huge": b"a: " + b"x" * 1_100_000,
     "a class path": b"loss: {_target_: os.system, name: hinge}\n",
-    "an interpolation": b"output: ${oc.env:HOME}\n",
+    "an interpolation": b"seed: ${oc.env:HOME}\n",
     "a resolver": b"name: '${content:/}'\n",
     "an odd key": b"'a=b': 1\n",
     "a dotted key": b"'optimizer.lr': 1\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from cli_driver import CONF, Engine, run, write
 from ganrun.cli.compose import composer
 from ganrun.cli.overrides import parse
 from ganrun.cli.schema import catalog
-from ganrun.ground import files, runs
+from ganrun.ground import files, runs, spell
 from ganrun.ground.errors import BadInput
 
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
@@ -71,6 +72,39 @@ def test_a_path_reaches_the_engine_and_the_run_resumes(path: str, inside: Path, 
     assert runs.read_config(folder)["name"] == "1e-4"
     assert run("train", f"resume={folder}", "every.log=1").code == 0
     assert (engine.last["config"]["name"], engine.last["folder"]) == ("1e-4", folder)
+
+
+def test_a_folder_may_be_named_as_an_interpolation_is_written(
+    inside: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "a${b}\\${c}"
+    refused = run("train", f"output={name}")
+    assert (refused.code, len(refused.lines)) == (2, 1)
+    (spelt,) = shlex.split(refused.err.partition("For the text itself: ")[2])
+    (inside / name).mkdir()
+    monkeypatch.chdir(inside / name)  # Hydra writes the current folder into its config, too
+    for words in (["output=${name}", "name=o", "seed=1"], [spelt, "seed=2"], ["-m", spelt, "seed=3"]):
+        assert run("train", *words).code == 0
+    assert [call["config"]["output"] for call in engine.calls] == ["o", name, name]
+    folder = engine.last["folder"]
+    assert folder.parent == inside / name / name / "default"
+    assert runs.read_config(folder)["output"] == name
+    assert run("train", f"resume={spell.value(str(folder))}", "every.log=1").code == 0
+    assert (engine.last["config"]["output"], engine.last["folder"]) == (name, folder)
+    assert run("eval", folder).code == 0
+    assert engine.last["config"]["output"] == name
+
+
+def test_a_name_that_hydra_cannot_hold_is_one_clear_sentence(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (inside / "a${b").mkdir()
+    for words in (["output=a${b"], ["-cd", "a${b"], ["hydra.run.dir=${nothing}"]):
+        answer = run("train", *words)
+        assert (answer.code, len(answer.lines)) == (2, 1)
+        assert words[-1].partition("=")[0].removeprefix("-cd") in answer.err
+    monkeypatch.chdir(inside / "a${b")
+    answer = run("train")
+    assert (answer.code, len(answer.lines)) == (2, 1)
+    assert "rename the current folder" in answer.err
 
 
 def test_a_tilde_is_home_in_every_path(inside: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

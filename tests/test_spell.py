@@ -11,6 +11,7 @@ from pathlib import Path
 import cli_driver
 import pytest
 from cli_driver import run, write
+from omegaconf import OmegaConf
 
 from ganrun.cli.compose import composer
 from ganrun.ground import spell
@@ -32,6 +33,7 @@ ODD = [
     "back\\slash\\",
     "a:b",
     "1.10",
+    "a${b} \\${c} ${",
 ]
 
 
@@ -40,7 +42,7 @@ def test_hydra_reads_back_what_is_spelt_and_so_does_a_shell(text: str) -> None:
     with composer() as found:
         for spelling in (spell.value(text), spell.quoted(text)):
             (word,) = shlex.split(shlex.quote(f"key={spelling}"))
-            assert found.parse(word).value() == text
+            assert OmegaConf.create({"key": found.parse(word).value()}).key == text
     echoed = subprocess.run(["bash", "-c", f"printf %s {shlex.quote(spell.value(text))}"], capture_output=True, check=True)
     assert echoed.stdout.decode() == spell.value(text)
 
@@ -49,6 +51,8 @@ def test_an_override_that_is_offered_is_quoted_for_the_shell_and_its_words_are_n
     assert spell.pasted("model=mlp") == "model=mlp"
     assert spell.pasted("regularizer=[r1,r2]") == "'regularizer=[r1,r2]'"
     assert spell.pasted("loss=lsgan (or minimax)") == "loss=lsgan (or minimax)"
+    assert spell.pasted("output=my (old) runs") == "'output=my (old) runs'"
+    assert spell.pasted(f"output={spell.value('my runs')}") == "'output=\"my runs\"'"
 
 
 @pytest.mark.parametrize("name", ["it's [bold] (1)", "-x #漢 & = $(y) ;,"])

@@ -124,9 +124,23 @@ class Composer:
         return sorted(set(found))
 
 
+def refuse_half_a_link(place: Path, said: str) -> None:
+    """``BadInput`` for a folder that Hydra cannot write into its own config: its name has a ``${`` that no ``}`` ends.
+
+    ``said``: what names the folder, and what to do.
+    """
+    try:
+        OmegaConf.create({"place": str(place.absolute())})
+    except OmegaConfBaseException as error:
+        raise BadInput(f"{said}: Hydra takes '${{' in {place.absolute()} for the beginning of an interpolation") from error
+
+
 @contextmanager
 def composer(config_dir: Path | None = None, config_name: str = "config") -> Iterator[Composer]:
     """A ``Composer`` whose folders are searched as ``ganrun train`` searches them."""
+    refuse_half_a_link(Path.cwd(), "rename the current folder, or cd to another one and give paths from there")
+    if config_dir is not None:
+        refuse_half_a_link(config_dir, f"--config-dir {config_dir}: rename this folder")
     with searching(config_dir), initialize_config_dir(config_dir=str(catalog.conf_dir()), job_name="ganrun", **hydra_base()):
         yield Composer(config_name, catalog.places(config_dir))
 
@@ -137,7 +151,8 @@ def errors_for_people() -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise _cause(error) or BadInput(one_line(error)) from error
+        key = getattr(error, "full_key", None)
+        raise _cause(error) or BadInput(f"{key}: {one_line(error)}" if key else one_line(error)) from error
 
 
 def one_line(error: BaseException) -> str:

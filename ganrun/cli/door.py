@@ -19,7 +19,17 @@ from typing import Any
 import hydra
 
 from ganrun.cli import job, places, preflight, resume, signature, starts
-from ganrun.cli.compose import Composer, composer, culprit, errors_for_people, hydra_base, in_words, known_cause, searching
+from ganrun.cli.compose import (
+    Composer,
+    composer,
+    culprit,
+    errors_for_people,
+    hydra_base,
+    in_words,
+    known_cause,
+    refuse_half_a_link,
+    searching,
+)
 from ganrun.cli.overrides import Typed, parse, readable, value_of
 from ganrun.cli.schema import catalog, check
 from ganrun.ground import here, page, runs
@@ -98,7 +108,9 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     resumed = f"resume={quote(str(start.folder))}" if start is not None else ""
     final = [*given, *(resumed if start is not None and entry.key == "resume" else entry.spelt for entry in typed)]
     final += begun.overrides if begun is not None else []
-    if here.is_gone() and not runs.place(str(found.compose(_first_jobs(final, found)).output)).is_absolute():
+    output = str(found.compose(_first_jobs(final, found)).output)
+    refuse_half_a_link(runs.place(output), f"output={output}: choose another folder")
+    if here.is_gone() and not runs.place(output).is_absolute():
         raise BadInput("the current folder has been removed: cd to another one, or give output=/an/absolute/path")
     if command.multirun:
         _try_jobs([*final, *report.sweep], [*typed, *readable(report.sweep, found)], found)

@@ -21,7 +21,7 @@ from typing import Any, TypedDict
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ganrun.cli import signature
 from ganrun.ground import identity, signals, terminal
@@ -60,7 +60,9 @@ def train_job(config: DictConfig) -> float | None:
     if not State.launching:
         terminal.install()  # a launcher's worker process has not come in by the door
     hydra = HydraConfig.get()
-    folder = Path(str(hydra.runtime.output_dir))
+    runtime = OmegaConf.to_container(hydra.runtime, resolve=False)  # Hydra has filled it in: ``${`` in a path is text
+    assert isinstance(runtime, dict)
+    folder = Path(str(runtime["output_dir"]))
     sweep = hydra.mode == RunMode.MULTIRUN
     try:
         with _stopping(sweep):

@@ -7,7 +7,6 @@ it leaves out; what tells runs apart is the signature behind it.
 
 from __future__ import annotations
 
-import copy
 import functools
 import re
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ganrun.cli.schema import catalog
 from ganrun.cli.schema.keys import root_keys
 from ganrun.ground.errors import BadInput
+from ganrun.ground.spell import escaped
 
 LONGEST = 80  # characters
 WIDEST = 24  # characters of a word
@@ -112,7 +112,7 @@ def _entry(group: str, name: str) -> catalog.OptionFile | None:
 
 def _followed(config: Mapping[str, Any], links: Mapping[tuple[str, ...], str]) -> dict[tuple[str, ...], Any]:
     """What each link stands for at its place in ``config``; Ellipsis where that cannot be said."""
-    tree = copy.deepcopy({key: entry for key, entry in config.items() if key != "hydra"})
+    tree = escaped({key: entry for key, entry in config.items() if key != "hydra"})
     for path, link in links.items():
         held = tree
         for key in path[:-1]:

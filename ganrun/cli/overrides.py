@@ -97,7 +97,8 @@ def _settled(entry: Typed) -> Any:
         found = OmegaConf.create({"value": value})
         return OmegaConf.to_container(found, resolve=True)["value"]  # type: ignore[index, call-overload]
     except OmegaConfBaseException as error:
-        raise BadInput(f"{entry.text}: {one_line(error)}") from error
+        itself = f". For the text itself: {spell.pasted(f'{entry.key}={spell.value(value)}')}" if isinstance(value, str) else ""
+        raise BadInput(f"{entry.text}: {one_line(error)}{itself}") from error
 
 
 def _spelt(text: str, composer: Composer) -> str:
@@ -115,9 +116,9 @@ def _spelt(text: str, composer: Composer) -> str:
             elements = [_literal(part, kind) for part in _parts(inner["list"] if inner else given)]
         else:
             override = composer.parse(text)
-            elements = [spell.value(str(part)) for part in override.sweep_string_iterator()]
+            elements = [_text(str(part)) for part in override.sweep_string_iterator()]
         return f"{found['before']}{','.join(elements)}"
-    if key not in catalog.PATHS and kind in (Override, list, dict):
+    if key not in files.PATHS and kind in (Override, list, dict):
         return text  # several values, or a list: the check says what is wrong with that
     return f"{found['before']}{_literal(given, kind)}"
 
@@ -136,7 +137,16 @@ def _literal(given: str, kind: type | None) -> str:
     whole = QUOTED.fullmatch(given.strip())
     if given.strip().lower() == "null" or (whole and _closed(given.strip())) or ("\\" in given and kind is str):
         return given
-    return spell.value(given)
+    return _text(given)
+
+
+def _text(given: str) -> str:
+    """Text in Hydra's spelling, in which ``${...}`` is an interpolation, and anything that is none, such as ``${``, is text."""
+    try:
+        OmegaConf.create({"value": given})
+    except OmegaConfBaseException:
+        return spell.value(given)
+    return spell.quoted(given, links=True) if "${" in given else spell.value(given)
 
 
 def _closed(given: str) -> bool:
@@ -165,12 +175,12 @@ def _from_environment(text: str, composer: Composer) -> str:
     """The override without what stands before its value, each ``${oc.env:...}`` read as if its content had been typed."""
     given = text.partition("=")[2]
     if files.is_one_link(given) and given.count("${") > 1:  # Hydra's grammar reads none within another without quotes
-        return spell.quoted(files.from_environment(given))
+        return spell.quoted(files.from_environment(given), links=True)
     override = composer.parse(text)
     values = [value for _, value in _values(override)]
     if override.is_interval_sweep() or all(_wrapped(value) == value for value in values):
         return given
-    return ",".join(spell.quoted(_wrapped(value)) for value in values)
+    return ",".join(spell.quoted(_wrapped(value), links=True) for value in values)
 
 
 def _wrapped(value: Any) -> Any:

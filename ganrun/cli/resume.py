@@ -22,7 +22,7 @@ from ganrun.ground import content, identity, runs
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.identity import STACKS
 from ganrun.ground.spell import command as spelt
-from ganrun.ground.spell import names
+from ganrun.ground.spell import escaped, names
 from ganrun.ground.spell import quoted as quote
 
 OWN = ("resume", "at", "fresh", "fork", "plugins")  # never taken from the run: each command says them itself
@@ -127,7 +127,7 @@ def _differences(composed: DictConfig, key: str, value: Any, path: str, links: b
     """
     if key not in composed:
         if not links:
-            OmegaConf.update(composed, key, value, force_add=True)
+            OmegaConf.update(composed, key, escaped(value), force_add=True)
             yield f"++{path}={quote(value)}"
         return
     is_link = OmegaConf.is_interpolation(composed, key)
@@ -145,7 +145,7 @@ def _differences(composed: DictConfig, key: str, value: Any, path: str, links: b
         for inner in value:
             yield from _differences(held, inner, value[inner], f"{path}.{inner}", links, exact)
     elif is_link == links and not identity.same(OmegaConf.to_container(held) if OmegaConf.is_config(held) else held, value):
-        OmegaConf.update(composed, key, value, merge=False)
+        OmegaConf.update(composed, key, escaped(value), merge=False)
         yield f"{path}={quote(value)}"
 
 

@@ -29,8 +29,10 @@ KINDS = {
 # root keys and a data set's place that take text, unless they are null; and those that always do
 OR_NULL = ("resume", "init_from", "objective", "evaluation.weights", "evaluation.weights_sha256", "dataset.root")
 ROOT_TEXT = (*OR_NULL, "name", "output")
+# keys that name a place on the disk
+PATHS = ("output", "resume", "init_from", "evaluation.weights", "dataset.root", "dataset.source", "dataset.target")
 IsText = Callable[[list[str]], bool]
-FROM_ELSEWHERE = re.compile(r"\$\{\s*oc\.env\s*:")
+FROM_ELSEWHERE = re.compile(r"(?<!\\)(?:\\\\)*\$\{\s*oc\.env\s*:")  # behind an odd number of backslashes, ``${`` is text
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

@@ -22,6 +22,7 @@ LARGEST = 1_000_000  # bytes
 MOST = 20_000  # entries
 DEEPEST = 20  # levels
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+NAMES_OF_FILES = (*files.PATHS, "dataset.classes")  # may hold anything, ``${`` too
 SCALARS = (str, bool, int, float, type(None))
 CHECKPOINT = re.compile(r"step_(\d+)\.pt")
 
@@ -187,7 +188,7 @@ def _verify(entry: Any, path: Path, where: str) -> None:
             _verify(value, path, where)
     elif not isinstance(entry, SCALARS):
         raise BadInput(f"{path}: {where} is neither text nor number, true, false or null")
-    elif isinstance(entry, str) and "${" in entry:
+    elif isinstance(entry, str) and "${" in entry and where not in NAMES_OF_FILES:
         raise BadInput(f"{path}: {where}={entry} is not resolved; a run's config holds plain values")
     elif isinstance(entry, str) and any(ord(character) < 32 for character in entry):
         raise BadInput(f"{path}: {where} holds a control character")

@@ -1,6 +1,7 @@
 """Commands and overrides as they are shown: spelt so that they run when pasted into a shell.
 
-Two readers follow each other. The shell takes its quotes away, then Hydra's grammar reads what is left of an override.
+Three readers follow each other. The shell takes its quotes away, Hydra's grammar reads what is left of an override, and in its
+value OmegaConf reads ``${...}`` as an interpolation, unless a backslash stands before it.
 """
 
 from __future__ import annotations
@@ -22,22 +23,34 @@ def value(entry: Any) -> str:
     """``entry`` as Hydra's override grammar writes it, so that reading gives it back; text in quotes where it needs them."""
     if isinstance(entry, str) and PLAIN.fullmatch(entry) and entry.lower() not in WORDS and not _number(entry):
         return entry
-    return quoted(entry)
+    return quoted(entry, mark='"')  # the shell's own are single ones
 
 
-def quoted(entry: Any) -> str:
-    """The same with all text in quotes."""
+def quoted(entry: Any, *, links: bool = False, mark: str = "'") -> str:
+    """The same with all text in quotes. ``links``: ``${`` begins an interpolation, as where a person has typed it."""
     if entry is None:
         return "null"
     if isinstance(entry, bool):
         return "true" if entry else "false"
     if isinstance(entry, list):
-        return f"[{','.join(quoted(inner) for inner in entry)}]"
+        return f"[{','.join(quoted(inner, links=links, mark=mark) for inner in entry)}]"
     if isinstance(entry, Mapping):
-        return "{" + ",".join(f"{key}:{quoted(inner)}" for key, inner in entry.items()) + "}"
-    if isinstance(entry, str):  # backslashes count only before a quote
-        return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), entry) + "'"
+        return "{" + ",".join(f"{key}:{quoted(inner, links=links, mark=mark)}" for key, inner in entry.items()) + "}"
+    if isinstance(entry, str):
+        text = entry if links else escaped(entry)
+        mark = {'"': "'", "'": '"'}[mark] if mark in text else mark
+        body = re.sub(rf"(\\*)({mark}|\Z)", lambda found: found[1] * 2 + (f"\\{mark}" if found[2] else ""), text)
+        return f"{mark}{body}{mark}"  # backslashes count only before the mark
     return repr(entry)
+
+
+def escaped(entry: Any) -> Any:
+    """``entry`` with a backslash before each ``${`` in it, so that OmegaConf gives back the text itself."""
+    if isinstance(entry, str):
+        return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", entry)
+    if isinstance(entry, list):
+        return [escaped(inner) for inner in entry]
+    return {key: escaped(inner) for key, inner in entry.items()} if isinstance(entry, Mapping) else entry
 
 
 def names(entries: Iterable[str]) -> str:
@@ -47,8 +60,8 @@ def names(entries: Iterable[str]) -> str:
 
 def pasted(text: str) -> str:
     """An override as a shell takes it; where ``text`` goes on in words ("loss=lsgan (or minimax)"), they stay."""
-    override, blank, words = text.partition(" (")
-    return shlex.quote(override) + blank + words
+    found = re.fullmatch(r"(\S+)( \(or .*\))", text)
+    return shlex.quote(found[1]) + found[2] if found else shlex.quote(text)
 
 
 def path(place: str | Path) -> str:

@@ -20,7 +20,6 @@ from ganrun.ground import registry
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.identity import STACKS
 
-PATHS = ("output", "resume", "init_from", "evaluation.weights", "dataset.root", "dataset.source", "dataset.target")
 GROUPS = ("model", "game", "loss", "regularizer", "dataset", "device", "metric", "disease", "optimizer", "experiment")
 WRITERS = ("model", "dataset", "experiment")  # options that may choose and write in other groups; the later one wins
 PACKAGE = re.compile(r"#\s*@package\s+(\S+)")

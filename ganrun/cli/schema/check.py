@@ -242,12 +242,19 @@ def _linked(before: Sequence[str], found: layers.Layers, line: Line) -> list[str
                 gives = OmegaConf.to_container(gives, resolve=True) if OmegaConf.is_config(gives) else gives
             except COMPOSING_FAILS as error:
                 if "hydra:" not in spelling:  # what Hydra says of a job is known in the job
-                    sentences.append(f"{entry.text}: {one_line(error)}")
+                    sentences.append(f"{entry.text}: {one_line(error)}{_as_text(entry, value, line)}")
                 continue
             held, _ = compare.locate(found.base, entry.path)
             for mistake in compare.compare(held, gives, entry.key, found.rules, found.world, resolved=True):
                 sentences.append(f"{entry.text}: gives {spell.value(mistake.value)}: {mistake.why}")
     return sentences
+
+
+def _as_text(entry: Typed, value: Any, line: Line) -> str:
+    """How to type a value that was read as an interpolation and may have been meant as text."""
+    if not (isinstance(value, list) or catalog.is_text(entry.path, line.folders)):
+        return ""
+    return f". For the text itself: {spell.pasted(f'{entry.key}={spell.value(value)}')}"
 
 
 def _one_value(entry: Typed) -> str:
