@@ -7,15 +7,17 @@ import os
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import cli_driver
 import pytest
-from cli_driver import Engine, run
+from cli_driver import Engine, run, write
 
 import ganrun
-from ganrun.cli import app, compose, door
+from ganrun.cli import app, compose, door, job
 from ganrun.ground import registry, runs
-from ganrun.ground.errors import BadInput
+from ganrun.ground.errors import BadInput, Stopped
+from ganrun.ground.record import RunFolder
 
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
 
@@ -61,6 +63,108 @@ def test_values_that_name_one_run_twice_are_done_once_and_said(inside: Path, eng
     assert answer.code == 0
     assert [call["config"]["seed"] for call in engine.calls] == [0, 1]
     assert sum("is done once" in said for said in answer.lines) == 3
+
+
+def test_jobs_that_are_one_run_by_different_keys_are_named_and_wait_for_each_other(
+    inside: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[Any] = []
+    engine.act = lambda config, folder: waits.append(json.loads(os.environ[job.TWINS])) or 1.0
+    answer = run("train", "-m", "n_critic=1,2", "game.n_critic=2", "seed=0,1")
+    assert answer.code == 0
+    assert [line.partition(" are one run")[0] for line in answer.lines if line.startswith("note")] == [
+        "note: jobs 0 (n_critic=1 seed=0), 2 (n_critic=2 seed=0)",
+        "note: jobs 1 (n_critic=1 seed=1), 3 (n_critic=2 seed=1)",
+    ]
+    assert waits[0] == {"2": 0, "3": 1}
+    folders = [call["folder"] for call in engine.calls]
+    assert folders[:2] == folders[2:]
+    assert len(set(folders)) == 2
+
+
+def test_a_job_waits_for_its_twin_to_report_or_to_stay_away(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = inside / "ledger"
+    for key, value in {job.LEDGER: str(ledger), job.TWINS: '{"3": 1}'}.items():
+        monkeypatch.setenv(key, value)
+    waited: list[float] = []
+
+    def report(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            ledger.write_text('{"job": 1}\n')
+
+    monkeypatch.setattr(job.time, "sleep", report)
+    job._wait_for_twin(3, inside / "run")
+    assert len(waited) == 2
+    job._wait_for_twin(1, inside / "run")
+    ledger.unlink()
+    monkeypatch.setattr(job, "START", -1.0)  # it never begins
+    held = RunFolder(inside / "run")
+    held.open()
+    assert not held.is_free()
+    monkeypatch.setattr(job.time, "sleep", lambda seconds: held.close())  # unless it is at work
+    job._wait_for_twin(3, inside / "run")
+    assert held.is_free()
+    Path(f"{ledger}{job.STOP}").touch()
+    with pytest.raises(Stopped):
+        job._wait_for_twin(3, inside / "run")
+
+
+def test_a_sweep_over_the_length_goes_from_the_shortest_run_up(inside: Path, engine: Engine) -> None:
+    answer = run("train", "-m", "steps=300,100", "seed=1,0")
+    assert answer.code == 0
+    assert answer.lines[0].startswith("note: steps=300,100: done from the fewest steps up")
+    assert [(call["config"]["steps"], call["config"]["seed"]) for call in engine.calls] == [
+        (100, 1),
+        (100, 0),
+        (300, 1),
+        (300, 0),
+    ]
+
+
+def test_a_sweep_in_a_file_is_checked_and_read_as_one_that_is_typed(inside: Path, engine: Engine) -> None:
+    texts = {
+        "good": "sweeper: {params: {name: 1.10, seed: '0,0,1', steps: '9,5'}}",
+        "bad": "sweeper: {params: {sed: '0,1', loss: 'hing,lsgan', steps: 'x,5', batch_size: [4, 8]}}",
+        "itself": "mode: MULTIRUN, sweeper: {params: {seed: '3,4'}}",
+    }
+    heads = "# @package _global_\n# X.\n"
+    mine = write(inside, **{f"experiment__{name}": f"{heads}hydra: {{{text}}}\n" for name, text in texts.items()})
+    answer = run("train", "-m", "-cd", mine, "experiment=good", "seed=2,2")
+    assert answer.code == 0
+    assert "stands twice" in answer.err
+    done = [(call["config"]["name"], call["config"]["seed"], call["config"]["steps"]) for call in engine.calls]
+    assert done == [("1.10", 2, 5), ("1.10", 2, 9)]
+    bad = run("train", "-m", "-cd", mine, "experiment=bad")
+    assert (bad.code, [line.split(":")[:2] for line in bad.lines]) == (
+        2,
+        [["hydra.sweeper.params", f" {text}"] for text in ("sed=0,1", "loss=hing,lsgan", "steps=x,5", "batch_size=[4,8]")],
+    )
+    engine.calls.clear()
+    alone = run("train", "-cd", mine, "experiment=good")
+    assert alone.lines == ["note: hydra.sweeper.params: name=1.10 seed=0,0,1 steps=9,5 in a file is a sweep, which needs -m"]
+    assert run("train", "-cd", mine, "experiment=itself").err.endswith("sweep: 2 done\n")
+    assert [call["config"]["seed"] for call in engine.calls] == [0, 3, 4]
+
+
+def test_folders_of_hydras_search_path_are_read_as_a_persons_own(inside: Path, engine: Engine) -> None:
+    mine = write(inside, loss__broken="a: [1\n", loss__mine="# Mine.\nname: hinge\n", loss__latin="# X.\nname: hinge\n")
+    (mine / "loss" / "latin.yaml").write_bytes("# fünf\nname: hinge\n".encode("latin-1"))
+    root = inside / "roots" / "own.yaml"
+    root.parent.mkdir()
+    root.write_text("defaults: [config, _self_]\nhydra: {searchpath: ['file://mine']}\n")
+    kinds = {"broken": "line 2", "latin": "is not UTF-8"}
+    for words, names in ((["hydra.searchpath=[file://mine]"], ["broken"]), (["-cd", "roots", "-cn", "own"], list(kinds))):
+        assert run("train", *words, "loss=mine").code == 0
+        assert engine.last["config"]["loss"]["name"] == "hinge"
+        for name in names:
+            answer = run("train", *words, f"loss={name}")
+            assert (answer.code, len(answer.lines)) == (2, 1)
+            assert f"mine/loss/{name}.yaml: " in answer.err
+            assert kinds[name] in answer.err
+    for words, said in {"[file://gone]": "there is no such folder as gone", "mine": "must be a list of folders"}.items():
+        answer = run("train", f"hydra.searchpath={words}")
+        assert (answer.code, answer.lines) == (2, [f"hydra.searchpath={words}: {said}" + answer.err.strip().partition(said)[2]])
 
 
 def test_a_launcher_that_is_not_installed_names_its_package(inside: Path) -> None:

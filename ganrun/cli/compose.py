@@ -15,17 +15,19 @@ import hydra
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 
 from ganrun.cli import signature  # noqa: F401  (tells OmegaConf the resolvers that config.yaml uses)
-from ganrun.cli.config_files import ConfFolder, Places
+from ganrun.cli.config_files import ConfFolder, Places, searched, source
 from ganrun.cli.schema import catalog
+from ganrun.ground import files
 from ganrun.ground.errors import BadInput, GanrunError
 
 
@@ -105,9 +107,15 @@ class Composer:
     def __init__(self, config_name: str, folders: Sequence[Path]) -> None:
         self.config_name, self.folders = config_name, folders
         self.multirun = False  # whether what is typed may be a sweep
+        self.search: list[str] = []  # the override of hydra.searchpath, where one is typed
         self.loader = GlobalHydra.instance().config_loader()
         self.parser = OverridesParser.create(config_loader=self.loader)
-        self.groups = sorted(group for group in self.loader.list_groups("") if group != "hydra")
+        self.groups = self._groups()
+
+    def look_into(self, override: str, folders: Sequence[Path]) -> None:
+        """Find options in ``folders``, too, which the ``override`` of hydra.searchpath names."""
+        self.search, self.folders = [override], [*self.folders, *folders]
+        self.groups = self._groups()
 
     def compose(self, overrides: list[str]) -> DictConfig:
         """The config, Hydra's own part included, unresolved."""
@@ -118,10 +126,17 @@ class Composer:
 
     def options(self, group: str) -> list[str]:
         """The options of ``group``, those in sub-folders as ``folder/option``."""
-        found = list(self.loader.get_group_options(group))
-        for inner in self.loader.list_groups(group):
+        found = self._listed(group, ObjectType.CONFIG)
+        for inner in self._listed(group, ObjectType.GROUP):
             found += [f"{inner}/{option}" for option in self.options(f"{group}/{inner}")]
         return sorted(set(found))
+
+    def _groups(self) -> list[str]:
+        return sorted(group for group in self._listed("", ObjectType.GROUP) if group != "hydra")
+
+    def _listed(self, group: str, kind: ObjectType) -> list[str]:
+        name = None if self.config_name == "config" else self.config_name  # a root config of one's own may name folders
+        return list(self.loader.get_group_options(group, kind, config_name=name, overrides=self.search))
 
 
 def refuse_half_a_link(place: Path, said: str) -> None:
@@ -142,7 +157,16 @@ def composer(config_dir: Path | None = None, config_name: str = "config") -> Ite
     if config_dir is not None:
         refuse_half_a_link(config_dir, f"--config-dir {config_dir}: rename this folder")
     with searching(config_dir), initialize_config_dir(config_dir=str(catalog.conf_dir()), job_name="ganrun", **hydra_base()):
-        yield Composer(config_name, catalog.places(config_dir))
+        yield Composer(config_name, [*catalog.places(config_dir), *_named_by(config_dir, config_name)])
+
+
+def _named_by(config_dir: Path | None, config_name: str) -> list[Path]:
+    """The folders that a root config of a person's own names in ``hydra.searchpath``."""
+    path = (config_dir or catalog.conf_dir()) / f"{config_name.removesuffix('.yaml')}.yaml"
+    if config_name == "config" or not path.is_file():
+        return []
+    found = [source(str(entry), f"{path}: hydra.searchpath")[1] for entry in searched(files.load(path, lambda key: False))]
+    return [folder for folder in found if folder is not None]
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 from ganrun.cli.schema import catalog
 from ganrun.cli.schema.keys import is_root_text
-from ganrun.ground import files
+from ganrun.ground import files, runs
 from ganrun.ground.errors import BadInput
 
 ONLY_WITH = "only_with"
@@ -62,6 +62,8 @@ class ConfFolder(ConfigSource):
             raise BadInput(f"{path}: {error}") from error
         if not group:
             content = with_requests(content)
+            if places := searched(content):
+                content["hydra"]["searchpath"] = [source(str(entry), f"{path}: hydra.searchpath")[0] for entry in places]
         elif place == "_global_" and group in catalog.WRITERS:
             option = name.relative_to(group).with_suffix("").as_posix()
             taken = self._of_writer(group, option)
@@ -105,6 +107,27 @@ class ConfFolder(ConfigSource):
         for path in sorted((Path(self.path) / config_path).iterdir()):
             self._list_add_result(found, str(Path(config_path) / path.name), path.name, results_filter)
         return sorted(set(found))
+
+
+def source(place: str, said: str) -> tuple[str, Path | None]:
+    """(an entry of ``hydra.searchpath`` as Hydra gets it, its folder): files on the disk are read as all of a person's are.
+
+    ``BadInput``, which begins with what was ``said``, for a folder that is not there.
+    """
+    scheme, colon, rest = place.partition("://")
+    if colon and scheme not in ("file", ConfFolder.scheme()):
+        return place, None
+    folder = runs.place(rest if colon else place)
+    if not folder.is_dir():
+        raise BadInput(f"{said}: there is no such folder as {folder}")
+    return f"{ConfFolder.scheme()}://{folder.absolute()}", folder
+
+
+def searched(root: Mapping[str, Any]) -> list[Any]:
+    """The entries of ``hydra.searchpath`` in a root config."""
+    hydras = root.get("hydra")
+    found = hydras.get("searchpath") if isinstance(hydras, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def with_requests(root: Mapping[str, Any]) -> dict[str, Any]:

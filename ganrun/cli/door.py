@@ -6,6 +6,7 @@ to the public ``hydra.main`` as its command line. Hydra's errors come back as ga
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import secrets
@@ -30,7 +31,7 @@ from ganrun.cli.compose import (
     refuse_half_a_link,
     searching,
 )
-from ganrun.cli.overrides import Typed, parse, readable, value_of
+from ganrun.cli.overrides import Typed, parse, readable, search, value_of
 from ganrun.cli.schema import catalog, check
 from ganrun.ground import here, page, runs
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
@@ -88,7 +89,7 @@ def train(command: Command) -> int:
 
 def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list[str]:
     """The overrides that Hydra gets: checked, those of ``resume=RUN`` first, a sweep's ledger last."""
-    folders = catalog.places(command.config_dir)
+    search(overrides, found)
     found.multirun = command.multirun = command.multirun or "hydra.mode=MULTIRUN" in overrides
     typed = readable(overrides, found)
     begun, fork = starts.find(typed), value_of("fork", typed) is True
@@ -96,15 +97,16 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     if begun is not None:
         start = _start(begun.folder, typed, command, found)
         given, origin = start.overrides, f"resume={start.folder}"
-    report = check.verify(overrides, found, folders, multirun=command.multirun, given=given, origin=origin)
+    report = check.verify(overrides, found, found.folders, multirun=command.multirun, given=given, origin=origin)
     if start is None and fork:
         report.add("fork=true: needs resume=RUN, the run to go on from")
     if report.mistakes:
         raise BadInput("\n".join(report.mistakes))
     for note in report.notes:
         sys.stderr.write(f"{note}\n")
-    if command.multirun:
-        typed = [_once(entry, found) for entry in typed]
+    command.multirun = report.multirun
+    if command.multirun:  # values of the same keys in a file stand where they do, as Hydra's sweeper has it
+        typed = [_rising(_once(entry, found), found) for entry in readable([*report.sweep, *overrides], found)]
     resumed = f"resume={quote(str(start.folder))}" if start is not None else ""
     final = [*given, *(resumed if start is not None and entry.key == "resume" else entry.spelt for entry in typed)]
     final += begun.overrides if begun is not None else []
@@ -112,8 +114,9 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     refuse_half_a_link(runs.place(output), f"output={output}: choose another folder")
     if here.is_gone() and not runs.place(output).is_absolute():
         raise BadInput("the current folder has been removed: cd to another one, or give output=/an/absolute/path")
-    if command.multirun:
-        _try_jobs([*final, *report.sweep], [*typed, *readable(report.sweep, found)], found)
+    is_product = command.multirun and _is_product(final, found)
+    if is_product:
+        _try_jobs(final, typed, found)
     if start is not None and not fork:
         _goes_on_in_place(start, final, command, found)
         final += places.in_place(start.folder, typed)
@@ -121,18 +124,25 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     if command.multirun:
         command.ledger = _open_ledger(final, found)
         final.append(f"+hydra.job.env_set.{job.LEDGER}={quote(str(command.ledger))}")
-        swept = [entry for entry in [*typed, *readable(report.sweep, found)] if entry.override.is_sweep_override()]
-        if not any(entry.key == "hydra/sweeper" for entry in typed):  # another sweeper decides how many jobs there are
+        if is_product:
+            swept = [entry for entry in typed if entry.override.is_sweep_override()]
             jobs = math.prod(len(entry.values) for entry in swept)
             final.append(f"+hydra.job.env_set.{job.JOBS}={quote(' '.join([str(jobs), *(entry.key for entry in swept)]))}")
+            twins = preflight.twins(final, typed, found)
+            for note in twins.notes():
+                sys.stderr.write(f"{note}\n")
+            final.append(f"+hydra.job.env_set.{job.TWINS}={quote(json.dumps(twins.before))}")
     return final
 
 
+def _is_product(final: Sequence[str], found: Composer) -> bool:
+    """Whether the jobs are all combinations of what is typed; another sweeper decides for itself which there are."""
+    target: str = found.compose(_first_jobs(final, found)).hydra.sweeper._target_
+    return target == job.BASIC_SWEEPER
+
+
 def _try_jobs(final: Sequence[str], typed: Sequence[Typed], found: Composer) -> None:
-    """Raise ``BadInput`` for jobs that cannot be; where another sweeper chooses them, each is checked when its turn comes."""
-    single = [text for text in final if not found.parse(text).is_sweep_override()]
-    if found.compose(single).hydra.sweeper._target_ != job.BASIC_SWEEPER:
-        return
+    """Raise ``BadInput`` for jobs that cannot be."""
     mistakes, notes = preflight.verify(final, typed, found)
     if mistakes:
         raise BadInput("\n".join(mistakes))
@@ -154,6 +164,15 @@ def _once(entry: Typed, found: Composer) -> Typed:
     if len(kept) == len(entry.values):
         return entry
     return parse(f"{entry.key}={','.join(spelling for spelling, _ in kept)}", found)
+
+
+def _rising(entry: Typed, found: Composer) -> Typed:
+    """A sweep over the number of steps from the fewest up: a run that is longer goes on from the shorter one."""
+    values = sorted(entry.values, key=lambda pair: pair[1]) if entry.key == "steps" else entry.values
+    if values == entry.values:
+        return entry
+    sys.stderr.write(f"note: {entry.text}: done from the fewest steps up, since a longer run goes on from the shorter one\n")
+    return parse(f"{entry.key}={','.join(spelling for spelling, _ in values)}", found)
 
 
 def fits(command: Command) -> None:

@@ -31,6 +31,8 @@ from ganrun.ground.record import RunFolder
 
 LEDGER = "GANRUN_SWEEP_LEDGER"  # environment variable with the path of the sweep's ledger, set by Hydra in each job
 JOBS = "GANRUN_SWEEP_JOBS"  # environment variable: how many jobs the sweep has, then the keys that it varies
+TWINS = "GANRUN_SWEEP_TWINS"  # environment variable: JSON, {job: an earlier job that is the same run}
+START = 60.0  # seconds that a job has to begin before one that waits for it goes ahead
 STOP = ".stop"  # appended to the ledger's path: the file that asks all jobs to stop
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
@@ -130,6 +132,8 @@ def _train(config: DictConfig, folder: Path, overrides: list[str], sweep: bool, 
     if State.stopped or signals.requested() or _stop_file_exists():
         raise Stopped("not started: a signal asked to stop; the same command goes on")
     plain = signature.plain(config)
+    if sweep:
+        _wait_for_twin(HydraConfig.get().job.num, folder)
     identity.verify(plain, folder)
     signature.refuse_a_step_that_is_gone(plain, folder)
     if not sweep:
@@ -140,6 +144,23 @@ def _train(config: DictConfig, folder: Path, overrides: list[str], sweep: bool, 
         plain, folder, overrides=overrides, sweep=sweep, **({"heading": heading} if heading else {})
     )
     return outcome
+
+
+def _wait_for_twin(number: int, folder: Path) -> None:
+    """Wait until the job before this one that is the same run has reported, or works in ``folder`` no more.
+
+    A launcher that runs jobs side by side would have two processes in one folder. One that never begins is not waited for.
+    """
+    earlier = json.loads(os.environ.get(TWINS, "{}")).get(str(number))
+    patience = time.monotonic() + START
+    while earlier is not None and LEDGER in os.environ:
+        if signals.requested() or _stop_file_exists():
+            raise Stopped("not started: a signal asked to stop; the same command goes on")
+        if any(row["job"] == earlier for row in read_ledger(Path(os.environ[LEDGER]))):
+            return
+        if RunFolder(folder).is_free() and time.monotonic() > patience:
+            return
+        time.sleep(0.2)
 
 
 @contextmanager

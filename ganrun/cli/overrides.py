@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ganrun.cli.compose import Composer, one_line
+from ganrun.cli.config_files import source
 from ganrun.cli.schema import catalog
 from ganrun.ground import files, spell
 from ganrun.ground.errors import BadInput
@@ -70,6 +71,18 @@ def parse(text: str, composer: Composer) -> Typed:
     return Typed(text, spelt, override, key, values)
 
 
+def search(overrides: Sequence[str], composer: Composer) -> None:
+    """Let ``composer`` look into the folders of ``hydra.searchpath=[...]``, where that is typed."""
+    for text in overrides:
+        if text.lstrip("+").startswith("hydra.searchpath="):
+            value = parse(text, composer).override.value()
+            if not isinstance(value, list):
+                raise BadInput(f"{text}: must be a list of folders, such as hydra.searchpath=[my_conf]")
+            places = [source(str(entry), text) for entry in value]
+            given = spell.quoted([place for place, _ in places])
+            composer.look_into(f"hydra.searchpath={given}", [folder for _, folder in places if folder is not None])
+
+
 def readable(overrides: Sequence[str], composer: Composer) -> list[Typed]:
     """Those of ``overrides`` that can be parsed; the check says what is wrong with the others."""
     found = []
@@ -105,7 +118,7 @@ def _spelt(text: str, composer: Composer) -> str:
     """``text`` as Hydra's grammar must get it, so that what is typed is what runs."""
     found = ASSIGNED.fullmatch(text)
     if found is None or text.startswith("~") or found["key"].startswith("hydra"):
-        return text
+        return composer.search[0] if found and found["key"] == "hydra.searchpath" and composer.search else text
     key, given = found["key"], found["value"]
     if not catalog.is_text(key.split("."), composer.folders):
         return f"{found['before']}{_from_environment(text, composer)}" if "${" in given else text

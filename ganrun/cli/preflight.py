@@ -2,6 +2,9 @@
 
 Jobs that differ in their seed, or in what cannot matter for this, are one. The rest is composed and built, not trained, one
 after the other, for as long as it may take; what is left then is found when its turn comes, and that is said.
+
+Jobs whose settings mean the same, or differ in what a run does not depend on, share a run folder: they are named, and each
+waits for the one before it.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -18,9 +22,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ganrun.cli import signature
 from ganrun.cli.compose import Composer
 from ganrun.cli.overrides import Typed
+from ganrun.ground import identity
 from ganrun.ground.errors import BadInput
 
 PATIENCE = 30.0  # seconds
+HASTE = 10.0  # seconds for which jobs are compared
+MOST_KEPT = 64  # compositions of options
+MOST_NAMED = 4
 EQUAL = ("seed", "name", "output", "keep", "every", "evaluation.seed")  # jobs that differ in these alone are built alike
 
 
@@ -52,6 +60,59 @@ def verify(overrides: Sequence[str], typed: Sequence[Typed], composer: Composer)
     return _sentences(found, tried), []
 
 
+@dataclass(frozen=True)
+class Twins:
+    """``groups``: the numbers of jobs that are one run, ascending; ``words``: what each job has of the sweep."""
+
+    groups: list[list[int]] = field(default_factory=list)
+    words: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def before(self) -> dict[int, int]:
+        """The job that each one waits for."""
+        return {later: earlier for group in self.groups for earlier, later in itertools.pairwise(group)}
+
+    def notes(self) -> Iterator[str]:
+        """A sentence on each group, or on how many there are."""
+        for group in self.groups[:MOST_NAMED]:
+            listed = ", ".join(f"{number} ({self.words[number]})" for number in group[:MOST_NAMED])
+            more = f" and {len(group) - MOST_NAMED} more" if len(group) > MOST_NAMED else ""
+            yield f"note: jobs {listed}{more} are one run, in one folder; it is trained once"
+        if len(self.groups) > MOST_NAMED:
+            yield f"note: so are {len(self.groups) - MOST_NAMED} other groups of jobs"
+
+
+def twins(overrides: Sequence[str], typed: Sequence[Typed], composer: Composer) -> Twins:
+    """Which jobs of a sweep are one run: of one identity, in one place. None are found of more jobs than can be compared in time.
+
+    Jobs of two seeds never are, so one seed stands for all.
+    """
+    swept = {entry.spelt: entry for entry in typed if entry.override.is_sweep_override()}
+    single = [text for text in overrides if text not in swept]
+    keys, axes = [entry.key for entry in swept.values()], [entry.values for entry in swept.values()]
+    compared = [axis[:1] if key == "seed" else axis for key, axis in zip(keys, axes, strict=True)]
+    places = itertools.product(*(range(len(axis)) for axis in compared))
+    runs: dict[tuple[int, ...], str] = {}
+    started = time.monotonic()
+    for place, (config, _) in zip(places, _jobs(single, keys, compared, composer), strict=False):
+        if time.monotonic() - started > HASTE:
+            return Twins()
+        try:
+            runs[place] = json.dumps([identity.identity(config), config["output"], config["name"]])
+        except BadInput:  # said when its turn comes
+            runs[place] = str(place)
+    groups: dict[tuple[str, int], list[int]] = {}
+    words = {}
+    for number, place in enumerate(itertools.product(*(range(len(axis)) for axis in axes))):
+        seed = place[keys.index("seed")] if "seed" in keys else 0
+        known = runs[tuple(0 if key == "seed" else index for key, index in zip(keys, place, strict=True))]
+        groups.setdefault((known, seed), []).append(number)
+        words[number] = " ".join(
+            f"{key}={axis[index][0]}" for key, axis, index in zip(keys, axes, place, strict=True) if len(axis) > 1
+        )
+    return Twins([group for group in groups.values() if len(group) > 1], words)
+
+
 def _jobs(
     single: Sequence[str], keys: Sequence[str], axes: Sequence[Sequence[tuple[str, Any]]], composer: Composer
 ) -> Iterator[tuple[dict[str, Any], str]]:
@@ -61,7 +122,8 @@ def _jobs(
         swept = list(zip(keys, combination, strict=True))
         choices = tuple(f"{key}={text}" for key, (text, _) in swept if key in composer.groups)
         if choices not in composed:
-            composed.clear()
+            if len(composed) >= MOST_KEPT:
+                composed.clear()
             composed[choices] = composer.compose([*single, *choices])
         config = copy.deepcopy(composed[choices])
         with open_dict(config):

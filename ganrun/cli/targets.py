@@ -131,7 +131,7 @@ def prepare(
     """(absolute target, the run's config with ``overrides``); every mistake as ``BadInput``, before torch."""
     signature.forget()
     folder, target = runs.locate(target)
-    folders = catalog.places(config_dir)
+    catalog.places(config_dir)  # a folder that is not there is said first
     with errors_for_people(), composer(config_dir) as found:
         refused = [
             f"{text}: ganrun {command} takes {', '.join(allowed)}{'; nor is there such a run folder' if '/' in text else ''}"
@@ -142,7 +142,7 @@ def prepare(
             raise BadInput("\n".join(refused))
         typed = readable(overrides, found)
         start = resume.origin(folder, typed, found, (command, target))
-        report = check.verify(overrides, found, folders, multirun=False, given=start.overrides, origin=str(folder))
+        report = check.verify(overrides, found, found.folders, multirun=False, given=start.overrides, origin=str(folder))
         if report.mistakes:
             raise BadInput("\n".join(report.mistakes))
         for note in report.notes:

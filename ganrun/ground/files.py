@@ -31,6 +31,7 @@ OR_NULL = ("resume", "init_from", "objective", "evaluation.weights", "evaluation
 ROOT_TEXT = (*OR_NULL, "name", "output")
 # keys that name a place on the disk
 PATHS = ("output", "resume", "init_from", "evaluation.weights", "dataset.root", "dataset.source", "dataset.target")
+PARAMS = ["hydra", "sweeper", "params"]  # {key: values of a sweep}
 IsText = Callable[[list[str]], bool]
 FROM_ELSEWHERE = re.compile(r"(?<!\\)(?:\\\\)*\$\{\s*oc\.env\s*:")  # behind an odd number of backslashes, ``${`` is text
 
@@ -134,6 +135,8 @@ def _settle(node: yaml.Node, where: list[str], path: Path, is_text: IsText, link
                 if key.value in known:
                     raise BadInput(f"{path}: line {key.start_mark.line + 1}: {key.value!r} stands twice")
                 known.add(key.value)
+                if where == PARAMS and isinstance(value, yaml.ScalarNode) and not value.style and value.tag != f"{TAG}null":
+                    value.tag = TEXT  # a sweeper reads it as if it had been typed
                 _settle(value, [*where, *key.value.split(".")], path, is_text, links, seen)
             else:
                 _settle(value, where, path, is_text, links, seen)

@@ -103,6 +103,20 @@ class RunFolder:
                 if TEMPORARY.fullmatch(left.relative_to(self.path).as_posix()):
                     left.unlink(missing_ok=True)
 
+    def is_free(self) -> bool:
+        """Whether no process holds the lock."""
+        try:
+            handle = os.open(self.path / ".lock", os.O_RDONLY)
+        except OSError:
+            return True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(handle)
+        return True
+
     def close(self) -> None:
         """Give the lock back."""
         if self._lock is not None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from ganrun.cli.compose import Composer, one_line
 from ganrun.cli.overrides import COMPOSING_FAILS, Typed, parse
@@ -23,6 +24,7 @@ from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.identity import STACKS
 
 MOST_COMBINATIONS = 500
+PARAMS = "hydra.sweeper.params"
 OWNERS = 3  # options that are named where they have a key which the chosen one lacks
 # launchers and sweepers of Hydra's own family, by the package that brings them
 PLUGINS = {
@@ -40,12 +42,13 @@ PLUGINS = {
 class Report:
     """``mistakes``: one sentence each, in the order typed; ``notes``: what a person should know all the same.
 
-    ``sweep``: the overrides of a sweep that stands in a file.
+    ``sweep``: the overrides of a sweep that stands in a file. ``multirun``: whether this is a sweep; a file may say so, too.
     """
 
     mistakes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sweep: list[str] = field(default_factory=list)
+    multirun: bool = False
 
     def add(self, *sentences: str) -> None:
         self.mistakes += [sentence for sentence in dict.fromkeys(sentences) if sentence not in self.mistakes]
@@ -78,7 +81,7 @@ def verify(
     origin: str = "conf",
 ) -> Report:
     """Check ``overrides``; ``given`` are ganrun's own, which come before them (the keys of the run ``origin``)."""
-    report = Report()
+    report = Report(multirun=multirun)
     typed, composer.multirun = [], multirun
     for text in overrides:
         try:
@@ -94,11 +97,19 @@ def verify(
         report.notes.append(f"note: only the first {MOST_COMBINATIONS} combinations of options are checked")
     found: dict[str, list[str]] = {}
     for combination in combinations:
-        sentences, notes, params = _combination(combination, line)
-        if multirun and params and not set(params) <= set(overrides):  # a sweep that stands in a file
+        sentences, notes, hydras = _combination(combination, line)
+        known = {entry.key for entry in typed}
+        params = [f"{key}={value}" for key, value in hydras.params.items() if key not in known]
+        if hydras.is_sweep and not multirun:
+            return verify(overrides, composer, folders, multirun=True, given=given, origin=origin)
+        if multirun and params:  # a sweep that stands in a file
             report = verify([*params, *overrides], composer, folders, multirun=True, given=given, origin=origin)
-            report.sweep = [text for text in params if text not in overrides]
+            inside = tuple(f"{text}:" for text in params)
+            report.mistakes = [f"{PARAMS}: {said}" if said.startswith(inside) else said for said in report.mistakes]
+            report.sweep = [*params, *report.sweep]
             return report
+        if params and f"{PARAMS}: " not in "".join(report.notes):
+            report.notes.append(f"note: {PARAMS}: {' '.join(params)} in a file is a sweep, which needs -m")
         for sentence in dict.fromkeys(sentences):
             found.setdefault(sentence, []).append(" ".join(combination))
         report.notes += [note for note in notes if note not in report.notes]
@@ -163,8 +174,24 @@ def _options_exist(entry: Typed, composer: Composer, report: Report) -> bool:
     return len(report.mistakes) == before
 
 
-def _combination(combination: Sequence[str], line: Line) -> tuple[list[str], list[str], list[str]]:
-    """(mistakes, notes, a sweep that stands in a file) of the jobs that choose ``combination``."""
+@dataclass(frozen=True)
+class Hydras:
+    """What the files say to Hydra: ``params``, the values of a sweep as they would be typed, and whether to sweep."""
+
+    params: Mapping[str, str] = field(default_factory=dict)
+    is_sweep: bool = False
+
+
+def _hydras(config: DictConfig) -> Hydras:
+    held: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    params = held.get("params") or {}
+    plain = {key: value for key, value in params.items() if isinstance(value, str | bool | int | float | list)}
+    texts = {str(key): value if isinstance(value, str) else spell.value(value) for key, value in plain.items()}
+    return Hydras(texts, config.hydra.mode == RunMode.MULTIRUN)
+
+
+def _combination(combination: Sequence[str], line: Line) -> tuple[list[str], list[str], Hydras]:
+    """(mistakes, notes, what the files say to Hydra) of the jobs that choose ``combination``."""
     composer, values = line.composer, line.values
     fixed = [*line.given, *(entry.spelt for entry in line.hydra_choices)]
     fixed += [entry.spelt for entry in line.hydra_values if entry.key == "hydra.searchpath"]
@@ -173,7 +200,7 @@ def _combination(combination: Sequence[str], line: Line) -> tuple[list[str], lis
         composed = composer.compose([*fixed, *combination])
         found = layers.analyse(composed, composer, line.folders, frozenset(line.choices), line.origin)
     except COMPOSING_FAILS as error:
-        return [_composing_failed(error)], [], []
+        return [_composing_failed(error)], [], Hydras()
     plugins = [value for entry in values if entry.key == "plugins" for _, value in entry.values]
     found.world = catalog.world(line.folders, [module for modules in plugins if isinstance(modules, list) for module in modules])
     removed = {entry.key for entry in values if entry.override.is_delete()}
@@ -186,14 +213,14 @@ def _combination(combination: Sequence[str], line: Line) -> tuple[list[str], lis
         sentences += _linked([*fixed, *combination], found, line)
     known = {"hydra": OmegaConf.to_container(composed.hydra, resolve=False)} if line.hydra_values else {}
     unknown = [text for entry in line.hydra_values if not entry.adds for text in _unknown(entry.text, known, entry.path)]
-    params: Mapping[str, Any] = OmegaConf.select(composed, "hydra.sweeper.params") or {}
+    hydras = _hydras(composed)
     if line.hydra_values and not unknown:
         try:
             whole = composer.compose([*fixed, *combination, *(entry.spelt for entry in line.hydra_values)])
-            params = OmegaConf.select(whole, "hydra.sweeper.params") or {}
+            hydras = _hydras(whole)
         except COMPOSING_FAILS as error:
             unknown = [_composing_failed(error)]
-    return sentences + unknown, list(layers.left_out(found, line.folders)), [f"{key}={value}" for key, value in params.items()]
+    return sentences + unknown, list(layers.left_out(found, line.folders)), hydras
 
 
 def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:
