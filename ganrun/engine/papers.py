@@ -92,7 +92,7 @@ def set_steps(folder: RunFolder, steps: int) -> None:
             ended=None,
             status="running",
         )
-        folder.log(f"this run had {before} steps; now it has {steps}")
+        folder.log(f"this run had steps={before}; now it has steps={steps}")
     if held["steps"] != steps:
         words = folder.overrides.read_text(encoding="utf-8").splitlines() if folder.overrides.exists() else []
         words = [word for word in words if not word.startswith("steps=")] + [f"steps={steps}"]
