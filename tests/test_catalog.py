@@ -151,7 +151,7 @@ def test_text_that_may_be_null_is_what_run_folders_are_read_by() -> None:
     root = {key.path for key in keys.keys_of_root() if key.default is None and key.rule is not None and key.rule.is_text}
     assert root | {"dataset.root"} == set(yaml_files.OR_NULL)
     paths = {key.path for key in keys.keys_of_root() if key.rule is not None and key.rule.kind in ("folder", "file", "run")}
-    assert paths <= set(catalog.PATHS)
+    assert paths <= set(yaml_files.PATHS)
 
 
 TAKES: list[tuple[str, object, list[object], list[object]]] = [
