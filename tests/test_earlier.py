@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +16,17 @@ from safetensors.torch import save
 
 from ganrun.engine import export
 from ganrun.ground import runs
-from ganrun.ground.earlier import as_then, completed
-from ganrun.ground.identity import identity
+from ganrun.ground.earlier import LATER, as_then, completed
+from ganrun.ground.identity import entry, identity
 from ganrun.optimizers.base import schedule
+
+
+MODELS, DATA = ([f"{group}={name}" for name in names] for group, names in (("model", ("mlp",)), ("dataset", ("digits",))))
+
+
+def holds(config: dict[str, Any], path: str) -> bool:
+    above, _, key = path.rpartition(".")
+    return key in (entry(config, above) or {} if above else config)
 
 
 def old(*overrides: str) -> dict[str, Any]:
@@ -64,6 +73,24 @@ def test_a_config_of_today_and_one_of_a_users_own_game_stay_as_they_are() -> Non
     own = {**today, "game": {"name": "mine", "condition": "projection"}}
     assert completed(own) == own
     assert completed({"game": None, "loss": 3}) == {"game": None, "loss": 3}
+
+
+def test_an_option_that_came_later_and_is_off_makes_no_other_run() -> None:
+    """Each key of ``LATER`` stands in a file of ours, off; without it a config is the same run, and on it is another one."""
+    for path, off in LATER.items():
+        group, _, inner = path.partition(".")
+        options = {"model": MODELS, "dataset": DATA}.get(group, [""]) if inner else [""]
+        named = [f"regularizer={inner.split('.')[0]}"] if group == "regularizer" else []
+        holders = [compose_config(*filter(None, [option]), *named) for option in options]
+        holders = [config for config in holders if holds(config, path)]
+        assert holders, path
+        for config in holders:
+            assert entry(config, path) == off, path
+            without, other = copy.deepcopy(config), copy.deepcopy(config)
+            *above, key = path.split(".")
+            del (entry(without, ".".join(above)) if above else without)[key]
+            (entry(other, ".".join(above)) if above else other)[key] = "on"
+            assert identity(without) == identity(config) != identity(other)
 
 
 @pytest.mark.parametrize("name", ["folder", "paired_folder", "unpaired_folder"])

@@ -15,6 +15,7 @@ from ganrun.engine.ema import EMA
 from ganrun.engine.loop import Trainer
 from ganrun.engine.nan_guard import NaNGuard, demand_finite
 from ganrun.games.base import Phase
+from ganrun.ground import rng
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, Diverged, NoCheckpoint
 from ganrun.ground.runtime import Runtime
@@ -229,6 +230,30 @@ def test_a_data_set_that_reads_from_disk_is_told_the_next_batch(toy: Any) -> Non
     assert torch.equal(torch.cat(told[:-1]), torch.cat(drawn)[4:])
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_generator_update_may_have_a_batch_of_its_own(accumulate: int, toy: Any) -> None:
+    """The generator's term is minus the mean score of its own number of fakes; the discriminator's is as it was."""
+    options = ("loss=wasserstein", "model.generator.norm=none", "optimizer=sgd", f"accumulate={accumulate}")
+    usual, made = toy("mlp", "toy_points", *options), toy("mlp", "toy_points", *options, "generator_batch=12")
+    generator = copy.deepcopy(made.parts.game.players["generator"])
+    for entry in (usual, made):
+        play(entry.trainer, 1)
+    players, law = made.parts.game.players, made.parts.game.latent_law
+    assert whole(players["discriminator"]) == whole(usual.parts.game.players["discriminator"])
+    z = law.draw(12, rng.generator(made.trainer.seed, 0, "generator", 0, "latent"))
+    with torch.no_grad():
+        scores = players["discriminator"](generator(z)).score
+    assert float(made.trainer.terms["generator/loss"]) == pytest.approx(-float(scores.mean()), rel=1e-5)
+    assert not torch.equal(made.trainer.terms["generator/loss"], usual.trainer.terms["generator/loss"])
+
+
+def test_a_generators_batch_that_cannot_be_cut_is_refused(toy: Any) -> None:
+    with pytest.raises(BadInput, match="generator_batch=3"):
+        toy("mlp", "toy_points", "accumulate=2", "generator_batch=3")
+    with pytest.raises(BadInput, match="pack=2"):
+        toy("mlp", "toy_points", "pack=2", "generator_batch=3")
+
+
 # resume
 
 
@@ -253,7 +278,7 @@ RESUMED = [
         "optimizer.momentum=0.9",
     ),
     ("dcgan", "toy_images", "condition=concat", "optimizer.schedule.name=linear", "optimizer.schedule.warmup=3"),
-    ("resnet", "toy_images", "optimizer.betas=[0,0.9]", "loss=hinge", "regularizer=spectral_norm", "model.generator.norm=batch"),
+    ("resnet", "toy_images", "generator_batch=6", "loss=hinge", "regularizer=spectral_norm", "model.generator.norm=batch"),
 ]
 
 

@@ -119,6 +119,11 @@ def trainer(parts: Parts, dataset: Dataset, runtime: Runtime) -> Trainer:
         alone = f"batch_size={batch_size}, accumulate={accumulate}: one sample at a time cannot be normalized as a batch"
         raise BadInput(f"{alone}. Try batch_size={2 * accumulate}, or model.discriminator.norm=layer")
     parts.game.check_batch(batch_size // accumulate)
+    generated = config.get("generator_batch")
+    if generated is not None:
+        if generated < 1 or generated % accumulate:
+            raise BadInput(f"accumulate={accumulate}: must divide generator_batch={generated}")
+        parts.game.check_batch(generated // accumulate)
     return _trainer(parts, {name: supply(source, runtime) for name, source in parts.game.streams(dataset).items()}, runtime)
 
 
@@ -142,6 +147,7 @@ def _trainer(parts: Parts, streams: dict[str, Stream], runtime: Runtime) -> Trai
         seed=int(config["seed"]),
         batch_size=int(config["batch_size"]),
         accumulate=int(config["accumulate"]),
+        generator_batch=config.get("generator_batch"),
     )
 
 

@@ -45,10 +45,12 @@ class Trainer:
         seed: int,
         batch_size: int,
         accumulate: int,
+        generator_batch: int | None = None,
     ) -> None:
         self.game, self.optimizers, self.averages, self.streams = game, optimizers, averages, streams
         self.factor, self.runtime, self.seed = factor, runtime, seed
         self.batch_size, self.accumulate = batch_size, accumulate
+        self.generator_batch = batch_size if generator_batch is None else generator_batch
         self.step = 0
         self.terms: dict[str, Tensor] = {}
         self.nan_guard = NaNGuard()
@@ -103,7 +105,7 @@ class Trainer:
                 step=self.step,
                 phase=phase.name,
                 repeat=repeat,
-                batch_size=self.batch_size,
+                batch_size=self.generator_batch if phase.side == "generator" else self.batch_size,
                 latent_law=self.game.latent_law,
                 device=self.runtime.device,
                 streams=self.streams,

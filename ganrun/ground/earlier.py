@@ -24,6 +24,8 @@ STILL = (
     "weight_clip",
 )
 """The regularizers of ganrun that do not come between a sample and the slope at it."""
+LATER: dict[str, Any] = {"generator_batch": None}
+"""Options that came later, as dotted keys, each with the value that is off, of whole floats as integers."""
 LEAST_FINAL = 1e-3
 FOLDERS = ("folder", "paired_folder", "unpaired_folder")
 
@@ -45,6 +47,23 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
         found["regularizer"] = {**stack, **slopes}
     if "name" in _mapping(optimizer, "schedule"):
         found["optimizer"] = {**optimizer, "schedule": _scheduled(_mapping(optimizer, "schedule"))}
+    return found
+
+
+def without_what_is_off(config: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` without the options of ``LATER`` that are off: it does what it did before there were any, and is that run."""
+    found = dict(config)
+    for path, off in LATER.items():
+        *above, key = path.split(".")
+        holder = found
+        for part in above:
+            inner = holder.get(part)
+            if not isinstance(inner, Mapping):
+                break
+            holder[part] = holder = dict(inner)
+        else:
+            if key in holder and holder[key] == off and type(holder[key]) is type(off):
+                del holder[key]
     return found
 
 

@@ -65,7 +65,7 @@ def result_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     if entry(kept, "dataset.fit") == "pad":  # as all did before there was a choice: such runs keep their names
         kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key != "fit"}
     whole: dict[str, Any] = _whole(kept)
-    return whole
+    return earlier.without_what_is_off(whole)
 
 
 def depends_on_steps(config: Mapping[str, Any]) -> bool:

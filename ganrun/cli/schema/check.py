@@ -315,12 +315,13 @@ def _unknown_here(text: str, found: layers.Layers, line: Line, path: list[str]) 
 def _together(values: Sequence[Typed], config: Mapping[str, Any]) -> list[str]:
     """Bounds that tie two keys."""
     whole = {}
-    for key in ("batch_size", "accumulate"):
+    for key in ("batch_size", "generator_batch", "accumulate"):
         typed = [value for entry in values if entry.key == key for _, value in entry.values]
         whole[key] = [value for value in typed or [config.get(key)] if type(value) is int and value > 0]
     return [
-        f"accumulate={parts}: batch_size={size} cannot be cut into {parts} equal parts"
-        for size, parts in itertools.product(whole["batch_size"], whole["accumulate"])
+        f"accumulate={parts}: {key}={size} cannot be cut into {parts} equal parts"
+        for key in ("batch_size", "generator_batch")
+        for size, parts in itertools.product(whole[key], whole["accumulate"])
         if size % parts
     ]
 
