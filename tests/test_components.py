@@ -162,15 +162,15 @@ def test_a_misspelt_option_is_refused_with_the_nearest(path: Path) -> None:
 
 
 @each_option
-def test_recipes_choose_options_and_set_root_keys_only(path: Path) -> None:
+def test_recipes_choose_options_and_set_root_keys_and_values_of_what_they_choose(path: Path) -> None:
     if not is_global(path):
         return
     root = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
     scalars = {key for key, value in root.items() if not isinstance(value, dict | list)}
-    assert set(raw(path)) - {"defaults", path.parent.name} <= scalars
-    for entry in raw(path).get("defaults", []):
-        if isinstance(entry, dict):
-            assert all(key.startswith("override /") for key in entry), entry
+    overrides = [key for entry in raw(path).get("defaults", []) if isinstance(entry, dict) for key in entry]
+    assert all(key.startswith("override /") for key in overrides), overrides
+    chosen_groups = {key.removeprefix("override /") for key in overrides}
+    assert set(raw(path)) - {"defaults", path.parent.name} <= scalars | chosen_groups
 
 
 # optimizers

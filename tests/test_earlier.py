@@ -20,7 +20,6 @@ from ganrun.ground.earlier import LATER, as_then, completed
 from ganrun.ground.identity import entry, identity
 from ganrun.optimizers.base import schedule
 
-
 MODELS, DATA = ([f"{group}={name}" for name in names] for group, names in (("model", ("mlp",)), ("dataset", ("digits",))))
 
 
@@ -33,8 +32,8 @@ def old(*overrides: str) -> dict[str, Any]:
     """A config as it was written before ``game.gain`` was there."""
     config = compose_config(*overrides)
     del config["game"]["gain"]
-    for entry in config["regularizer"].values():
-        entry.pop("at", None)
+    for options in config["regularizer"].values():
+        options.pop("at", None)
     return config
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from ganrun.ground import registry
 from ganrun.ground.duel import Duel
@@ -231,3 +232,76 @@ def test_images_of_several_sizes_are_no_one_image() -> None:
         family().make("generator", inputs=ports[:1], outputs=ports[1:])
     with pytest.raises(BadInput, match="no encoder"):
         family().make("encoder", inputs=ports[:1], outputs=(Port("code", (3,)),))
+
+
+# the residual translator
+
+
+def translator(size: int = 8, channels: int = 3, **options: Any) -> nn.Module:
+    made = registry.build("model", {"name": "translator", "generator": options})
+    port = Port("data", (channels, size, size))
+    return made.make("generator", inputs=(port,), outputs=(port,))
+
+
+def test_the_translator_has_the_published_number_of_parameters() -> None:
+    """11.378 M with 9 blocks, as the authors' program prints; their instance normalization learns nothing and biases stay."""
+    with torch.device("meta"):
+        assert count(translator(256, norm="none")) == 11_378_179
+        assert count(translator(128, norm="none")) == 11_378_179 - 3 * (2 * (256 * 256 * 9 + 256))
+
+
+def count(network: nn.Module) -> int:
+    return sum(entry.numel() for entry in network.parameters())
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_translator_is_convolutions_on_mirrored_images_around_residual_blocks() -> None:
+    """The same from functions alone: mirrored by indexing, a transposed convolution as one of an image with zeros between."""
+    torch.manual_seed(0)
+    network = translator(8, channels=2, width=3, blocks=2, norm="none")
+    weights = [entry.detach() for entry in network.parameters()]
+    kernels, biases = weights[::2], weights[1::2]
+    for kernel in kernels:
+        kernel.mul_(10)  # they start small, and tanh would be a line
+
+    def mirrored(x: Tensor, by: int) -> Tensor:
+        side = x.shape[-1]
+        places = [abs(place) if place < side else 2 * (side - 1) - place for place in range(-by, side + by)]
+        return x[:, :, places][:, :, :, places]
+
+    def spread(x: Tensor) -> Tensor:
+        wide = x.new_zeros(*x.shape[:2], 2 * x.shape[2] + 2, 2 * x.shape[3] + 2)  # a 3x3 kernel with output padding 1
+        wide[:, :, 1:-1:2, 1:-1:2] = x
+        return wide
+
+    x = torch.rand(2, 2, 8, 8) * 2 - 1
+    hidden = conv2d(mirrored(x, 3), kernels[0], biases[0]).relu()
+    for place in (1, 2):
+        hidden = conv2d(torch.nn.functional.pad(hidden, (1, 1, 1, 1)), kernels[place], biases[place], stride=2).relu()
+    for place in (3, 5):
+        inner = conv2d(mirrored(hidden, 1), kernels[place], biases[place]).relu()
+        hidden = hidden + conv2d(mirrored(inner, 1), kernels[place + 1], biases[place + 1])
+    for place in (7, 8):
+        hidden = conv2d(spread(hidden), kernels[place].transpose(0, 1).flip(2, 3), biases[place]).relu()
+    expected = conv2d(mirrored(hidden, 3), kernels[9], biases[9]).tanh()
+    found = network(x)
+    assert found.shape == x.shape
+    assert torch.allclose(found, expected, atol=1e-12)
+
+
+def test_the_translators_dropout_stays_on_and_what_cannot_be_is_refused() -> None:
+    port = Port("data", (1, 8, 8))
+    dropped = registry.build("model", {"name": "translator", "dropout": 0.5, "generator": {"width": 2, "blocks": 1}})
+    network = dropped.make("generator", inputs=(port,), outputs=(port,)).eval()
+    x = images(8)[0]
+    assert not torch.equal(network(x), network(x))
+    assert [dropped.legal_size(size) for size in (1, 8, 9, 64)] == [8, 8, 12, 64]
+    for options, match in (
+        ({"dropout": 1.0}, "below 1"),
+        ({"generator": {"blocks": -1}}, "generator.blocks=-1"),
+        ({"generator": {"width": 0}}, "generator.width=0"),
+    ):
+        with pytest.raises(BadInput, match=match):
+            registry.build("model", {"name": "translator", **options})
+    with pytest.raises(BadInput, match="multiples of 4"):
+        translator(10)

@@ -221,6 +221,6 @@ def stacked(role: str, ports: tuple[Port, ...]) -> tuple[int, tuple[int, int]]:
     """(channels, (height, width)) of ``ports`` as one image; ``BadInput`` unless they hold images of one size."""
     sizes = {port.shape[1:] for port in ports if port.is_image}
     if len(sizes) != 1:
-        raise BadInput(f"model=unet: its {role} takes images of one size, not {[port.shape for port in ports]}")
+        raise BadInput(f"this family's {role} takes images of one size, not {[port.shape for port in ports]}")
     height, width = sizes.pop()
     return sum(port.shape[0] for port in ports), (height, width)
