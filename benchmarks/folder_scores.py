@@ -26,9 +26,9 @@ from scipy.ndimage import gaussian_filter
 from ganrun.data.base import Images
 from ganrun.metrics.base import in_chunks
 from ganrun.metrics.choose import choose_extractor
-from ganrun.metrics.collected import neighbour_radii, subset
 from ganrun.metrics.fid import frechet_distance, moments
 from ganrun.metrics.precision_recall import inside
+from ganrun.metrics.two_samples import neighbour_radii, subset
 
 SIDE = 32
 EXTRACTORS = ("band_energies", "random_conv", "classifier", "pixels")

@@ -16,16 +16,16 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganrun.disk.results import read_metrics, read_scores, read_signs
+from ganrun.disk.results import read_runs as runs
 from ganrun.ground.errors import GanrunError
 from ganrun.ground.registry import register
-from ganrun.ground.results import read_metrics, read_scores, read_signs
-from ganrun.ground.results import read_runs as runs
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from ganrun.disk.results import Run
     from ganrun.engine.sampling import Trained
-    from ganrun.ground.results import Run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -61,8 +61,8 @@ def load(run: str | Path, *, device: str = "auto", average: bool = True, plugins
     and this Python lacks is warned of, by name. Call ``.sample(n, seed=...)``
     on what it returns. Raises ``ganrun.ground.errors.GanrunError`` for a damaged or foreign folder.
     """
+    from ganrun.disk import runs
     from ganrun.engine.sampling import Trained
-    from ganrun.ground import runs
     from ganrun.ground.errors import BadInput
 
     target = runs.place(run)

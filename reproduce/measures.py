@@ -82,8 +82,8 @@ def probe(folder: Path, *, features: str, minus: str | None = None, labels: int 
 
 @cache
 def _probed(folder: Path, labels: int) -> dict[str, float]:
+    from ganrun.disk.runs import read_config
     from ganrun.engine.probe import probe as fit
-    from ganrun.ground.runs import read_config
 
     return {name: entry["accuracy"] for name, entry in fit(folder, dict(read_config(folder)), labels=labels).items()}
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import ganrun.engine
 from ganrun.cli.app import app
-from ganrun.ground import signals
+from ganrun.disk import signals
 from ganrun.ground.objective import Objective, Outcome
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -31,7 +31,7 @@ import importlib.abc, importlib.util, os, sys
 ENGINE = r"""
 import os, sys, time
 from pathlib import Path
-from ganrun.ground import signals
+from ganrun.disk import signals
 from ganrun.ground.errors import BadInput, Stopped
 from ganrun.ground.objective import Objective, Outcome
 

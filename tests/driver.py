@@ -201,7 +201,7 @@ def facts(folder: Path) -> dict[str, Any]:
 
 def final_digest(folder: Path) -> str:
     """The digest of the newest checkpoint, which must be the one that run.json tells of."""
-    from ganrun.engine import checkpoint
+    from ganrun.disk import checkpoint
 
     held = facts(folder)
     digest = checkpoint.digest(checkpoint.read(folder / "checkpoints" / f"step_{held['step']:08d}.pt"))
@@ -289,7 +289,7 @@ def signal_now(number: int) -> None:
 def ignore(number: int) -> None:
     """What ``nohup`` and a shell's ``&`` do before the command starts. Must come first."""
     signal.signal(number, signal.SIG_IGN)
-    from ganrun.ground import signals
+    from ganrun.disk import signals
 
     signals.install()
 
@@ -440,7 +440,7 @@ COMMANDS = {"train": _train, "evaluate": _evaluate, "sample": _sample, "command"
 
 def _child(request: dict[str, Any]) -> int:
     """All of a child's life. Returns its exit code."""
-    from ganrun.ground import signals
+    from ganrun.disk import signals
     from ganrun.ground.errors import GanrunError
 
     errors = os.open(request["errors"], os.O_WRONLY | os.O_CREAT)

@@ -13,11 +13,11 @@ import pytest
 import torch
 from cli_driver import run
 
+from ganrun.disk.run_folder import Rows
 from ganrun.engine import run as training
 from ganrun.engine import scoring
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
-from ganrun.ground.record import Rows
 from ganrun.ground.spec import Spec
 from ganrun.metrics import reference, weights
 from ganrun.metrics.fid import FrechetDistance

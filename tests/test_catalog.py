@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ganrun.cli import listing
 from ganrun.cli.schema import catalog, comments, grammar, keys
-from ganrun.ground import files as yaml_files
+from ganrun.disk import yaml_files
 from ganrun.ground import registry
 
 FOLDERS = [CONF]

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganrun.engine import checkpoint
+from ganrun.disk import checkpoint
 from ganrun.engine.loop import structure_differences
 from ganrun.ground.errors import NoCheckpoint, StorageFailed
 

@@ -15,9 +15,10 @@ from cli_driver import Engine, run, write
 
 import ganrun
 from ganrun.cli import app, compose, door, job
-from ganrun.ground import registry, runs
+from ganrun.disk import runs
+from ganrun.disk.run_folder import RunFolder
+from ganrun.ground import registry
 from ganrun.ground.errors import BadInput, Stopped
-from ganrun.ground.record import RunFolder
 
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
 

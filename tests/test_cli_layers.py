@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from ganrun.cli import signature
 from ganrun.cli.compose import composer
 from ganrun.cli.schema import catalog, keys
-from ganrun.ground import identity
+from ganrun.disk import identity
 from ganrun.ground.spell import quoted as quote
 
 FOLDERS = [CONF]

@@ -14,7 +14,7 @@ from cli_driver import CONF, Engine, files, run, write
 from ganrun.cli import resume, signature
 from ganrun.cli.compose import composer
 from ganrun.cli.overrides import readable
-from ganrun.ground import identity, runs
+from ganrun.disk import identity, runs
 from ganrun.ground.errors import BadInput
 
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures

@@ -8,7 +8,7 @@ import cli_driver
 import pytest
 from cli_driver import CONF, Engine, files, run, write
 
-from ganrun.ground import runs
+from ganrun.disk import runs
 
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
 

@@ -14,7 +14,8 @@ from cli_driver import Engine, await_line, files, finish, run, start, write
 
 import ganrun.engine
 from ganrun.cli import signature
-from ganrun.ground import errors, signals
+from ganrun.disk import signals
+from ganrun.ground import errors
 from ganrun.ground.errors import BadInput, Diverged, Stopped
 
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures

@@ -13,7 +13,8 @@ from cli_driver import CONF, Engine, run, write
 from ganrun.cli.compose import composer
 from ganrun.cli.overrides import parse
 from ganrun.cli.schema import catalog
-from ganrun.ground import files, runs, spell
+from ganrun.disk import runs, yaml_files
+from ganrun.ground import spell
 from ganrun.ground.errors import BadInput
 
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
@@ -207,14 +208,14 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line_by_train_and_list(cas
 def test_what_ships_and_what_the_environment_gives_is_read_as_before(text: str) -> None:
     expected = {"3": 3, "-1.5": -1.5, "1e-3": 1e-3, "1_000": 1000, ".5": 0.5, "true": True, "null": None}
     expected |= {"[1, a]": [1, "a"], "{a: 1}": {"a": 1}, "": None}
-    assert files.scalar(text) == expected.get(text, text)
+    assert yaml_files.scalar(text) == expected.get(text, text)
 
 
 def test_every_file_that_ships_means_what_hydra_reads() -> None:
     from omegaconf import OmegaConf
 
     for path in CONF.rglob("*.yaml"):
-        ours = files.load(path, lambda key: False)
+        ours = yaml_files.load(path, lambda key: False)
         assert ours == OmegaConf.to_container(OmegaConf.load(path), resolve=False), path
 
 

@@ -12,7 +12,7 @@ from staged import Judge, Rows, gradient, staged, turn_of
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, one_hot, softplus
 
-from ganrun.engine import checkpoint
+from ganrun.disk import checkpoint
 from ganrun.games.conditions.base import Concatenated, label_code
 from ganrun.games.conditions.matching_aware import wrong_labels
 from ganrun.games.conditions.per_class import Routed

@@ -7,7 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from ganrun.ground import content, registry
+from ganrun.disk import image_folder
+from ganrun.ground import registry
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 NAMES = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
@@ -18,7 +19,7 @@ def _content_resolver():
     """The one that the command line registers, unless it has already."""
     ours = not OmegaConf.has_resolver("content")
     if ours:
-        OmegaConf.register_new_resolver("content", content.digest)
+        OmegaConf.register_new_resolver("content", image_folder.digest)
     yield
     if ours:
         OmegaConf.clear_resolver("content")
@@ -68,5 +69,5 @@ def test_images_leave_the_model_and_the_metrics_alone():
 def test_a_folder_stands_for_its_content(tmp_path):
     (tmp_path / "a.png").write_bytes(b"123")
     assert composed("dataset=folder").dataset.content is None
-    assert composed("dataset=folder", f"dataset.root={tmp_path}").dataset.content == content.digest(tmp_path)
+    assert composed("dataset=folder", f"dataset.root={tmp_path}").dataset.content == image_folder.digest(tmp_path)
     assert composed("dataset=folder", f"dataset.root={tmp_path}/none").dataset.content == "missing"

@@ -18,8 +18,9 @@ from ganrun.data.decode import ResizeRule, Unreadable
 from ganrun.data.folder_names import draw as draw_of
 from ganrun.data.folder_names import usual_share
 from ganrun.data.streamed import StreamedImages
+from ganrun.disk import image_folder
 from ganrun.engine import assemble
-from ganrun.ground import content, registry
+from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import build
 
@@ -319,14 +320,14 @@ JUNK = {
 @pytest.mark.parametrize("name", JUNK)
 def test_what_is_no_image_of_the_set_changes_nothing_and_is_named(tmp_path, name):
     fill(tmp_path, 3, ("a", "b"))
-    before, plain = content.digest(tmp_path), make(tmp_path, size=8)
+    before, plain = image_folder.digest(tmp_path), make(tmp_path, size=8)
     assert not any("left out" in remark for remark in plain.remarks)
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_bytes(b"x")
     if name.startswith("figures"):
         save(tmp_path / "figures" / "means.png")
     data = make(tmp_path, size=8)
-    assert content.digest(tmp_path) == before
+    assert image_folder.digest(tmp_path) == before
     assert data.fingerprint() == plain.fingerprint()
     assert data.class_names == ("a", "b")
     assert data.notes == plain.notes
@@ -361,12 +362,12 @@ RUN = ("config.yaml", "overrides.txt", "run.json", "metrics.jsonl", "train.log",
 @pytest.mark.parametrize("place", ["outputs/default/run", "run", "a/run", ""])
 def test_a_run_folder_below_the_root_or_the_root_itself_is_no_data(tmp_path, place, missing):
     fill(tmp_path, 3, ("a", "b"))
-    before = content.digest(tmp_path)
+    before = image_folder.digest(tmp_path)
     for name in RUN:
         if name not in missing:
             (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
             save(tmp_path / place / name) if name.endswith("png") else (tmp_path / place / name).write_text("x")
-    assert content.digest(tmp_path) == before
+    assert image_folder.digest(tmp_path) == before
     data = make(tmp_path, size=8)
     assert len(data) == 6
     assert data.class_names == ("a", "b")
@@ -652,43 +653,43 @@ def test_the_content_digest_follows_names_and_sizes_and_nothing_else(tmp_path):
         (place / "sub").mkdir(parents=True)
         (place / "a.png").write_bytes(b"12")
         (place / "sub" / "b.png").write_bytes(b"345")
-    first = content.digest(one)
+    first = image_folder.digest(one)
     assert len(first) == 64
-    assert content.digest(two) == first
-    assert content.digest(str(two) + os.sep) == first
+    assert image_folder.digest(two) == first
+    assert image_folder.digest(str(two) + os.sep) == first
     (two / ".hidden").write_text("x")
     os.mkfifo(two / "pipe")
     os.symlink(one, two / "link")
-    assert content.digest(two) == first
+    assert image_folder.digest(two) == first
     (two / "a.png").write_bytes(b"21")
-    assert content.digest(two) == first
+    assert image_folder.digest(two) == first
     (two / "a.png").write_bytes(b"123")
-    larger = content.digest(two)
+    larger = image_folder.digest(two)
     (two / "a.png").write_bytes(b"12")
     (two / "a.png").rename(two / "c.png")
-    renamed = content.digest(two)
+    renamed = image_folder.digest(two)
     (two / "c.png").rename(two / "sub" / "a.png")
-    moved = content.digest(two)
+    moved = image_folder.digest(two)
     (two / "sub" / "b.png").unlink()
-    fewer = content.digest(two)
+    fewer = image_folder.digest(two)
     assert len({first, larger, renamed, moved, fewer}) == 5
-    assert content.digest(None) is None
-    assert content.digest(tmp_path / "nowhere") == "missing"
-    assert content.digest(one / "a.png") == "missing"
+    assert image_folder.digest(None) is None
+    assert image_folder.digest(tmp_path / "nowhere") == "missing"
+    assert image_folder.digest(one / "a.png") == "missing"
 
 
 def test_neighbouring_names_and_sizes_cannot_be_confused():
-    assert content._hash([("a", 12), ("b", 3)]) != content._hash([("a1", 2), ("b", 3)])
+    assert image_folder._hash([("a", 12), ("b", 3)]) != image_folder._hash([("a1", 2), ("b", 3)])
 
 
 def test_files_that_changed_since_the_run_began_are_refused(tmp_path):
     fill(tmp_path)
-    digest = content.digest(tmp_path)
+    digest = image_folder.digest(tmp_path)
     assert len(make(tmp_path, size=8, content=digest)) == 6
     save(tmp_path / "new.png")
     with pytest.raises(BadInput, match="images changed since"):
         make(tmp_path, size=8, content=digest)
-    assert len(make(tmp_path, size=8, content=content.digest(tmp_path))) == 7
+    assert len(make(tmp_path, size=8, content=image_folder.digest(tmp_path))) == 7
 
 
 # Streaming

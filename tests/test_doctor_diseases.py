@@ -13,7 +13,8 @@ from conftest import CONF, compose_config, make_trainer
 
 from ganrun.diseases.base import improving, kendall
 from ganrun.diseases.examination import consequences, examine, headlines, onsets, silent, watches
-from ganrun.ground import identity, registry
+from ganrun.disk import identity
+from ganrun.ground import registry
 from ganrun.ground.finding import Evidence, Finding
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,7 +17,7 @@ from matrix import config_of, smoke
 from torch import Tensor
 
 from ganrun.data.base import Dataset
-from ganrun.engine import checkpoint
+from ganrun.disk import checkpoint
 from ganrun.engine.doctor import Doctor, is_due
 from ganrun.engine.look import Look, k_means, partition, reference
 from ganrun.ground import registry, rng

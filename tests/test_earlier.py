@@ -14,10 +14,10 @@ import yaml
 from conftest import compose_config
 from safetensors.torch import save
 
+from ganrun.disk import runs
+from ganrun.disk.earlier import LATER, as_then, completed
+from ganrun.disk.identity import entry, identity
 from ganrun.engine import export
-from ganrun.ground import runs
-from ganrun.ground.earlier import LATER, as_then, completed
-from ganrun.ground.identity import entry, identity
 from ganrun.optimizers.base import schedule
 
 MODELS, DATA = ([f"{group}={name}" for name in names] for group, names in (("model", ("mlp",)), ("dataset", ("digits",))))

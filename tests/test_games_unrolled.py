@@ -9,7 +9,7 @@ import torch
 from staged import Judge, Rows, gradient, staged, turn_of
 from torch import Tensor, nn
 
-from ganrun.engine import checkpoint
+from ganrun.disk import checkpoint
 from ganrun.games.unrolled import EPSILON, Descent
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from ganrun.disk.runs import read_config
 from ganrun.engine import commands, handout, pictures
 from ganrun.engine.export import export
 from ganrun.engine.run import train
-from ganrun.ground.runs import read_config
 from ganrun.ground.spec import Spec
 
 SMALL = ("steps=1", "batch_size=8", "device=cpu", "device.threads=1", "metric=none")

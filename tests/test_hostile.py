@@ -19,9 +19,9 @@ import torch
 import yaml
 
 import ganrun
-from ganrun.engine import checkpoint
+from ganrun.disk import checkpoint
+from ganrun.disk.runs import read_config
 from ganrun.ground.errors import BadInput, GanrunError, NoCheckpoint
-from ganrun.ground.runs import read_config
 
 NAME = "normed"
 

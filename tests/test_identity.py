@@ -13,10 +13,10 @@ import pytest
 import torch
 import yaml
 
-from ganrun.engine import checkpoint
-from ganrun.ground import identity, registry, runs
+from ganrun.disk import checkpoint, identity, runs
+from ganrun.disk.run_folder import RunFolder
+from ganrun.ground import registry
 from ganrun.ground.errors import BadInput, GanrunError
-from ganrun.ground.record import RunFolder
 from ganrun.optimizers.base import schedule
 
 NAME = "points"

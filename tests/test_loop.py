@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganrun.engine import assemble, checkpoint, sampling
+from ganrun.disk import checkpoint
+from ganrun.engine import assemble, sampling
 from ganrun.engine.ema import EMA
 from ganrun.engine.loop import Trainer
 from ganrun.engine.nan_guard import NaNGuard, demand_finite

@@ -33,7 +33,8 @@ from matrix import (
     values,
 )
 
-from ganrun.engine import assemble, checkpoint
+from ganrun.disk import checkpoint
+from ganrun.engine import assemble
 from ganrun.ground import registry
 from ganrun.ground.traits import Rule
 

@@ -16,9 +16,9 @@ from ganrun.ground.registry import build
 from ganrun.metrics.band_energies import energies, opponents
 from ganrun.metrics.base import Score, in_chunks
 from ganrun.metrics.choose import choose_extractor
-from ganrun.metrics.collected import neighbour_radii
 from ganrun.metrics.fid import frechet_distance, moments
 from ganrun.metrics.precision_recall import inside
+from ganrun.metrics.two_samples import neighbour_radii
 
 CPU = torch.device("cpu")
 SIDE = 16

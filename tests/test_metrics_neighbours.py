@@ -11,8 +11,8 @@ import torch
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import build
 from ganrun.metrics.base import Sample
-from ganrun.metrics.collected import neighbour_radii, squared_distances
 from ganrun.metrics.kid import squared_mmd
+from ganrun.metrics.two_samples import neighbour_radii, squared_distances
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def test_radii_are_those_of_a_plain_sort():
 def test_chunks_change_no_radius(monkeypatch):
     x = normal(70, 3)
     whole = neighbour_radii(x, 2)
-    monkeypatch.setattr("ganrun.metrics.collected.CHUNK", 16)
+    monkeypatch.setattr("ganrun.metrics.two_samples.CHUNK", 16)
     assert torch.allclose(neighbour_radii(x, 2), whole, rtol=1e-12)
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from ganrun.disk.run_folder import RunFolder
 from ganrun.engine import generator_scores, scoring
 from ganrun.engine.sandbox import Sandbox
 from ganrun.ground.errors import BadInput
-from ganrun.ground.record import RunFolder
 from ganrun.ground.registry import build
 from ganrun.ground.runtime import Runtime
 from ganrun.ground.spec import DiscriminatorOutput

@@ -13,8 +13,8 @@ from ganrun.engine.generator_scores import rows_of
 from ganrun.engine.progress import in_words, scores_table, with_spread
 from ganrun.ground.registry import build, names
 from ganrun.metrics.base import Result, Sample
-from ganrun.metrics.collected import standard_error
 from ganrun.metrics.fid import frechet_distance, moments, spread
+from ganrun.metrics.two_samples import standard_error
 
 CENTRES = torch.tensor([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0], [5.0, 5.0]], dtype=torch.float64)
 

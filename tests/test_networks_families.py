@@ -12,7 +12,7 @@ from conftest import compose_config, make_trainer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ganrun.engine import checkpoint
+from ganrun.disk import checkpoint
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import Port

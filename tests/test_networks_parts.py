@@ -12,7 +12,8 @@ from conftest import make_trainer, toy_config
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ganrun.engine import checkpoint, sampling
+from ganrun.disk import checkpoint
+from ganrun.engine import sampling
 from ganrun.games.conditions.concat import Concatenation
 from ganrun.games.conditions.projection import Projection
 from ganrun.games.conditions.shared import SharedEmbedding

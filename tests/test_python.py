@@ -22,7 +22,7 @@ import ganrun
 from ganrun.cli import listing, targets
 from ganrun.engine import commands, run, sampling
 from ganrun.engine.export import export
-from ganrun.ground import page
+from ganrun.ground import terminal_text
 
 SMALL = ("steps=2", "batch_size=8", "device=cpu", "device.threads=1", "metric=none", "model=mlp", "model.generator.width=8")
 
@@ -173,7 +173,7 @@ def test_a_run_from_before_the_doctor_is_still_taken(trained: Path, tmp_path: Pa
 def test_sentences_break_between_words_and_commands_stay_whole(columns: int) -> None:
     command = "ganrun sample outputs/default/mlp-nonsaturating-ring8-seed0-0123456789 --num 100 plugins=[mine]"
     text = f"note: N=360 samples are few for FID, whose bias falls as one over their number. Next: {command} or another seed"
-    lines = page.wrapped(text, columns).split("\n")
+    lines = terminal_text.wrapped(text, columns).split("\n")
     assert " ".join(lines) == text
     assert sum(command in line for line in lines) == 1
     assert all(len(line) <= columns for line in lines if command not in line)

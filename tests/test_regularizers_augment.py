@@ -16,7 +16,7 @@ from conftest import compose_config
 from torch import Tensor, nn
 
 from ganrun.data.torchvision_sets import CIFAR, FASHION, MNIST
-from ganrun.engine import checkpoint
+from ganrun.disk import checkpoint
 from ganrun.ground import registry, traits
 from ganrun.ground.duel import Duel, packed
 from ganrun.ground.errors import BadInput

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from ganrun.engine import checkpoint
+from ganrun.disk import checkpoint
 from ganrun.ground import registry
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
-from ganrun.ground.pool import Pool
+from ganrun.ground.replay_pool import Pool
 from ganrun.ground.spec import DiscriminatorOutput, Latent, Port
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import Regularizer

@@ -13,7 +13,7 @@ from test_regularizers import draw, make, played, turn
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ganrun.engine import checkpoint
+from ganrun.disk import checkpoint
 from ganrun.ground import registry
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput

@@ -16,11 +16,12 @@ import driver
 import pytest
 import torch
 
-from ganrun.engine import assemble, checkpoint
+from ganrun.disk import checkpoint
+from ganrun.disk.fault_injection import SAVE_POINTS
+from ganrun.engine import assemble
 from ganrun.engine.loop import Moments, Trainer
 from ganrun.ground import registry
 from ganrun.ground.errors import NoCheckpoint
-from ganrun.ground.faults import SAVE_POINTS
 from ganrun.ground.runtime import resolve
 from ganrun.regularizers.base import Regularizer
 

@@ -16,8 +16,9 @@ import pytest
 import torch
 
 import ganrun
-from ganrun.engine import checkpoint, words
-from ganrun.ground.record import Rows, RunFolder, set_aside
+from ganrun.disk import checkpoint
+from ganrun.disk.run_folder import Rows, RunFolder, set_aside
+from ganrun.engine import papers
 
 NAME = "normed"
 VOLATILE = ("train.log", ".lock")
@@ -463,8 +464,8 @@ def test_a_commit_is_marked_where_code_or_conf_differ_from_it_and_nowhere_else(
     (tmp_path / "ganrun").mkdir()
     (tmp_path / "ganrun" / "__init__.py").write_text("")
     (tmp_path / "results.jsonl").write_text("")
-    monkeypatch.setattr(words.ganrun, "__file__", str(tmp_path / "ganrun" / "__init__.py"))
-    assert words.commit() is None
+    monkeypatch.setattr(papers.ganrun, "__file__", str(tmp_path / "ganrun" / "__init__.py"))
+    assert papers.commit() is None
 
     def git(*said: str) -> str:
         line = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *said]
@@ -475,9 +476,9 @@ def test_a_commit_is_marked_where_code_or_conf_differ_from_it_and_nowhere_else(
     git("commit", "-m", "first")
     clean = git("rev-parse", "HEAD")[:12]
     (tmp_path / "results.jsonl").write_text("a row")
-    assert words.commit() == clean
+    assert papers.commit() == clean
     (tmp_path / "ganrun" / "new.py").write_text("x = 1")
-    assert words.commit() == f"{clean}-dirty"
+    assert papers.commit() == f"{clean}-dirty"
     (tmp_path / "ganrun" / "new.py").unlink()
     (tmp_path / "ganrun" / "__init__.py").write_text("x = 1")
-    assert words.commit() == f"{clean}-dirty"
+    assert papers.commit() == f"{clean}-dirty"

@@ -12,7 +12,7 @@ import pytest
 
 NAME = "penalised"
 ADVANCE = "ganrun.engine.loop:Trainer.advance"
-SAVE = "ganrun.engine.checkpoint:save"
+SAVE = "ganrun.disk.checkpoint:save"
 PLACES = {
     "a step": (ADVANCE, 5, 5),
     "a save": (SAVE, 3, 6),

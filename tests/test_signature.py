@@ -15,7 +15,7 @@ from conftest import compose_config
 from omegaconf import OmegaConf
 
 from ganrun.cli import signature
-from ganrun.ground import content, identity
+from ganrun.disk import identity, image_folder
 from ganrun.ground.errors import BadInput
 
 NEUTRAL = {
@@ -170,10 +170,10 @@ def test_a_folder_of_images_counts_by_names_and_sizes_wherever_it_lies(tmp_path:
         (tmp_path / name / "inner" / "a.png").write_text(text)
         node.dataset.root = str(tmp_path / name)
         seen.append(node.dataset.content)
-        assert seen[-1] == content.digest(tmp_path / name)
+        assert seen[-1] == image_folder.digest(tmp_path / name)
     assert seen[0] == seen[1] != seen[2]
     node.dataset.root = str(tmp_path / "nowhere")
-    assert node.dataset.content == content.MISSING
+    assert node.dataset.content == image_folder.MISSING
 
 
 def test_each_command_looks_at_the_folder_afresh(tmp_path: Path) -> None:

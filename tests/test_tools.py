@@ -11,11 +11,11 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 import ganrun
+from ganrun.disk.runs import read_config
 from ganrun.engine import commands, probe
 from ganrun.engine.latents import of_samples
 from ganrun.engine.run import train
 from ganrun.ground.errors import BadInput
-from ganrun.ground.runs import read_config
 from ganrun.ground.spec import DiscriminatorOutput
 
 SMALL = ("steps=2", "batch_size=8", "device=cpu", "metric=none", "model.latent=6")

@@ -13,7 +13,7 @@ import torch
 from conftest import compose_config, make_trainer
 from torch import Tensor, nn
 
-from ganrun.engine import checkpoint
+from ganrun.disk import checkpoint
 from ganrun.engine.latents import Given
 from ganrun.games.base import Game
 from ganrun.games.cyclegan import CycleGAN

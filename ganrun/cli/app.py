@@ -19,7 +19,8 @@ from typing import Annotated, Any
 import typer
 
 from ganrun.cli import complete, unknown
-from ganrun.ground import here, page, terminal
+from ganrun.disk import current_folder
+from ganrun.ground import terminal, terminal_text
 from ganrun.ground.errors import BadInput, GanrunError
 
 app = typer.Typer(
@@ -113,7 +114,7 @@ def train(
     [bold]ganrun train resume=RUN[/bold]                       go on with a run folder
     """
     with _answering():
-        from ganrun.ground import signals
+        from ganrun.disk import signals
 
         inspecting = cfg is not None or info is not None or hydra_help
         if not inspecting:
@@ -308,7 +309,7 @@ def diff(
     with _answering():
         from ganrun.cli import differences
 
-        for line in differences.show(one, other, config_dir, page.width()):
+        for line in differences.show(one, other, config_dir, terminal_text.width()):
             typer.echo(line)
 
 
@@ -357,7 +358,7 @@ def list_components(
         from ganrun.cli import listing
 
         if group == "runs":
-            for line in listing.show_runs(path or Path("outputs"), page.width() if sys.stdout.isatty() else 10**6):
+            for line in listing.show_runs(path or Path("outputs"), terminal_text.width() if sys.stdout.isatty() else 10**6):
                 typer.echo(line)
             return
         if path is not None:
@@ -371,12 +372,12 @@ def list_components(
 def _answering() -> Iterator[None]:
     """Errors meant for a person as their message, anything else as a traceback; the exit code that errors.py lists."""
     try:
-        here.stand_somewhere()
+        current_folder.stand_somewhere()
         yield
     except (typer.Exit, typer.Abort):
         raise
     except GanrunError as error:
-        said = page.wrapped(str(error), page.width()) if sys.stderr.isatty() else str(error)
+        said = terminal_text.wrapped(str(error), terminal_text.width()) if sys.stderr.isatty() else str(error)
         sys.stderr.write(f"{said}\n")
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:

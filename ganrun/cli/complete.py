@@ -14,7 +14,7 @@ import typer
 
 from ganrun.cli.schema import catalog
 from ganrun.cli.schema.keys import root_keys
-from ganrun.ground import runs
+from ganrun.disk import runs
 from ganrun.ground.errors import GanrunError
 
 PLACES = ("output", "dataset.root", "dataset.source", "dataset.target")  # keys that name a folder

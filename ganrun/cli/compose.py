@@ -27,7 +27,7 @@ from packaging.version import Version
 from ganrun.cli import signature  # noqa: F401  (tells OmegaConf the resolvers that config.yaml uses)
 from ganrun.cli.config_files import ConfFolder, Places, searched, source
 from ganrun.cli.schema import catalog
-from ganrun.ground import files
+from ganrun.disk import yaml_files
 from ganrun.ground.errors import BadInput, GanrunError
 
 
@@ -165,7 +165,7 @@ def _named_by(config_dir: Path | None, config_name: str) -> list[Path]:
     path = (config_dir or catalog.conf_dir()) / f"{config_name.removesuffix('.yaml')}.yaml"
     if config_name == "config" or not path.is_file():
         return []
-    found = [source(str(entry), f"{path}: hydra.searchpath")[1] for entry in searched(files.load(path, lambda key: False))]
+    found = [source(str(entry), f"{path}: hydra.searchpath")[1] for entry in searched(yaml_files.load(path, lambda key: False))]
     return [folder for folder in found if folder is not None]
 
 

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 from ganrun.cli.schema import catalog
 from ganrun.cli.schema.keys import is_root_text
-from ganrun.ground import files, runs
+from ganrun.disk import runs, yaml_files
 from ganrun.ground.errors import BadInput
 
 ONLY_WITH = "only_with"
@@ -30,7 +30,7 @@ OURS, USERS = "ganrun", "user"  # names of the two places in Hydra's search path
 
 
 class ConfFolder(ConfigSource):
-    """The yaml files of a folder of options, read as ``ganrun.ground.files`` reads them."""
+    """The yaml files of a folder of options, read as ``ganrun.disk.yaml_files`` reads them."""
 
     def __init__(self, provider: str, path: str) -> None:
         super().__init__(provider, path)
@@ -52,10 +52,10 @@ class ConfFolder(ConfigSource):
             return ConfigResult(self.provider, self.full_path(), found, {"package": "_global_"})
         name = Path(self._normalize_file_name(config_path))
         path, group = Path(self.path) / name, "/".join(name.parts[:-1])
-        text = files.read(path)
+        text = yaml_files.read(path)
         place = catalog.package(text) or group.replace("/", ".")
         prefix = [] if place == "_global_" else place.replace("_group_", group.replace("/", ".")).split(".") if place else []
-        content = files.parse(text, path, self._is_text, tuple(prefix))
+        content = yaml_files.parse(text, path, self._is_text, tuple(prefix))
         try:
             header = self._get_header_dict(text)
         except ValueError as error:

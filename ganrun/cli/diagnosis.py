@@ -15,10 +15,11 @@ from rich.table import Table
 from ganrun.cli import complete, remedies
 from ganrun.diseases import examination
 from ganrun.diseases.base import Disease
-from ganrun.ground import runs, spell
+from ganrun.disk import runs
+from ganrun.disk.run_folder import Rows, RunFolder
+from ganrun.ground import spell
 from ganrun.ground.errors import BadInput
 from ganrun.ground.finding import Finding, Remedy
-from ganrun.ground.record import Rows, RunFolder
 
 if TYPE_CHECKING:
     from ganrun.cli.trial import Trial

@@ -19,9 +19,10 @@ from ganrun.cli import published, signature
 from ganrun.cli.compose import composer, errors_for_people
 from ganrun.cli.overrides import readable
 from ganrun.cli.schema import catalog, check
-from ganrun.ground import earlier, files, identity, page, runs
+from ganrun.disk import earlier, identity, runs, yaml_files
+from ganrun.disk.identity import STACKS
+from ganrun.ground import terminal_text
 from ganrun.ground.errors import BadInput, nearest
-from ganrun.ground.identity import STACKS
 
 Row = tuple[str, str, str]  # a key, its value in A, its value in B
 ABSENT = "-"
@@ -104,8 +105,8 @@ def _of_file(word: str, path: Path, config_dir: Path | None) -> Side:
     """A config as ``--cfg job`` shows it, or an experiment's file, which is composed."""
     if path.resolve() == catalog.conf_dir() / "config.yaml":
         return _of_overrides(word, [], config_dir)
-    content = files.load(path, lambda key: ".".join(key) in files.ROOT_TEXT)
-    if "defaults" in content or catalog.package(files.read(path)) == "_global_":
+    content = yaml_files.load(path, lambda key: ".".join(key) in yaml_files.ROOT_TEXT)
+    if "defaults" in content or catalog.package(yaml_files.read(path)) == "_global_":
         if path.parent.name != "experiment":
             raise BadInput(f"{word}: an experiment's file stands in a folder DIR/experiment, for --config-dir DIR")
         folder = None if path.parent.parent.resolve() == catalog.conf_dir() else path.parent.parent
@@ -193,4 +194,4 @@ def _table(lines: Sequence[Row], columns: int) -> list[str]:
     first = max(len(key) for key, _, _ in table)
     room = max(8, (columns - first - 4) // 2)
     cells = [[[key], *(textwrap.wrap(value, room, break_on_hyphens=False) or [""] for value in pair)] for key, *pair in table]
-    return page.blocks(cells, columns)
+    return terminal_text.blocks(cells, columns)

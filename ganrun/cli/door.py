@@ -33,9 +33,10 @@ from ganrun.cli.compose import (
 )
 from ganrun.cli.overrides import Typed, parse, readable, search, value_of
 from ganrun.cli.schema import catalog, check
-from ganrun.ground import here, page, runs
+from ganrun.disk import current_folder, runs
+from ganrun.disk.identity import STACKS, same
+from ganrun.ground import terminal_text
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
-from ganrun.ground.identity import STACKS, same
 from ganrun.ground.spell import quoted as quote
 from ganrun.ground.spell import value
 
@@ -112,7 +113,7 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     final += begun.overrides if begun is not None else []
     output = str(found.compose(_first_jobs(final, found)).output)
     refuse_half_a_link(runs.place(output), f"output={output}: choose another folder")
-    if here.is_gone() and not runs.place(output).is_absolute():
+    if current_folder.is_gone() and not runs.place(output).is_absolute():
         raise BadInput("the current folder has been removed: cd to another one, or give output=/an/absolute/path")
     is_product = command.multirun and _is_product(final, found)
     if is_product:
@@ -234,7 +235,10 @@ def _summary(rows: Sequence[job.Row]) -> int:
     if len(rows) > 1:
         head = (("job",), ("status",), ("settings",), ("outcome",))
         body = [((str(row["job"]),), (row["status"],), (row["varied"] or "-",), (row["outcome"] or "-",)) for row in rows]
-        sys.stderr.write("\n".join(page.blocks([head, *sorted(body, key=lambda cells: int(cells[0][0]))], page.width())) + "\n")
+        sys.stderr.write(
+            "\n".join(terminal_text.blocks([head, *sorted(body, key=lambda cells: int(cells[0][0]))], terminal_text.width()))
+            + "\n"
+        )
     counts = {word: sum(row["status"] == word for row in rows) for word in ("done", "failed", "stopped")}
     words = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     again = f"; {AGAIN}" if counts["failed"] or counts["stopped"] else ""

@@ -24,10 +24,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ganrun.cli import signature
-from ganrun.ground import identity, signals, terminal
+from ganrun.disk import identity, signals
+from ganrun.disk.run_folder import RunFolder
+from ganrun.ground import terminal
 from ganrun.ground.errors import GanrunError, Stopped
 from ganrun.ground.objective import Outcome
-from ganrun.ground.record import RunFolder
 
 LEDGER = "GANRUN_SWEEP_LEDGER"  # environment variable with the path of the sweep's ledger, set by Hydra in each job
 JOBS = "GANRUN_SWEEP_JOBS"  # environment variable: how many jobs the sweep has, then the keys that it varies

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from ganrun.cli import published
 from ganrun.cli.schema import catalog
-from ganrun.ground import page, results
+from ganrun.disk import results
+from ganrun.ground import terminal_text
 
 
 def show(group: str | None, config_dir: Path | None, console: Console) -> None:
@@ -59,11 +60,11 @@ def show_runs(output: Path, columns: int) -> Iterator[str]:
         facts = [str(record["status"] or "not begun"), step, _bytes(record["size"])]
         if record["findings"]:
             facts.append(f"found: {record['findings']}")
-        yield page.wrapped("  " + (f"damaged: {record['error']}" if record["error"] else ", ".join(facts)), columns)
+        yield terminal_text.wrapped("  " + (f"damaged: {record['error']}" if record["error"] else ", ".join(facts)), columns)
         scores = {key.removeprefix("scores."): value for key, value in record.items() if key.startswith("scores.")}
         if scores:
             values = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-            yield page.wrapped(f"  scores at step {record['scores_step']}: {values}", columns)
+            yield terminal_text.wrapped(f"  scores at step {record['scores_step']}: {values}", columns)
     total = _bytes(sum(record["size"] for record in records))
     yield f"{len(records)} run{'s' if len(records) != 1 else ''} in {output}" + (f", {total}" if records else "")
 

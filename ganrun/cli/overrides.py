@@ -23,7 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 from ganrun.cli.compose import Composer, one_line
 from ganrun.cli.config_files import source
 from ganrun.cli.schema import catalog
-from ganrun.ground import files, spell
+from ganrun.disk import yaml_files
+from ganrun.ground import spell
 from ganrun.ground.errors import BadInput
 
 COMPOSING_FAILS = (HydraException, OmegaConfBaseException, ValueError, OSError, AssertionError, yaml.YAMLError)
@@ -131,7 +132,7 @@ def _spelt(text: str, composer: Composer) -> str:
             override = composer.parse(text)
             elements = [_text(str(part)) for part in override.sweep_string_iterator()]
         return f"{found['before']}{','.join(elements)}"
-    if key not in files.PATHS and kind in (Override, list, dict):
+    if key not in yaml_files.PATHS and kind in (Override, list, dict):
         return text  # several values, or a list: the check says what is wrong with that
     return f"{found['before']}{_literal(given, kind)}"
 
@@ -187,8 +188,8 @@ def _parts(given: str) -> list[str]:
 def _from_environment(text: str, composer: Composer) -> str:
     """The override without what stands before its value, each ``${oc.env:...}`` read as if its content had been typed."""
     given = text.partition("=")[2]
-    if files.is_one_link(given) and given.count("${") > 1:  # Hydra's grammar reads none within another without quotes
-        return spell.quoted(files.from_environment(given), links=True)
+    if yaml_files.is_one_link(given) and given.count("${") > 1:  # Hydra's grammar reads none within another without quotes
+        return spell.quoted(yaml_files.from_environment(given), links=True)
     override = composer.parse(text)
     values = [value for _, value in _values(override)]
     if override.is_interval_sweep() or all(_wrapped(value) == value for value in values):
@@ -198,7 +199,7 @@ def _from_environment(text: str, composer: Composer) -> str:
 
 def _wrapped(value: Any) -> Any:
     if isinstance(value, str):
-        return files.from_environment(value)
+        return yaml_files.from_environment(value)
     if isinstance(value, list):
         return [_wrapped(entry) for entry in value]
     return {key: _wrapped(entry) for key, entry in value.items()} if isinstance(value, dict) else value

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ganrun.cli import signature
 from ganrun.cli.compose import Composer
 from ganrun.cli.overrides import Typed
-from ganrun.ground import identity
+from ganrun.disk import identity
 from ganrun.ground.errors import BadInput
 
 PATIENCE = 30.0  # seconds

@@ -8,7 +8,8 @@ from pathlib import Path
 from ganrun.cli import door, signature
 from ganrun.cli.compose import composer, errors_for_people
 from ganrun.cli.overrides import readable
-from ganrun.ground import identity, results, spell
+from ganrun.disk import identity, results
+from ganrun.ground import spell
 from ganrun.ground.errors import BadInput
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from ganrun.cli.schema import catalog
 from ganrun.diseases.base import Disease
-from ganrun.ground import identity, runs, spell
+from ganrun.disk import identity, runs
+from ganrun.ground import spell
 from ganrun.ground.finding import Finding, Remedy
 
 

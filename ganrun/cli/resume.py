@@ -18,9 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ganrun.cli.compose import Composer
 from ganrun.cli.overrides import Typed, value_of
-from ganrun.ground import content, identity, runs
+from ganrun.disk import identity, image_folder, runs
+from ganrun.disk.identity import STACKS
 from ganrun.ground.errors import BadInput, suggestion
-from ganrun.ground.identity import STACKS
 from ganrun.ground.spell import command as spelt
 from ganrun.ground.spell import escaped, names
 from ganrun.ground.spell import quoted as quote
@@ -75,7 +75,7 @@ def refused_in_place(start: Origin, config: Mapping[str, Any]) -> str | None:
     if not changed:
         return None
     root = identity.entry(config, "dataset.root")
-    gone = content.why_not_there(str(root)) if "dataset.content" in changed and root is not None else None
+    gone = image_folder.why_not_there(str(root)) if "dataset.content" in changed and root is not None else None
     if gone is not None:
         return f"resume={start.folder}: dataset.root={root}: {gone}. Put it back, or say where it is: dataset.root=DIR"
     if changed == ["steps"]:

@@ -19,10 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from ganrun.cli import naming
 from ganrun.cli.schema.grammar import NAME
-from ganrun.ground import content, files, identity, runs
+from ganrun.disk import identity, image_folder, runs, yaml_files
+from ganrun.disk.identity import differing
+from ganrun.disk.run_folder import RunFolder
 from ganrun.ground.errors import BadInput
-from ganrun.ground.identity import differing
-from ganrun.ground.record import RunFolder
 
 
 def signature(config: Mapping[str, Any]) -> str:
@@ -154,12 +154,12 @@ def _job_dir(*, _root_: DictConfig) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _content(root: str | None) -> str | None:
-    return content.digest(root)
+    return image_folder.digest(root)
 
 
 def _as_typed(value: Any) -> Any:
     """Text out of the environment, read as if it stood in a file."""
-    return files.scalar(value) if isinstance(value, str) else value
+    return yaml_files.scalar(value) if isinstance(value, str) else value
 
 
 def forget() -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganrun.cli.overrides import Typed, value_of
-from ganrun.ground import runs, spell
+from ganrun.disk import runs
+from ganrun.ground import spell
 from ganrun.ground.errors import BadInput
 
 

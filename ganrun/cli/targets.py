@@ -13,7 +13,7 @@ from ganrun.cli.complete import ALLOWED, is_allowed
 from ganrun.cli.compose import composer, errors_for_people
 from ganrun.cli.overrides import readable
 from ganrun.cli.schema import catalog, check
-from ganrun.ground import identity, runs
+from ganrun.disk import identity, runs
 from ganrun.ground.errors import BadInput
 
 

@@ -21,7 +21,7 @@ def show(console: Console) -> None:
 
 def run(names: Sequence[str], out: Path, page: Path | None, console: Console) -> bool:
     """Run the experiments of these names, all without any; whether every verdict is PASS."""
-    from ganrun.ground import storage
+    from ganrun.disk import storage
     from ganrun.theory.base import Rows, select
     from ganrun.theory.page import write
 

@@ -18,10 +18,11 @@ from ganrun.cli.compose import composer, errors_for_people
 from ganrun.cli.diagnosis import Case
 from ganrun.diseases import examination
 from ganrun.diseases.base import Disease
-from ganrun.ground import identity, runs, spell
+from ganrun.disk import identity, runs
+from ganrun.disk.run_folder import Rows, RunFolder
+from ganrun.ground import spell
 from ganrun.ground.errors import BadInput, Diverged
 from ganrun.ground.finding import Finding, Remedy
-from ganrun.ground.record import Rows, RunFolder
 
 MOST = 2  # remedies of a finding
 STEPS = 1000  # at most, unless told

@@ -32,7 +32,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from ganrun.ground.content import why_not_regular
+from ganrun.disk.image_folder import why_not_regular
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_PIXELS = 64_000_000

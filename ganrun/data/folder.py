@@ -28,7 +28,7 @@ from ganrun.data.folder_reading import (
 from ganrun.data.selection import select
 from ganrun.data.streamed import StreamedImages
 from ganrun.data.working_size import Files, Legal, any_size, working_size
-from ganrun.ground import content as folder_content
+from ganrun.disk import image_folder as folder_content
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ganrun.ground.content import SUFFIXES, Listing, suffix, why_not_regular
+from ganrun.disk.file_names import distinct, printable
+from ganrun.disk.image_folder import SUFFIXES, Listing, suffix, why_not_regular
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spell import value
-from ganrun.ground.text import distinct, printable
 
 EXAMPLES = 3
 PART_OF_A_SPLIT = re.compile(

@@ -13,7 +13,7 @@ from ganrun.data.base import ContentHash, Dataset, Images
 from ganrun.data.decode import ResizeRule, Unreadable, decode_all
 from ganrun.data.folder_names import Part, counted, first_words
 from ganrun.data.streamed import StreamedImages
-from ganrun.ground import content as folder_content
+from ganrun.disk import image_folder as folder_content
 from ganrun.ground.errors import BadInput, suggestion
 
 

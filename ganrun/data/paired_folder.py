@@ -29,7 +29,7 @@ from ganrun.data.streamed import StreamedImages
 from ganrun.data.translation import Paired
 from ganrun.data.unpaired_folder import below
 from ganrun.data.working_size import Files, Legal, any_size, working_size
-from ganrun.ground.content import listing
+from ganrun.disk.image_folder import listing
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ganrun.data.base import Dataset, Images
 from ganrun.data.selection import select
-from ganrun.ground.content import expand
+from ganrun.disk.image_folder import expand
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 

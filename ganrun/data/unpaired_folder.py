@@ -12,10 +12,10 @@ from ganrun.data.folder import folder
 from ganrun.data.folder_reading import check_content, check_root
 from ganrun.data.translation import Translation
 from ganrun.data.working_size import Files, Legal, any_size, working_size
-from ganrun.ground.content import listing
+from ganrun.disk.file_names import printable
+from ganrun.disk.image_folder import listing
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
-from ganrun.ground.text import printable
 
 
 @register("dataset", "unpaired_folder")

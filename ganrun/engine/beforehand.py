@@ -11,7 +11,6 @@ import torch
 from ganrun.data.base import Dataset
 from ganrun.engine import assemble, generator_scores
 from ganrun.engine.sandbox import Sandbox
-from ganrun.engine.words import check_numbers
 from ganrun.games.base import Game
 from ganrun.ground.errors import BadInput
 from ganrun.ground.objective import choose
@@ -68,3 +67,14 @@ def dry_run(metrics: Mapping[str, Any], game: Game, dataset: Dataset, runtime: R
             metric.dry_run(sandbox)
         except BadInput as error:
             raise BadInput(f"metric={name}: {error}") from error
+
+
+def check_numbers(config: Mapping[str, Any]) -> None:
+    """Raise ``BadInput`` for numbers of steps and checkpoints that cannot be."""
+    if int(config["steps"]) < 0:
+        raise BadInput(f"steps={config['steps']}: must not be negative")
+    if int(config["keep"]) < 1:
+        raise BadInput(f"keep={config['keep']}: at least the newest checkpoint is kept")
+    for name, interval in config["every"].items():
+        if int(interval) < 0:
+            raise BadInput(f"every.{name}={interval}: must not be negative; 0 means only at the end")

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganrun.engine import assemble, beforehand, checkpoint, generator_scores, handout, pictures, sampling, sources
+from ganrun.disk import checkpoint
+from ganrun.disk.image_folder import SAMPLED
+from ganrun.disk.run_folder import Rows, RunFolder
+from ganrun.disk.storage import storage_errors
+from ganrun.engine import assemble, beforehand, generator_scores, handout, pictures, sampling, sources
 from ganrun.engine.choice import Wish
 from ganrun.engine.progress import console, scores_table, show_panel
-from ganrun.ground.content import SAMPLED
 from ganrun.ground.errors import BadInput, StorageFailed
-from ganrun.ground.record import Rows, RunFolder
 from ganrun.ground.runtime import resolve
 from ganrun.ground.spell import shown
-from ganrun.ground.storage import storage_errors
 
 
 def evaluate(target: Path, config: Mapping[str, Any], *, out: Path | None = None) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ganrun.disk.run_folder import Rows, RunFolder
 from ganrun.engine import answers, assemble, beforehand, commands, decide, generator_scores, sampling
 from ganrun.engine.answers import plain
 from ganrun.engine.decide import LEVEL, Difference, Estimate, estimate
 from ganrun.engine.progress import console, say
-from ganrun.ground import page
+from ganrun.ground import terminal_text
 from ganrun.ground.errors import BadInput
-from ganrun.ground.record import Rows, RunFolder
 from ganrun.ground.runtime import resolve
 
 RUN_FIELDS = ("seed",)  # of a card: which run it was, not how it was measured
@@ -177,7 +177,7 @@ def table(
     for place, name in enumerate(names):
         seeds = f"{len(settings[place])} seed{'s' if len(settings[place]) != 1 else ''}"
         mark = f"  ({seeds}{', reference' if place == reference and len(names) > 1 else ''})"
-        first, *further = page.wrapped(f"{name}{mark}", max(columns - 5, 1)).split("\n")
+        first, *further = terminal_text.wrapped(f"{name}{mark}", max(columns - 5, 1)).split("\n")
         lines += [f"{place + 1:>3}  {first}", *(f"     {line}" for line in further)]
     scores = list(found["means"])
     rows: list[list[list[str]]] = [[["setting"], *([score, WORDS[found["directions"][score]]] for score in scores)]]
@@ -190,13 +190,17 @@ def table(
             cells = [_judged(gap, found["directions"][score]) for gap, score in zip(gaps, scores, strict=True)]
             rows.append([[f"{place + 1} - {reference + 1}"], *cells])
     many = any(len(entries) > 1 for entries in settings)
-    lines += ["", page.wrapped("mean ± 95 % t-interval over n seeds" if many else "one seed each, so no intervals", columns), ""]
-    lines += page.blocks(rows, columns)
+    lines += [
+        "",
+        terminal_text.wrapped("mean ± 95 % t-interval over n seeds" if many else "one seed each, so no intervals", columns),
+        "",
+    ]
+    lines += terminal_text.blocks(rows, columns)
     count = sum(len(gaps) for score, gaps in found["differences"].items() if found["directions"][score] is not None)
     if count and len(names) > 1:
         rule = f"decided: p ≤ {1 - LEVEL:.2g} of a two-sided t-test, Holm over the {count} differences shown"
         rule += "; best: decided from every other setting"
-        lines += ["", page.wrapped(rule, columns)]
+        lines += ["", terminal_text.wrapped(rule, columns)]
     return [part for line in lines for part in line.split("\n")]
 
 

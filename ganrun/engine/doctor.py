@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ganrun.data.base import Dataset
 from ganrun.diseases.examination import chosen, examine, headlines, onsets
+from ganrun.disk.run_folder import Rows
 from ganrun.engine.look import Look, Reference, reference
 from ganrun.engine.loop import Trainer
 from ganrun.ground import registry, rng
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.finding import Finding
-from ganrun.ground.record import Rows
 from ganrun.ground.runtime import Runtime
 
 

@@ -14,10 +14,10 @@ from safetensors.torch import save
 from torch import nn
 
 import ganrun
+from ganrun.disk import earlier, storage
 from ganrun.engine import assemble, handout
 from ganrun.engine.loop import structure_differences
 from ganrun.engine.sampling import Trained
-from ganrun.ground import earlier, storage
 from ganrun.ground.errors import BadInput
 from ganrun.ground.runtime import Runtime
 from ganrun.ground.spec import Spec

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ganrun.data.base import Dataset
+from ganrun.disk.run_folder import Rows, RunFolder, now
 from ganrun.engine import sampling, sources
 from ganrun.engine.answers import Question
 from ganrun.engine.ema import EMA
@@ -19,7 +20,6 @@ from ganrun.engine.sandbox import Sandbox
 from ganrun.games.base import Game
 from ganrun.ground import rng
 from ganrun.ground.errors import GanrunError
-from ganrun.ground.record import Rows, RunFolder, now
 from ganrun.ground.runtime import Runtime
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ganrun.ground import storage
+from ganrun.disk import storage
 
 LONGEST = 100  # characters of the words
 Files = Mapping[str, Callable[[], bytes]]  # what follows the name (".png", "/00000.png"), and how its bytes are made

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganrun.engine import checkpoint
+from ganrun.disk import checkpoint, identity, runs
 from ganrun.engine.loop import Trainer
 from ganrun.engine.sampling import load_state
-from ganrun.ground import identity, runs
 from ganrun.ground.errors import BadInput
 
 

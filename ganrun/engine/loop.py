@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ganrun.engine.checkpoint import demand_sound
+from ganrun.disk.checkpoint import demand_sound
 from ganrun.engine.ema import EMA
 from ganrun.engine.nan_guard import NaNGuard, demand_finite
 from ganrun.games.base import Game, Phase

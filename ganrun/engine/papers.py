@@ -6,19 +6,22 @@ config.yaml promises the new hash beside the old one first, so that a kill betwe
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 import ganrun
 from ganrun.data.base import Dataset
-from ganrun.engine.words import commit
-from ganrun.ground import identity, registry, runs, storage
-from ganrun.ground.errors import BadInput
-from ganrun.ground.record import RunFolder, keep_damaged, now
+from ganrun.disk import identity, runs, storage
+from ganrun.disk.run_folder import RunFolder, keep_damaged, now
+from ganrun.ground import registry
+from ganrun.ground.errors import BadInput, GanrunError, Stopped
 from ganrun.ground.runtime import Runtime, environment
 
 
@@ -113,3 +116,26 @@ def _seals(config: Mapping[str, Any]) -> dict[str, str]:
 def _text(config: Mapping[str, Any]) -> str:
     """``config`` as YAML."""
     return yaml.dump(json.loads(json.dumps(config)), Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True)
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this code runs from, with ``-dirty`` where ganrun/ or conf/ differ from it: other files
+    (results, pages) cannot change a run. None for an installed package."""
+    here = Path(ganrun.__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    try:
+        name, changed = (
+            subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+            for words in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--", "ganrun", "conf"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{name}-dirty" if changed else name
+
+
+def note_failure(folder: RunFolder, error: GanrunError) -> None:
+    """Leave word in the run folder; the command line shows the error itself."""
+    with contextlib.suppress(GanrunError):  # a full disk takes no note of itself
+        folder.write(str(error) if isinstance(error, Stopped) else f"stopped: {error}")
+        folder.note(status=type(error).__name__.lower(), ended=now())

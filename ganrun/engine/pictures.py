@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ganrun.data.base import to_pixels
-from ganrun.ground import storage
+from ganrun.disk import storage
 from ganrun.ground.spec import Spec
 
 BACKGROUND = 32  # dark grey

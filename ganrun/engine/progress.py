@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ganrun.ground import page
+from ganrun.ground import terminal_text
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 if not console.is_terminal:
@@ -24,7 +24,7 @@ REAL = {"held_out": "held-out real", "train": "training"}  # baselines of real d
 
 def say(line: str) -> None:
     """Show a line; on a terminal it breaks between words."""
-    console.print(page.wrapped(line, console.width) if console.is_terminal else line, markup=False)
+    console.print(terminal_text.wrapped(line, console.width) if console.is_terminal else line, markup=False)
 
 
 class Display:

@@ -15,16 +15,17 @@ from typing import Any
 import torch
 
 from ganrun.data.base import Dataset
-from ganrun.engine import answers, assemble, beforehand, checkpoint, generator_scores, papers, pictures, sampling, sources
+from ganrun.disk import checkpoint, identity, runs, signals
+from ganrun.disk.run_folder import Rows, RunFolder, now, set_aside
+from ganrun.engine import answers, assemble, beforehand, generator_scores, papers, pictures, sampling, sources
+from ganrun.engine.beforehand import check_numbers
 from ganrun.engine.doctor import Doctor
 from ganrun.engine.loop import Trainer
+from ganrun.engine.papers import note_failure
 from ganrun.engine.progress import Display, scores_table, show_panel
 from ganrun.engine.takeup import Beginning, beginning, take_up
-from ganrun.engine.words import check_numbers, note_failure
-from ganrun.ground import identity, runs, signals
 from ganrun.ground.errors import GanrunError, Stopped
 from ganrun.ground.objective import Objective, Outcome, choose
-from ganrun.ground.record import Rows, RunFolder, now, set_aside
 from ganrun.ground.runtime import Runtime, peak_memory_mib, resolve
 from ganrun.ground.spell import command, shown
 

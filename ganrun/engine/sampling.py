@@ -13,15 +13,16 @@ import torch
 from torch import Tensor
 
 from ganrun.data.base import to_pixels
-from ganrun.engine import assemble, checkpoint
+from ganrun.disk import checkpoint, runs
+from ganrun.disk.run_folder import RunFolder
+from ganrun.engine import assemble
 from ganrun.engine.choice import Choice, Wish, choose
 from ganrun.engine.ema import EMA
 from ganrun.engine.latents import BLOCK, COLUMNS, Given
 from ganrun.engine.sources import Sources, load, translates
 from ganrun.games.base import Game
-from ganrun.ground import rng, runs
+from ganrun.ground import rng
 from ganrun.ground.errors import BadInput, NoCheckpoint
-from ganrun.ground.record import RunFolder
 from ganrun.ground.runtime import Runtime, resolve
 from ganrun.ground.spec import Spec
 from ganrun.ground.turn import Turn

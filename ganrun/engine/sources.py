@@ -20,9 +20,9 @@ from ganrun.data.base import Dataset, padding, to_pixels, to_range
 from ganrun.data.decode import ResizeRule, Unreadable, decode_all
 from ganrun.data.folder_names import images_of
 from ganrun.data.folder_reading import named
+from ganrun.disk import storage
+from ganrun.disk.image_folder import expand, listing
 from ganrun.games.base import Game
-from ganrun.ground import storage
-from ganrun.ground.content import expand, listing
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import Spec
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganrun.engine import checkpoint, inherit, sampling
+from ganrun.disk import checkpoint, runs
+from ganrun.disk.run_folder import Rows, RunFolder
+from ganrun.engine import inherit, sampling
 from ganrun.engine.loop import Trainer
-from ganrun.ground import runs
 from ganrun.ground.errors import BadInput, NoCheckpoint
-from ganrun.ground.record import Rows, RunFolder
 
 LENIENT = ("optimizers", "averages", "regularizers", "loss", "game")  # what a fork may start anew
 

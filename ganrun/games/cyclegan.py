@@ -19,8 +19,8 @@ from ganrun.games.base import Phase, Ports, Terms
 from ganrun.games.translation import Translating, check_weights, distance
 from ganrun.ground.duel import Duel, Inputs
 from ganrun.ground.errors import BadInput
-from ganrun.ground.pool import Pool
 from ganrun.ground.registry import register
+from ganrun.ground.replay_pool import Pool
 from ganrun.ground.spec import Batch, Port, Spec
 from ganrun.ground.traits import Rule
 from ganrun.ground.turn import Turn

@@ -1,4 +1,4 @@
-"""What every other room stands on: registry, errors, random numbers, devices, run records, the words of the game.
+"""The vocabulary of a step, which every other room speaks: registry, errors, traits, random numbers, devices, duel, turn, spec.
 
-Nothing here knows a component, a technique or a command.
+Nothing here knows a component, a technique, a command or the folder of a run.
 """

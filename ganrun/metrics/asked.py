@@ -10,7 +10,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import Sample, Score
-from ganrun.metrics.collected import CHUNK, squared_distances, subset
+from ganrun.metrics.two_samples import CHUNK, squared_distances, subset
 
 ASKED = {
     "dataset.labelled": Rule("it compares classes, and this data has none", "dataset=digits"),

@@ -26,7 +26,7 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import Sample
-from ganrun.metrics.collected import CHUNK, Collected, neighbour_radii, squared_distances, standard_error
+from ganrun.metrics.two_samples import CHUNK, TwoSampleScore, neighbour_radii, squared_distances, standard_error
 
 MOST = 4000  # samples of a side
 ORDERS = 200
@@ -54,7 +54,7 @@ def first_collisions(pairs: Tensor, count: int, source: torch.Generator) -> Tens
 
 
 @register("metric", "birthday")
-class Birthday(Collected):
+class Birthday(TwoSampleScore):
     """From which batch size on generated samples repeat themselves, and the support that this tells of."""
 
     directions: Mapping[str, bool | None] = {

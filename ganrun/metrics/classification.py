@@ -19,7 +19,7 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import Data, Sample, Sandbox, Score, Stage
-from ganrun.metrics.collected import standard_error
+from ganrun.metrics.two_samples import standard_error
 
 
 @register("metric", "classification")

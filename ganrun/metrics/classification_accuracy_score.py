@@ -24,7 +24,7 @@ from ganrun.ground.spec import Batch, Spec
 from ganrun.metrics import training
 from ganrun.metrics.asked import Asked, nearest_class
 from ganrun.metrics.base import Data, Sample, Stage
-from ganrun.metrics.collected import subset
+from ganrun.metrics.two_samples import subset
 
 
 @dataclass

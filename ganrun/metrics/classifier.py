@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganrun.ground import storage
+from ganrun.disk import storage
 from ganrun.ground.errors import BadInput, StorageFailed
 from ganrun.ground.registry import register
 from ganrun.metrics import training, weights

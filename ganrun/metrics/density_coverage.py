@@ -19,7 +19,7 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import IMAGES
-from ganrun.metrics.collected import CHUNK, Collected, neighbour_radii, squared_distances, standard_error
+from ganrun.metrics.two_samples import CHUNK, TwoSampleScore, neighbour_radii, squared_distances, standard_error
 
 MOST = 10_000  # samples of a side
 FEW = 1000  # below, the size of the sample tells more than that of the balls
@@ -37,7 +37,7 @@ def balls(real: Tensor, generated: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 @register("metric", "density_coverage")
-class DensityCoverage(Collected):
+class DensityCoverage(TwoSampleScore):
     """Real balls per generated sample, and the share of real balls that hold a generated one."""
 
     directions: Mapping[str, bool | None] = {"density": True, "coverage": True}

@@ -18,7 +18,7 @@ from typing import Any
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.metrics.base import Sample, Sandbox, Score, Stage
-from ganrun.metrics.collected import standard_error
+from ganrun.metrics.two_samples import standard_error
 
 
 @register("metric", "duality_gap")

@@ -27,7 +27,7 @@ from torch import Tensor
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import IMAGES
-from ganrun.metrics.collected import Collected, standard_error
+from ganrun.metrics.two_samples import TwoSampleScore, standard_error
 
 CHUNK = 4096  # rows that are in float64 at a time
 
@@ -99,7 +99,7 @@ def _factor(side: Moments) -> Tensor:
 
 
 @register("metric", "fid")
-class FrechetDistance(Collected):
+class FrechetDistance(TwoSampleScore):
     """Frechet distance between real and generated features: lower is better, zero for equal means and covariances."""
 
     directions: Mapping[str, bool | None] = {"fid": False}

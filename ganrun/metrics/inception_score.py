@@ -26,7 +26,7 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import IMAGES, Sample, Score
-from ganrun.metrics.collected import standard_error
+from ganrun.metrics.two_samples import standard_error
 
 BIAS = 0.02  # of the score, from which a reader is told
 SHUFFLE_SEED = 2020  # torch-fidelity's, so that several splits agree with it too

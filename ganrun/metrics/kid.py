@@ -23,7 +23,7 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import IMAGES
-from ganrun.metrics.collected import Collected
+from ganrun.metrics.two_samples import TwoSampleScore
 
 SHUFFLE_SEED = 2020  # torch-fidelity's, so that the subsets are its own
 
@@ -40,7 +40,7 @@ def squared_mmd(x: Tensor, y: Tensor) -> float:
 
 
 @register("metric", "kid")
-class KernelDistance(Collected):
+class KernelDistance(TwoSampleScore):
     """Unbiased squared kernel distance between real and generated features: lower is better, zero in the mean for one law."""
 
     directions: Mapping[str, bool | None] = {"kid": False, "kid_std": None}

@@ -20,8 +20,8 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import IMAGES, Data, Sample, Stage
-from ganrun.metrics.collected import CHUNK, Collected, squared_distances, standard_error, subset
 from ganrun.metrics.fid import frechet_distance, influence, moments
+from ganrun.metrics.two_samples import CHUNK, TwoSampleScore, squared_distances, standard_error, subset
 
 MOST = 10_000  # real samples of a split
 
@@ -36,7 +36,7 @@ def nearest_first(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 
 @register("metric", "memorisation")
-class Memorisation(Collected):
+class Memorisation(TwoSampleScore):
     """How much nearer generated images are to the training data than to held-out data of the same size."""
 
     directions: Mapping[str, bool | None] = {

@@ -25,7 +25,7 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import IMAGES, Data, Sample, Score
-from ganrun.metrics.collected import standard_error
+from ganrun.metrics.two_samples import standard_error
 
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 C1, C2 = 0.01**2, 0.03**2  # for numbers in [0, 1]

@@ -19,7 +19,7 @@ from torchmetrics.utilities import dim_zero_cat
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import Sample, Score
-from ganrun.metrics.collected import standard_error
+from ganrun.metrics.two_samples import standard_error
 
 LARGEST = 10_000  # pairs
 

@@ -21,7 +21,7 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import IMAGES
-from ganrun.metrics.collected import CHUNK, Collected, neighbour_radii, squared_distances, standard_error
+from ganrun.metrics.two_samples import CHUNK, TwoSampleScore, neighbour_radii, squared_distances, standard_error
 
 MOST = 10_000  # samples of a side
 FEW = 1000  # below, the size of the sample tells more than that of the balls
@@ -33,7 +33,7 @@ def inside(x: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
 
 
 @register("metric", "precision_recall")
-class PrecisionRecall(Collected):
+class PrecisionRecall(TwoSampleScore):
     """Share of generated samples near real ones, and of real samples near generated ones."""
 
     directions: Mapping[str, bool | None] = {"precision": True, "recall": True}

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ganrun.ground import storage
+from ganrun.disk import storage
 from ganrun.ground.errors import BadInput, StorageFailed
 from ganrun.metrics import base, images, weights
 from ganrun.metrics.base import Extractor

@@ -24,8 +24,8 @@ from ganrun.ground import rng
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
-from ganrun.metrics.collected import Collected, standard_error, subset
 from ganrun.metrics.transport import line_cost, line_potential
+from ganrun.metrics.two_samples import TwoSampleScore, standard_error, subset
 
 MOST = 10_000  # samples of a side
 BLOCK = 50  # directions at a time
@@ -48,7 +48,7 @@ def sliced(x: Tensor, y: Tensor, axes: Tensor, order: int) -> tuple[float, Tenso
 
 
 @register("metric", "sliced_wasserstein")
-class SlicedWasserstein(Collected):
+class SlicedWasserstein(TwoSampleScore):
     """Mean transport cost between real and generated samples over random directions."""
 
     directions: Mapping[str, bool | None] = {"sliced_wasserstein": False, "sliced_wasserstein_real": None}

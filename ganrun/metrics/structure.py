@@ -27,8 +27,8 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import Sample, Score
-from ganrun.metrics.collected import standard_error
 from ganrun.metrics.components import label, moments
+from ganrun.metrics.two_samples import standard_error
 
 CHUNK = 2000  # images that are looked at together
 

@@ -22,8 +22,8 @@ from ganrun.ground import rng
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
-from ganrun.metrics.collected import Collected
 from ganrun.metrics.transport import line_cost
+from ganrun.metrics.two_samples import TwoSampleScore
 
 POINTS = {"dataset.points": Rule("it measures distances between points, and this data set has none", "dataset=ring8")}
 
@@ -37,7 +37,7 @@ def exact(x: Tensor, y: Tensor) -> float:
 
 
 @register("metric", "wasserstein")
-class Wasserstein(Collected):
+class Wasserstein(TwoSampleScore):
     """Exact W1 between subsets of real and generated points, beside that of real points among themselves."""
 
     directions: Mapping[str, bool | None] = {"wasserstein": False, "wasserstein_real": None}

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ganrun.ground.duel import Duel, Inputs
-from ganrun.ground.pool import Pool
 from ganrun.ground.registry import register
+from ganrun.ground.replay_pool import Pool
 from ganrun.ground.spec import Port
 from ganrun.ground.turn import Turn
 from ganrun.regularizers.base import Players, Regularizer

@@ -18,7 +18,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ganrun.ground.content import MARK
+from ganrun.disk.image_folder import MARK
 from ganrun.ground.errors import BadInput, suggestion
 
 SIGNS = {"equal": "=", "below": "<", "above": ">"}

@@ -15,10 +15,10 @@ from typing import Any
 from ganrun.cli.schema.comments import comments
 from ganrun.cli.schema.grammar import Rule, World
 from ganrun.cli.schema.keys import Key, conf_dir, described, is_root_text, keys_of_root, leaves, root, takes_text
-from ganrun.ground import files as yaml_files
+from ganrun.disk import yaml_files
+from ganrun.disk.identity import STACKS
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput, suggestion
-from ganrun.ground.identity import STACKS
 
 GROUPS = ("model", "game", "loss", "regularizer", "dataset", "device", "metric", "disease", "optimizer", "experiment")
 WRITERS = ("model", "dataset", "experiment")  # options that may choose and write in other groups; the later one wins

@@ -19,9 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from ganrun.cli.compose import Composer, one_line
 from ganrun.cli.overrides import COMPOSING_FAILS, Typed, parse
 from ganrun.cli.schema import catalog, compare, layers
+from ganrun.disk.identity import STACKS
 from ganrun.ground import spell
 from ganrun.ground.errors import BadInput, suggestion
-from ganrun.ground.identity import STACKS
 
 MOST_COMBINATIONS = 500
 PARAMS = "hydra.sweeper.params"

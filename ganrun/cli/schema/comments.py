@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from ganrun.ground.files import Loader
+from ganrun.disk.yaml_files import Loader
 
 COMMENT = re.compile(r"\s*#\s?(.*)")
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ganrun.ground import files
+from ganrun.disk import yaml_files
 from ganrun.ground.errors import nearest
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -122,7 +122,7 @@ def _with(rule: Rule, part: str) -> Rule:
         return replace(rule, kind=word, bounds=_bounds(rest))
     if part[0] in "<>":
         return replace(rule, bounds=_bounds(part))
-    return replace(rule, choices=(*rule.choices, files.scalar(part)))
+    return replace(rule, choices=(*rule.choices, yaml_files.scalar(part)))
 
 
 def _bounds(text: str) -> tuple[tuple[str, float], ...]:

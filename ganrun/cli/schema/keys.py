@@ -12,7 +12,7 @@ from typing import Any
 from ganrun.cli.schema import grammar
 from ganrun.cli.schema.comments import comments
 from ganrun.cli.schema.grammar import Rule, World
-from ganrun.ground import files as yaml_files
+from ganrun.disk import yaml_files
 from ganrun.ground.errors import BadInput
 
 FOLLOWS = re.compile(r"\$\{(\.*)([\w.]+)\}")

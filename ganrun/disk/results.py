@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganrun.ground import runs
+from ganrun.disk import runs
+from ganrun.disk.run_folder import Rows, RunFolder
 from ganrun.ground.errors import BadInput
-from ganrun.ground.record import Rows, RunFolder
 
 Record = dict[str, Any]
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from ganrun.ground import storage
+from ganrun.disk import storage
 from ganrun.ground.errors import BadInput, RunBusy, StorageFailed
 
 

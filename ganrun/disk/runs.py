@@ -14,22 +14,23 @@ from typing import Any
 
 import yaml
 
-from ganrun.ground import content, earlier, files, registry
+from ganrun.disk import earlier, image_folder, yaml_files
+from ganrun.disk.run_folder import RunFolder
+from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
-from ganrun.ground.record import RunFolder
 
 LARGEST = 1_000_000  # bytes
 MOST = 20_000  # entries
 DEEPEST = 20  # levels
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-NAMES_OF_FILES = (*files.PATHS, "dataset.classes")  # may hold anything, ``${`` too
+NAMES_OF_FILES = (*yaml_files.PATHS, "dataset.classes")  # may hold anything, ``${`` too
 SCALARS = (str, bool, int, float, type(None))
 CHECKPOINT = re.compile(r"step_(\d+)\.pt")
 
 
 def place(text: str | Path) -> Path:
     """A path as people write it: relative to the current folder, or from ``~``, their home."""
-    return Path(content.expand(text))
+    return Path(image_folder.expand(text))
 
 
 def is_meant(word: str) -> bool:
@@ -90,7 +91,7 @@ def digest(data: bytes) -> str:
 def read_config(run: Path) -> dict[str, Any]:
     """The config of the run folder ``run``: plain values under plain names, already resolved.
 
-    Where it is from before an option existed, it says what was done then: see ``ganrun/ground/earlier.py``.
+    Where it is from before an option existed, it says what was done then: see ``ganrun/disk/earlier.py``.
 
     ``BadInput`` for a folder without one, and for a file that is damaged, huge, deep, or holds anything else: aliases
     (a few lines of which can unfold to gigabytes), tags, ``_target_``, interpolations. So too for one that is not what run.json
@@ -100,7 +101,7 @@ def read_config(run: Path) -> dict[str, Any]:
     text = _read(run, path)
     try:
         _scan(text, path)
-        config = files.parse(text, path, lambda key: ".".join(key) in files.ROOT_TEXT, links=False)
+        config = yaml_files.parse(text, path, lambda key: ".".join(key) in yaml_files.ROOT_TEXT, links=False)
     except BadInput:
         raise
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:

@@ -44,7 +44,7 @@ def neighbour_radii(x: Tensor, k: int) -> Tensor:
     return torch.cat(parts)
 
 
-class Collected(Score):
+class TwoSampleScore(Score):
     """Keeps ``field`` of every real and generated sample."""
 
     field: ClassVar[str] = "features"

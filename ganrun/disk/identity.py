@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganrun.ground import content, earlier, runs
+from ganrun.disk import earlier, image_folder, runs
+from ganrun.disk.run_folder import RunFolder
 from ganrun.ground.errors import BadInput
-from ganrun.ground.record import RunFolder
 
 NEUTRAL = (
     "hydra",
@@ -131,7 +131,11 @@ def changed(config: Mapping[str, Any], held: Mapping[str, Any]) -> list[str]:
     """Dotted names of what counts and differs from the config ``held`` of a run; files that are the same count as the same."""
     found = differing(counted(config), counted(held))
     root = entry(config, "dataset.root")
-    if "dataset.content" in found and root is not None and content.earlier_digest(str(root)) == entry(held, "dataset.content"):
+    if (
+        "dataset.content" in found
+        and root is not None
+        and image_folder.earlier_digest(str(root)) == entry(held, "dataset.content")
+    ):
         found.remove("dataset.content")
     return found
 

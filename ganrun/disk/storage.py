@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ganrun.ground import faults
+from ganrun.disk import fault_injection
 from ganrun.ground.errors import StorageFailed
 
 
@@ -36,10 +36,10 @@ def write_temporary(path: Path, data: bytes) -> Path:
             with open(temporary, "wb") as file:
                 file.write(data[: len(data) // 2])
                 file.flush()
-                faults.point("mid_write")
+                fault_injection.point("mid_write")
                 file.write(data[len(data) // 2 :])
                 file.flush()
-                faults.point("before_sync")
+                fault_injection.point("before_sync")
                 os.fsync(file.fileno())
         except OSError:
             temporary.unlink(missing_ok=True)

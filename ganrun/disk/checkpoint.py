@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganrun.ground import faults, runs, storage
+from ganrun.disk import fault_injection, runs, storage
 from ganrun.ground.errors import NoCheckpoint
 
 FORMAT = 1
@@ -112,24 +112,24 @@ def save(
     manifest |= {} if run is None else {"run": run}
     path = folder / f"step_{step:08d}.pt"
 
-    faults.point("before_write")
+    fault_injection.point("before_write")
     written = [storage.write_temporary(path, data)]
     try:
-        faults.point("before_manifest")
+        fault_injection.point("before_manifest")
         written.append(storage.write_temporary(path.with_suffix(".json"), json.dumps(manifest).encode()))
-        faults.point("before_commit")
+        fault_injection.point("before_commit")
         with storage.storage_errors(path):
             os.replace(written[0], path)
-            faults.point("between_renames")
+            fault_injection.point("between_renames")
             os.replace(written[1], path.with_suffix(".json"))
             storage.sync_folder(folder)
     finally:
         for temporary in written:
             temporary.unlink(missing_ok=True)
-    faults.point("after_commit")
+    fault_injection.point("after_commit")
     _forget_superseded(path, state)
     prune(folder, keep, each, pins)
-    faults.point("after_save")
+    fault_injection.point("after_save")
     return path
 
 
@@ -150,13 +150,13 @@ def prune(folder: Path, keep: int, each: int = 0, pins: Collection[int] = ()) ->
     Those whose step is a multiple of ``each`` stay (0: none does for that). For each step in ``pins`` the newest checkpoint that
     is no later stays, else the oldest there is.
     """
-    faults.point("before_prune")
+    fault_injection.point("before_prune")
     promised = _by_step(folder, ".json")
     pinned = {runs.at_or_before(promised, pin) for pin in pins if promised}
     with storage.storage_errors(folder):
         for step in [step for step in list(promised)[keep:] if step not in pinned and not (each and step and step % each == 0)]:
             promised.pop(step).unlink(missing_ok=True)
-            faults.point("mid_prune")
+            fault_injection.point("mid_prune")
         for step, path in _by_step(folder, ".pt").items():
             if step < max(promised, default=0) and step not in promised:
                 path.unlink(missing_ok=True)
