@@ -156,10 +156,18 @@ def train(tmp_path: Path, compose, capsys):
     """``train(["modes"], num=70)`` runs the same run with other neutral keys; what it said, and its outcome."""
     base = compose(*WORDS)
 
-    def call(metrics: list[str], *, every: int = 0, sweep: bool = False, objective: str | None = None, **evaluation: Any):
+    def call(
+        metrics: list[str],
+        *,
+        every: int = 0,
+        sweep: bool = False,
+        objective: str | None = None,
+        steps: int = 2,
+        **evaluation: Any,
+    ):
         chosen = {name: {"name": name} for name in metrics}
         config = {**base, "metric": chosen, "evaluation": {**base["evaluation"], **evaluation}, "objective": objective}
-        config["every"] = {**base["every"], "eval": every}
+        config |= {"every": {**base["every"], "eval": every}, "steps": steps}
         outcome = engine.train(config, tmp_path / "run", overrides=[], sweep=sweep)
         return capsys.readouterr().err, outcome
 
@@ -209,6 +217,29 @@ def test_the_objective_of_a_finished_run_is_the_one_that_is_asked_for(train, tmp
     assert len(rows(tmp_path)) == 2
     with pytest.raises(BadInput, match="objective=fid: is no value of metric=modes"):
         train(["modes"], objective="fid")
+
+
+def test_a_shorter_run_is_part_of_the_longer_one_and_is_answered_for(train, tmp_path: Path) -> None:
+    train(["modes"])
+    train(["modes"], steps=3)
+    folder, before = tmp_path / "run", rows(tmp_path)
+    written = {name: (folder / name).read_bytes() for name in ("config.yaml", "metrics.jsonl")}
+    said, outcome = train(["modes"])  # by its row
+    assert "already done" in said
+    assert "which has gone on to step 3" in said
+    assert (outcome.step, outcome.value) == (2, before[0]["scores"]["high_quality"]["value"])
+    assert rows(tmp_path) == before
+    said, _ = train(["spectra"])  # by its checkpoint
+    assert "scores at step 2" in said
+    assert f"ganrun sample {folder}/checkpoints/step_00000002.pt" in " ".join(said.replace("│", "").split())
+    assert [row["step"] for row in rows(tmp_path)] == [2, 3, 2]
+    with pytest.raises(BadInput, match=r"steps=1: .* already at step 3, .* so modes cannot be scored there. Type steps=3"):
+        train(["modes"], steps=1)
+    assert {name: (folder / name).read_bytes() for name in written} == written
+    facts = json.loads((folder / "run.json").read_text())
+    assert (facts["status"], facts["step"], facts["budget"]["steps"]) == ("done", 3, 3)
+    _, outcome = train(["spectra"], steps=3)
+    assert outcome.step == 3
 
 
 def test_a_finish_that_was_cut_short_scores_again_and_takes_no_row_of_another_step(train, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def verify(config: Mapping[str, Any], folder: Path) -> None:
                 f"{folder}: holds a run that started from elsewhere (resume={held.get('resume')}, fork={held.get('fork')}, "
                 f"init_from={held.get('init_from')}). {_choose(folder)}"
             )
-    if int(config["steps"]) < facts.get("step", 0):
+    if in_place and int(config["steps"]) < facts.get("step", 0):
         raise BadInput(f"steps={config['steps']}: this run is already at step {facts['step']}")
 
 

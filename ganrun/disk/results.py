@@ -46,7 +46,7 @@ def read_runs(output: str | Path = "outputs") -> list[Record]:
         raise BadInput(f"{output}: there is no such folder")
     found = []
     for folder, inner, files in os.walk(above):
-        if "config.yaml" in files and ("run.json" in files or "checkpoints" in inner):
+        if len({"config.yaml", "run.json", "checkpoints"} & {*files, *inner}) > 1:  # one of them may be lost
             inner.clear()
             found.append(read_run(folder))
         inner[:] = sorted(name for name in inner if not name.startswith("."))

@@ -147,7 +147,10 @@ def _read(run: Path, path: Path) -> str:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a named pipe must not wait for its writer
     except FileNotFoundError as error:
-        raise BadInput(f"{run}: not a run folder, it has no config.yaml") from error
+        lost = (
+            " although it has a run.json: the command that began the run writes it again" if (run / "run.json").exists() else ""
+        )
+        raise BadInput(f"{run}: not a run folder, it has no config.yaml{lost}") from error
     except OSError as error:
         raise BadInput(f"{path}: cannot be opened ({error.strerror})") from error
     with open(handle, "rb") as file:

@@ -24,7 +24,7 @@ from ganrun.engine.loop import Trainer
 from ganrun.engine.papers import note_failure
 from ganrun.engine.progress import Display, scores_table, show_panel
 from ganrun.engine.takeup import Beginning, beginning, take_up
-from ganrun.ground.errors import GanrunError, Stopped
+from ganrun.ground.errors import BadInput, GanrunError, Stopped
 from ganrun.ground.objective import Objective, Outcome, choose
 from ganrun.ground.runtime import Runtime, peak_memory_mib, resolve
 from ganrun.ground.spell import command, shown
@@ -125,15 +125,18 @@ class Run:
         self.failed: GanrunError | None = None
 
     def go(self, overrides: list[str], first: Beginning | None) -> Outcome | None:
-        papers.introduce(self.folder, self.config, overrides)
+        reached = self.reached()
+        papers.introduce(self.folder, {**self.config, "steps": max(self.steps, reached)}, overrides)
         self.scores.verify()
         self.spent = papers.describe(self.folder, self.config, self.dataset, self.parts.plugins, self.runtime)
         for sentence in [*self.dataset.notes, *self.dataset.remarks, *(f"warning: {entry}" for entry in self.parts.warnings)]:
             self.folder.log(sentence)
         self.describe()
         self.sources = sources.keep(self.folder.path, self.parts.game, self.dataset)
+        if reached > self.steps:
+            return self.contained(reached)
         take_up(self.folder, self.trainer, self.config, self.metrics, first)
-        self.finalize_inputs()
+        self.cut_rows()
         if self.folder.facts().get("status") == "done" and self.trainer.step == self.steps:
             return self.already_done()
         self.folder.note(status="running")
@@ -149,7 +152,11 @@ class Run:
             for note in [note for module in player.modules() for note in getattr(module, "notes", ())]:
                 self.folder.log(f"{role}: {note}")
 
-    def finalize_inputs(self) -> None:
+    def reached(self) -> int:
+        """The step that the run is at already, by run.json and by its checkpoints, which both must say so."""
+        return min(int(self.folder.facts().get("step", 0)), max(runs.committed(self.folder.path), default=0))
+
+    def cut_rows(self) -> None:
         """Drop rows of steps that are still to come, or that only ended a run which was shorter then."""
         folder, step = self.folder, self.trainer.step
         papers.set_steps(folder, self.steps)
@@ -301,6 +308,29 @@ class Run:
         self.display.say(f"already done: {self.folder.path}")
         return self.conclude(self.answer())
 
+    def contained(self, reached: int) -> Outcome | None:
+        """Answer for a run of fewer steps than this one has been trained with, whose first steps are that run, bit for bit.
+
+        Nothing is trained or cut. Scores that no row holds are made from the checkpoint of that step.
+        """
+        file = self.folder.checkpoints / f"step_{self.steps:08d}.pt"
+        answer, kept = answers.find(self.scores.read(), self.steps, self.question), self.steps in runs.committed(self.folder.path)
+        if not kept and (answer.missing or not answer.scores):
+            self.failed = BadInput(
+                f"steps={self.steps}: this run is already at step {reached}, and its checkpoint of step {self.steps} is not kept"
+                + (f", so {', '.join(answer.missing)} cannot be scored there" if answer.missing else "")
+                + f". Type steps={reached}, or fresh=true, which sets the folder aside and starts again"
+            )
+            return None
+        if answer.missing:
+            state = checkpoint.read(file, self.folder.facts().get("identity"))
+            self.trainer.demand_fits(state)
+            self.trainer.load_state_dict(state)
+            answer = answer.with_row(self.evaluate(answer.missing), self.question)
+        self.trainer.step = self.steps
+        self.display.say(f"already done: {self.folder.path}, which has gone on to step {reached}")
+        return self.conclude(answer)
+
     def answer(self) -> answers.Answer:
         """The scores that are asked for, of this step: from scores.jsonl, and what it does not hold is scored now."""
         answer = answers.find(self.scores.read(), self.trainer.step, self.question)
@@ -322,17 +352,20 @@ class Run:
     def close(self, answer: answers.Answer) -> None:
         path = shown(self.folder.path)
         step = f"step_{self.trainer.step:08d}"
+        last = path / "checkpoints" / f"{step}.pt"
+        done = "done" if self.trainer.step == self.steps else "stopped by doctor"
+        whole = self.folder.facts().get("step", 0) <= self.trainer.step
         show_panel(
-            "done" if self.trainer.step == self.steps else "stopped by doctor",
+            done,
             {
                 "run folder": path,
                 "samples": path / "samples" / f"{step}.png",
-                "checkpoint": path / "checkpoints" / f"{step}.pt",
-                **self.doctor.panel(),
+                **({"checkpoint": last} if last.exists() else {}),
+                **(self.doctor.panel() if whole else {}),
                 **({f"scores at step {self.trainer.step}": path / "scores.jsonl"} if answer.scores else {}),
             },
             scores_table(answer.scores, answer.baselines) if answer.scores else None,
-            command("sample", path, plugins=self.config.get("plugins") or []),
+            command("sample", path if whole else last, plugins=self.config.get("plugins") or []),
             generator_scores.remarks_of(answer.scores),
         )
 
