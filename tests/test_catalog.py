@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -214,3 +215,54 @@ def test_a_preset_of_others_takes_over_what_its_component_says(tmp_path: Path) -
     folders = [write(tmp_path, regularizer__mild="# @package regularizer.mild\n# Mild.\nname: r1\nweight: 0.1\n"), CONF]
     (key,) = catalog.keys(catalog.entry("regularizer", "mild", folders))
     assert (key.rule and key.rule.said, key.help.split(";")[0]) == (">= 0", "Gamma")
+
+
+SUGGESTED = re.compile(r"(?:Try|try|[Ww]rite|[Aa]dd|[Tt]ype|override is) '?([a-z_]+(?:\.[a-z_{}]+)*)=(\[[^\]]*\]|[^\s'\",;:)]*)")
+OF_A_SENTENCE = {"key", "resume", "output"}  # KEY=VALUE, and places
+
+
+def suggestions() -> list[tuple[str, str, str]]:
+    """(file, key, value) of each override that a message of ours suggests, {} for what is filled in, and of each trait's rule."""
+    found = set()
+    for path in sorted((CONF.parent / "ganrun").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if SUGGESTED.search(text) else ():
+            parts = [node] if isinstance(node, ast.Constant) else node.values if isinstance(node, ast.JoinedStr) else []
+            said = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
+            found |= {(path.name, *match.groups()) for match in SUGGESTED.finditer(said) if ".mine." not in match[0]}
+    for group in ("loss", "regularizer", "game", "condition", "model", "dataset", "metric"):
+        for name in registry.names(group):
+            component = registry.lookup(group, name)
+            held = [getattr(component, kind, {}) for kind in ("needs", "refuses", "advises")]
+            rules = [rule for part in held if isinstance(part, dict) for rule in part.values()]
+            for rule in rules:
+                key, _, value = rule.override.partition(" (")[0].partition("=")
+                found.add((f"{group}={name}", key, value))
+    return sorted(found)
+
+
+def test_every_override_that_a_message_suggests_is_one_that_can_be_typed() -> None:
+    """Its key has its place, unless the registry puts it there (``norm=layer`` of a player), and its value fits."""
+    known = {entry.path: entry for entry in keys.keys_of_root()}
+    for group, name in OPTIONS:
+        if group != "experiment":  # which have no keys of their own
+            known |= {entry.path: entry for entry in catalog.keys(catalog.entry(group, name, FOLDERS))}
+    wrong, found = [], suggestions()
+    for where, key, value in found:
+        said = f"{where}: {key}={value}"
+        if key in catalog.groups(FOLDERS):
+            chosen = {name.strip("' ") for name in value.strip("[]").split(",") if "{}" not in name}
+            wrong += [said] if chosen - set(catalog.files(key, FOLDERS)) - {"none", "..."} else []
+            continue
+        pattern = re.escape(key).replace(r"\{\}", "[a-z0-9_]+")
+        fitting = [entry for place, entry in known.items() if re.fullmatch(pattern, place)]
+        if "." not in key and key not in OF_A_SENTENCE:  # a field of an option, which the registry gives its place
+            fitting = fitting or [entry for place, entry in known.items() if place.endswith(f".{key}")]
+        if not fitting and key not in OF_A_SENTENCE:
+            wrong.append(said)
+        elif value and "{" not in value and value.upper() != value:
+            given = yaml_files.scalar(value)
+            fits = [grammar.misfit(entry.rule, entry.default, given, entry.path, world=WORLD) for entry in fitting]
+            wrong += [said] if fits and None not in fits else []
+    assert wrong == []
+    assert len(found) > 80  # the pattern still finds them

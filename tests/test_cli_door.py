@@ -230,6 +230,7 @@ def test_a_remedy_is_an_override_that_a_shell_takes_whole() -> None:
             "Try regularizer.spectral_regularization.index=null",
         ),
         ("model", {"name": "mlp", "generator": {"dropout_always": True}}, "Try model.generator.dropout=0.5"),
+        ("model", {"name": "mlp", "discriminator": {"norm": "instance"}}, "Try model.discriminator.norm=layer"),
     ):
         with pytest.raises(BadInput) as refused:
             registry.build(group, config)
