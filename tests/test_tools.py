@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from torch import Tensor, nn
 import ganrun
 from ganrun.disk.runs import read_config
 from ganrun.engine import commands, probe
+from ganrun.engine.invert import invert, search
 from ganrun.engine.latents import of_samples
 from ganrun.engine.run import train
 from ganrun.ground.errors import BadInput
+from ganrun.ground.runtime import Runtime
 from ganrun.ground.spec import DiscriminatorOutput
 
 SMALL = ("steps=2", "batch_size=8", "device=cpu", "metric=none", "model.latent=6")
@@ -192,3 +196,73 @@ def test_a_discriminator_that_is_told_the_label_is_not_probed(run: Path) -> None
 
     with pytest.raises(BadInput, match="condition=concat"):
         probe.probe(run, compose_config(*SMALL, "condition=concat", "model=mlp"))
+
+
+# the latent of an image
+
+
+class Affine(nn.Module):
+    """z -> W z + 10 y."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        return z @ self.weight.T + (0 if condition is None else 10 * condition[:, None])
+
+
+def looked_for(toy: Any, weight: Tensor, x: Tensor, *how: str, **options: Any) -> Any:
+    game = toy("mlp", "toy_points", "model.latent=2", *how).parts.game
+    game.players["generator"] = Affine(weight)
+    return search(game, {}, Runtime(torch.device("cpu")), x, **options)
+
+
+def test_the_nearest_sample_of_a_linear_generator_is_that_of_least_squares(toy: Any) -> None:
+    source = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(5, 2, generator=source), torch.randn(300, 5, generator=source)
+    found = looked_for(toy, weight, x, starts=2, steps=200)
+    best = torch.linalg.lstsq(weight.double(), x.double().T).solution.T
+    torch.testing.assert_close(found.latents.double(), best, atol=2e-3, rtol=0)
+    torch.testing.assert_close(found.error, (best @ weight.double().T - x.double()).square().mean(1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.samples, found.latents @ weight.T)
+
+
+def test_uniform_latents_stay_in_their_range_and_the_class_is_the_nearest(toy: Any) -> None:
+    found = looked_for(toy, torch.eye(2), torch.tensor([[3.0, 0.5]]), "model.prior=uniform", starts=1, steps=100)
+    torch.testing.assert_close(found.latents, torch.tensor([[1.0, 0.5]]), atol=1e-3, rtol=0)
+    assert float(found.error[0]) == pytest.approx(2.0, rel=1e-3)
+    x = torch.tensor([[20.5, 19.5], [0.1, 0.2]])
+    found = looked_for(toy, torch.eye(2), x, "condition=concat", starts=3, steps=100)
+    assert found.labels.tolist() == [2, 0]
+    assert float(found.error.max()) < 1e-4
+    found = looked_for(toy, torch.eye(2), x[:1], "condition=concat", starts=1, steps=1, labels=[1])
+    assert found.labels.tolist() == [1]
+
+
+def test_categories_of_codes_stay_as_they_were_drawn(toy: Any) -> None:
+    game = toy("mlp", "toy_points", "game=infogan", "game.categories=[3]", "game.continuous=1").parts.game
+    before = {name: entry.clone() for name, entry in game.players["generator"].state_dict().items()}
+    found = search(game, {}, Runtime(torch.device("cpu")), torch.randn(4, 2), starts=5, steps=20)
+    assert found.latents[:, 3:6].sort(1).values.tolist() == [[0, 0, 1]] * 4
+    assert found.latents[:, 6].abs().max() <= 1
+    assert all(torch.equal(entry, before[name]) for name, entry in game.players["generator"].state_dict().items())
+
+
+def test_images_are_looked_for_and_what_was_found_is_kept(run: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"labels": [3], "starts": 1, "steps": 2, "seed": 0, "raw": False}
+    first = invert(run, [], read_config(run), num=2, out=tmp_path, **options)
+    assert [entry["image"] for entry in first["images"]] == ["held out 0", "held out 1"]
+    assert {entry["class"] for entry in first["images"]} == {3}
+    other = shutil.copy(first["path"], tmp_path.with_name("other.png"))
+    again = invert(run, [tmp_path, Path(other)], read_config(run), num=None, out=tmp_path / "own", **options)
+    assert len(again["images"]) == 2  # of a folder, and a file
+    assert again["images"][0]["error"] == again["images"][1]["error"]
+    kept = json.loads(again["path"].with_suffix(".json").read_text())
+    assert kept["images"] == again["images"]
+    assert kept["own"] == again["own"] >= 0
+    for places, num, said in (([tmp_path / "no.png"], None, "no such file"), ([tmp_path], 3, "--num 3")):
+        with pytest.raises(BadInput, match=said):
+            invert(run, places, read_config(run), num=num, out=tmp_path, **options)
+    with pytest.raises(BadInput, match="classes are 0 to 9"):
+        invert(run, [], read_config(run), num=1, out=tmp_path, **{**options, "labels": [10]})

@@ -1,4 +1,4 @@
-"""The command line: ``ganrun train | eval | sample | export | probe | doctor | diff | theory | list``.
+"""The command line: ``ganrun train | eval | sample | invert | export | probe | doctor | diff | theory | list``.
 
 Typer declares the commands and Hydra's flags; Hydra composes. Nothing here imports torch or Hydra before a command
 needs it, so ``--help`` and a misspelt flag answer at once.
@@ -7,21 +7,18 @@ needs it, so ``--help`` and a misspelt flag answer at once.
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ganrun.cli import complete, unknown
-from ganrun.disk import current_folder
+from ganrun.cli.arguments import ConfigDir, Overrides, Target, answering, home, hydra_option
 from ganrun.ground import terminal, terminal_text
-from ganrun.ground.errors import BadInput, GanrunError
+from ganrun.ground.errors import BadInput
 
 app = typer.Typer(
     name="ganrun",
@@ -47,38 +44,6 @@ class Info(StrEnum):
     searchpath = "searchpath"
 
 
-def _hydra(*flags: str, **said: Any) -> Any:
-    return typer.Option(*flags, rich_help_panel="Hydra", **said)
-
-
-def _home(path: Path | None) -> Path | None:
-    """A shell leaves the ``~`` of ``--out=~/x`` as it stands."""
-    return None if path is None else Path(os.path.expanduser(path))
-
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="OVERRIDES",
-        help="KEY=VALUE or GROUP=OPTION, such as loss=hinge batch_size=128 'regularizer=\\[r1,spectral_norm]'",
-        autocompletion=complete.words,
-    ),
-]
-ConfigDir = Annotated[
-    Path | None,
-    _hydra(
-        "--config-dir",
-        "-cd",
-        metavar="DIR",
-        callback=_home,
-        help="A folder of your own options; they win over ganrun's.",
-        autocompletion=complete.folders_at,
-    ),
-]
-Target = Annotated[
-    Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint of it.", autocompletion=complete.run_folders)
-]
-
 COMPARED = "An experiment, overrides in one word such as 'model=wgan loss=hinge', a config file, or a run folder."
 
 
@@ -98,14 +63,16 @@ def common(
 @app.command(cls=unknown.Command)
 def train(
     overrides: Overrides = None,
-    multirun: Annotated[bool, _hydra("--multirun", "-m", help="Sweep: one run for each combination, as in -m seed=0,1")] = False,
-    cfg: Annotated[Cfg | None, _hydra("--cfg", "-c", help="Show the config that would run, and stop.")] = None,
-    resolve: Annotated[bool, _hydra("--resolve", help="With --cfg: interpolations resolved.")] = False,
-    package: Annotated[str | None, _hydra("--package", "-p", help="With --cfg: only this part.")] = None,
-    info: Annotated[Info | None, _hydra("--info", help="Show how Hydra composes, and stop.")] = None,
+    multirun: Annotated[
+        bool, hydra_option("--multirun", "-m", help="Sweep: one run for each combination, as in -m seed=0,1")
+    ] = False,
+    cfg: Annotated[Cfg | None, hydra_option("--cfg", "-c", help="Show the config that would run, and stop.")] = None,
+    resolve: Annotated[bool, hydra_option("--resolve", help="With --cfg: interpolations resolved.")] = False,
+    package: Annotated[str | None, hydra_option("--package", "-p", help="With --cfg: only this part.")] = None,
+    info: Annotated[Info | None, hydra_option("--info", help="Show how Hydra composes, and stop.")] = None,
     config_dir: ConfigDir = None,
-    config_name: Annotated[str, _hydra("--config-name", "-cn", help="The root config's name.")] = "config",
-    hydra_help: Annotated[bool, _hydra("--hydra-help", help="Hydra's own page.")] = False,
+    config_name: Annotated[str, hydra_option("--config-name", "-cn", help="The root config's name.")] = "config",
+    hydra_help: Annotated[bool, hydra_option("--hydra-help", help="Hydra's own page.")] = False,
 ) -> None:
     """Train a run, or many with -m. The same command again goes on where it stopped.
 
@@ -113,7 +80,7 @@ def train(
     [bold]ganrun train -m seed=0,1,2 loss=hinge,lsgan[/bold]   a sweep of six runs
     [bold]ganrun train resume=RUN[/bold]                       go on with a run folder
     """
-    with _answering():
+    with answering():
         from ganrun.disk import signals
 
         inspecting = cfg is not None or info is not None or hydra_help
@@ -143,7 +110,7 @@ def evaluate(
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE|DIR", callback=_home, help="Where scores go; by default RUN/scores.jsonl."),
+        typer.Option("--out", "-o", metavar="FILE|DIR", callback=home, help="Where scores go; by default RUN/scores.jsonl."),
     ] = None,
     reference: Annotated[
         str | None,
@@ -155,7 +122,7 @@ def evaluate(
 
     [bold]ganrun eval RUN RUN ...[/bold]   compare: mean and interval over seeds by setting, differences from a reference
     """
-    with _answering():
+    with answering():
         from ganrun.cli import targets
 
         targets.evaluate(target, overrides or [], config_dir, out, reference)
@@ -168,7 +135,7 @@ def sample(
     num: Annotated[int | None, typer.Option("--num", "-n", min=1, help="How many samples; 64 by default.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Sample i is a function of the seed and i.")] = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", callback=_home, help="Where to; within RUN by default.")
+        Path | None, typer.Option("--out", "-o", metavar="DIR", callback=home, help="Where to; within RUN by default.")
     ] = None,
     separate: Annotated[bool, typer.Option("--separate", help="One PNG each, too.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
@@ -201,12 +168,12 @@ def sample(
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option("--input", "-i", metavar="DIR", callback=_home, help="Your own images, for a run that translates."),
+        typer.Option("--input", "-i", metavar="DIR", callback=home, help="Your own images, for a run that translates."),
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
     """Generate samples from a run folder; no data set is needed. Overrides: device, plugins."""
-    with _answering():
+    with answering():
         from ganrun.cli import targets
 
         options = targets.Sampling(
@@ -227,17 +194,46 @@ def sample(
 
 
 @app.command(cls=unknown.Command)
+def invert(
+    target: Target,
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="IMAGE", help="Image files or folders; by default held-out images of the run's data."),
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--input", "-i", metavar="DIR", callback=home, help="A folder of images, or one image.")
+    ] = None,
+    num: Annotated[int | None, typer.Option("--num", "-n", min=1, help="How many held-out images; 16 by default.")] = None,
+    starts: Annotated[int, typer.Option("--starts", min=1, help="Latents to start from.")] = 8,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of Adam from each.")] = 300,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which latents.")] = 0,
+    label: Annotated[list[int] | None, typer.Option("--label", min=0, help="The classes to try; all by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", callback=home, help="Where to; within RUN by default.")
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Find the latents whose samples are nearest to images: what the generator can make. Overrides: device, plugins."""
+    with answering():
+        from ganrun.cli import targets
+
+        options = {"labels": label or None, "num": num, "starts": starts, "steps": steps, "seed": seed, "out": out, "raw": raw}
+        typer.echo(targets.invert(target, images or [], config_dir, source, **options))
+
+
+@app.command(cls=unknown.Command)
 def export(
     target: Target,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", callback=_home, help="By default RUN/generator.safetensors.")
+        Path | None, typer.Option("--out", "-o", metavar="FILE", callback=home, help="By default RUN/generator.safetensors.")
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Write the generator alone as safetensors; ganrun.load_generator reads it. Overrides: device, plugins."""
-    with _answering():
+    with answering():
         from ganrun.cli import targets
 
         typer.echo(targets.export(target, overrides or [], config_dir, out, raw))
@@ -252,7 +248,7 @@ def probe(
     config_dir: ConfigDir = None,
 ) -> None:
     """Name classes from the discriminator's features, beside raw pixels and an untrained one. Overrides: device, plugins."""
-    with _answering():
+    with answering():
         from ganrun.cli import targets
 
         targets.probe(target, overrides or [], config_dir, labels, seed)
@@ -275,14 +271,14 @@ def doctor(
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="With --try: steps of each fork.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR", callback=_home, help="With --try: where forks go; by default RUN-try."),
+        typer.Option("--out", "-o", metavar="DIR", callback=home, help="With --try: where forks go; by default RUN-try."),
     ] = None,
 ) -> None:
     """Say what is wrong with a run, since when, and what may help, from the looks that were taken while it trained.
 
     Ends with 7 if something stands, else with 0.
     """
-    with _answering():
+    with answering():
         from rich.console import Console
 
         from ganrun.cli import diagnosis
@@ -306,7 +302,7 @@ def diff(
     [bold]ganrun diff sngan wgan_gp[/bold]   two papers' settings
     [bold]ganrun diff sngan RUN[/bold]       what a run did otherwise
     """
-    with _answering():
+    with answering():
         from ganrun.cli import differences
 
         for line in differences.show(one, other, config_dir, terminal_text.width()):
@@ -319,16 +315,16 @@ def theory(
         list[str] | None,
         typer.Argument(metavar="NAME", help="Only these experiments; all by default.", autocompletion=complete.theory_names),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", callback=_home, help="Where figures go.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", callback=home, help="Where figures go.")] = Path(
         "outputs/theory"
     ),
     page: Annotated[
-        Path | None, typer.Option("--page", metavar="FILE", callback=_home, help="Write all as a Markdown page, too.")
+        Path | None, typer.Option("--page", metavar="FILE", callback=home, help="Write all as a Markdown page, too.")
     ] = None,
     names_only: Annotated[bool, typer.Option("--list", help="Show the names, and stop.")] = False,
 ) -> None:
     """Compute what the theory claims and compare. Ends with 1 if a verdict is FAIL."""
-    with _answering():
+    with answering():
         from rich.console import Console
 
         from ganrun.cli import theory as claims
@@ -354,7 +350,7 @@ def list_components(
 
     [bold]ganrun list runs[/bold]   every run: its status, step, scores with their step, and size on disk
     """
-    with _answering():
+    with answering():
         from ganrun.cli import listing
 
         if group == "runs":
@@ -366,27 +362,6 @@ def list_components(
         from rich.console import Console
 
         listing.show(group, config_dir, Console())
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Errors meant for a person as their message, anything else as a traceback; the exit code that errors.py lists."""
-    try:
-        current_folder.stand_somewhere()
-        yield
-    except (typer.Exit, typer.Abort):
-        raise
-    except GanrunError as error:
-        said = terminal_text.wrapped(str(error), terminal_text.width()) if sys.stderr.isatty() else str(error)
-        sys.stderr.write(f"{said}\n")
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except Exception:
-        from rich.console import Console
-
-        Console(stderr=True).print_exception()
-        raise typer.Exit(1) from None
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -123,6 +124,27 @@ def probe(target: Path, overrides: Sequence[str], config_dir: Path | None, label
     for name, found in fit(target, config, labels=labels, seed=seed).items():
         table.add_row(name, f"{found['accuracy']:.4f}", str(int(found["features"])))
     console.print(table)
+
+
+def invert(target: Path, words: Sequence[str], config_dir: Path | None, source: Path | None, **options: Any) -> Path:
+    """Look for images in a run's generator; show a table. Where the picture is. ``words``: overrides, and image files."""
+    overrides = [word for word in words if "=" in word and not Path(word).expanduser().exists()]
+    places = [Path(word).expanduser() for word in words if word not in overrides] + ([] if source is None else [source])
+    target, config = prepare(target, overrides, config_dir, ALLOWED["invert"], "invert")
+    from rich.table import Table
+
+    from ganrun.engine.invert import invert as search
+    from ganrun.engine.progress import console
+
+    found = search(target, places, config, **options)
+    named = "class" in found["images"][0]
+    table = Table("image", "error", "PSNR, dB", *(["class"] if named else []), title=f"nearest samples at step {found['step']}")
+    rows = [(entry["image"], entry["error"], str(entry.get("class", ""))) for entry in found["images"]]
+    for name, error, label in [*rows, ("mean", found["mean"], ""), ("the run's own samples", found["own"], "")]:
+        table.add_row(name, f"{error:.3g}", f"{-10 * math.log10(max(error, 1e-12)):.1f}", *([label] if named else []))
+    console.print(table)
+    made: Path = found["path"]
+    return made
 
 
 def prepare(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -129,28 +129,47 @@ def read_folder(place: str | Path, spec: Spec, options: Mapping[str, Any]) -> So
     if not os.path.isdir(where):
         what = "it is a file, not a folder" if os.path.exists(where) else "there is no such folder"
         raise BadInput(f"--input {place}: {what} (looked for {os.path.abspath(where)})")
-    found = listing(where)
-    try:
-        files, _ = images_of(found, where)
-    except BadInput as error:
-        raise BadInput(str(error).replace("dataset.root=", "--input ", 1)) from error
-    channels, size = spec.source[0], spec.source[1]
+    return read_images([place], spec.source, options)
+
+
+def read_images(places: Sequence[str | Path], shape: tuple[int, ...], options: Mapping[str, Any]) -> Sources:
+    """Image files, and all images of folders, as (n, *shape), read as the data set with ``options`` reads; their names.
+
+    Raises ``BadInput`` for a place that is missing, a folder without images and a file that cannot be read.
+    """
+    files: dict[str, str] = {}  # by name
+    troubles: dict[str, str] = {}
+    for place in places:
+        where = expand(place)
+        if not os.path.exists(where):
+            raise BadInput(f"--input {place}: there is no such file or folder (looked for {os.path.abspath(where)})")
+        if not os.path.isdir(where):
+            files[os.path.basename(where) if len(places) == 1 else str(place)] = where
+            continue
+        found = listing(where)
+        try:
+            inside, _ = images_of(found, where)
+        except BadInput as error:
+            raise BadInput(str(error).replace("dataset.root=", "--input ", 1)) from error
+        troubles |= found.troubles
+        files |= {name if len(places) == 1 else os.path.join(str(place), name): os.path.join(where, name) for name in inside}
+    channels, size = shape[0], shape[1]
     own, padded = options.get("size"), options.get("fit", "pad") == "pad"
     inner = own if padded and isinstance(own, int) and own <= size else size
     rule = ResizeRule(inner, str(options.get("resize", "crop")), channels)
-    troubles, rows = dict(found.troubles), []
+    rows = []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
-        for name, result in zip(files, decode_all([os.path.join(where, file) for file in files], rule), strict=True):
+        for name, result in zip(files, decode_all(list(files.values()), rule), strict=True):
             if isinstance(result, Unreadable):
                 troubles[name] = str(result)
             else:
                 rows.append(torch.from_numpy(result.pixels))
     if troubles:
-        raise BadInput(f"--input {place}: {named(troubles)}")
+        raise BadInput(f"--input {', '.join(map(str, places))}: {named(troubles)}")
     before, after = padding(inner, size)
     pixels = torch.nn.functional.pad(torch.stack(rows), (0, 0, before, after, before, after)).permute(0, 3, 1, 2)
-    return Sources(to_range(pixels), names=_stems(files))
+    return Sources(to_range(pixels), names=_stems(list(files)))
 
 
 def _stems(files: list[str]) -> tuple[str, ...]:

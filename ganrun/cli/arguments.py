@@ -1,0 +1,71 @@
+"""What several commands take, and how each answers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ganrun.cli import complete
+from ganrun.disk import current_folder
+from ganrun.ground import terminal_text
+from ganrun.ground.errors import GanrunError
+
+
+def hydra_option(*flags: str, **said: Any) -> Any:
+    return typer.Option(*flags, rich_help_panel="Hydra", **said)
+
+
+def home(path: Path | None) -> Path | None:
+    """A shell leaves the ``~`` of ``--out=~/x`` as it stands."""
+    return None if path is None else Path(os.path.expanduser(path))
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="OVERRIDES",
+        help="KEY=VALUE or GROUP=OPTION, such as loss=hinge batch_size=128 'regularizer=\\[r1,spectral_norm]'",
+        autocompletion=complete.words,
+    ),
+]
+ConfigDir = Annotated[
+    Path | None,
+    hydra_option(
+        "--config-dir",
+        "-cd",
+        metavar="DIR",
+        callback=home,
+        help="A folder of your own options; they win over ganrun's.",
+        autocompletion=complete.folders_at,
+    ),
+]
+Target = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint of it.", autocompletion=complete.run_folders)
+]
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Errors meant for a person as their message, anything else as a traceback; the exit code that errors.py lists."""
+    try:
+        current_folder.stand_somewhere()
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except GanrunError as error:
+        said = terminal_text.wrapped(str(error), terminal_text.width()) if sys.stderr.isatty() else str(error)
+        sys.stderr.write(f"{said}\n")
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except Exception:
+        from rich.console import Console
+
+        Console(stderr=True).print_exception()
+        raise typer.Exit(1) from None
