@@ -279,6 +279,14 @@ RESUMED = [
         "optimizer.momentum=0.9",
     ),
     ("dcgan", "toy_images", "condition=concat", "optimizer.schedule.name=linear", "optimizer.schedule.warmup=3"),
+    (
+        "mlp",
+        "toy_points",
+        "regularizer=[layer_noise,weight_norm]",
+        "regularizer.layer_noise.players=[discriminator,generator]",
+        "regularizer.layer_noise.decay=4",
+        "model.discriminator.dropout=0.5",
+    ),
     ("resnet", "toy_images", "generator_batch=6", "loss=hinge", "regularizer=spectral_norm", "model.generator.norm=batch"),
 ]
 

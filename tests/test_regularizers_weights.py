@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ganrun.engine.ema import EMA
-from ganrun.ground import traits
+from ganrun.ground import registry, traits
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
-from ganrun.ground.spec import DiscriminatorOutput
+from ganrun.ground.spec import DiscriminatorOutput, Port
 from ganrun.regularizers.base import Regularizer
 
 
@@ -477,3 +477,116 @@ def test_the_bilinear_game_from_two_and_three_converges_with_it_and_circles_with
         ends[weight] = float(state(trainer).norm())
     assert ends[0.1] < 0.02
     assert ends[0.0] == pytest.approx(math.sqrt(13), abs=1e-9)  # 300 is a multiple of its period of six
+
+
+# weight normalization
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.usefixtures("float64")
+def test_weight_norm_is_that_of_torch_and_leaves_the_first_weights_as_they_were(layer: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    ours, theirs = layer(), None
+    theirs = copy.deepcopy(ours)
+    before = ours.weight.detach().clone()
+    dim = 1 if isinstance(ours, nn.ConvTranspose2d) else 0
+    make("weight_norm").prepare({"discriminator": ours})
+    torch.nn.utils.parametrizations.weight_norm(theirs, "weight", dim)
+    assert torch.allclose(ours.weight, before)
+    held, parts = ours.parametrizations.weight, theirs.parametrizations.weight
+    with torch.no_grad():
+        held.original.add_(torch.randn_like(held.original))
+        held[0].length.mul_(1.5)
+        parts.original1.copy_(held.original)
+        parts.original0.copy_(held[0].length.view_as(parts.original0))
+    assert torch.allclose(ours.weight, theirs.weight)
+    target = torch.randn_like(before)
+    found = torch.autograd.grad((ours.weight * target).sum(), [held.original, held[0].length])
+    expected = torch.autograd.grad((theirs.weight * target).sum(), [parts.original1, parts.original0])
+    for mine, other in zip(found, expected, strict=True):
+        assert torch.allclose(mine, other.view_as(mine))
+    assert (found[0] * held.original).sum().abs() < 1e-10  # a step in V is at right angles to it
+
+
+def test_weight_norm_beside_spectral_norm_of_the_same_player_is_refused() -> None:
+    both = {
+        "regularizer.spectral_norm": make("spectral_norm", sides=["generator"]),
+        "regularizer.weight_norm": make("weight_norm"),
+    }
+    assert traits.conflicts(both) == []
+    both["regularizer.spectral_norm"] = make("spectral_norm")
+    ((typed, rule),) = traits.conflicts(both)
+    assert (typed, rule.override) == ("regularizer.weight_norm", "regularizer=weight_norm")
+
+
+# noise in layers
+
+
+def two_layers() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "first"), [({"sigma": 0.5}, 0.5), ({"sigma": 0.5, "input": 0.2}, 0.2), ({"sigma": 0.5, "input": 0.0}, 0.0)]
+)
+def test_layer_noise_has_the_variance_that_two_linear_layers_make_of_it(options: dict[str, float], first: float) -> None:
+    """Var = input^2 |W2 W1|^2 + sigma^2 |W2|^2, about what is there without noise; none in evaluation."""
+    network, rows = two_layers(), 40_000
+    make("layer_noise", **options).prepare({"discriminator": network})
+    x = torch.tensor([[0.3, -1.0, 0.5]]).expand(rows, 3)
+    found = network(x).detach()
+    one, two = (layer.weight.detach() for layer in network)
+    expected = first**2 * (two @ one).square().sum() + options["sigma"] ** 2 * two.square().sum()
+    assert float(found.var()) == pytest.approx(float(expected), rel=0.03)
+    network.eval()
+    assert network(x).unique().numel() == 1
+    assert float(found.mean()) == pytest.approx(float(network(x)[0].detach()), abs=5 * float((expected / rows).sqrt()))
+
+
+def test_layer_noise_is_in_the_chosen_players_decays_and_leaves_copies_alone() -> None:
+    players = {"generator": two_layers(), "inverse_discriminator": two_layers()}
+    regularizer = make("layer_noise", sigma=1.0, decay=4)
+    regularizer.prepare(players)
+    x = torch.ones(9, 3)
+    assert players["generator"](x).unique().numel() == 1
+    spread = []
+    for step in (0, 1, 3, 4, 9):
+        regularizer.before(nothing(), turn(1, step))
+        torch.manual_seed(1)
+        spread.append(float((players["inverse_discriminator"](x) - players["generator"](x)).detach().std()))
+    assert spread[0] > 0
+    assert [entry / spread[0] for entry in spread] == pytest.approx([1, 0.75, 0.25, 0, 0], abs=1e-5)
+    averaged = EMA(players["inverse_discriminator"], 0.9).network
+    regularizer.before(nothing(), turn(1))
+    assert averaged(x).unique().numel() == 1
+    with pytest.raises(BadInput, match="players="):
+        make("layer_noise", players=["critic"])
+
+
+def test_dropout_of_a_discriminator_has_the_mean_and_variance_of_its_law_while_it_trains() -> None:
+    """After the one hidden layer the score is linear: mean as without, variance p / (1 - p) sum (w h)^2."""
+    options = {"width": 8, "depth": 1, "dropout": 0.25}
+    network = registry.build("model", {"name": "mlp", "discriminator": options}).make(
+        "discriminator", inputs=(Port("data", (2,)),), outputs=(Port("score", ()),)
+    )
+    x, rows = torch.tensor([[0.4, -2.0]]), 40_000
+    scores = network(x.expand(rows, 2)).score.detach()
+    hidden = network.eval().hidden(x)[0].detach() * network.output.weight[0].detach()
+    expected = 0.25 / 0.75 * float(hidden.square().sum())
+    assert float(scores.var()) == pytest.approx(expected, rel=0.03)
+    assert float(scores.mean()) == pytest.approx(float(network(x).score.detach()), abs=5 * math.sqrt(expected / rows))
+    assert network(x.expand(9, 2)).score.unique().numel() == 1
+
+
+@pytest.mark.parametrize("family", ["mlp", "dcgan", "resnet"])
+def test_dropout_of_a_discriminator_is_in_every_family_that_offers_it(family: str) -> None:
+    options = {"width": 4, "dropout": 0.5}
+    network = registry.build("model", {"name": family, "discriminator": options}).make(
+        "discriminator", inputs=(Port("data", (1, 8, 8)),), outputs=(Port("score", ()),)
+    )
+    x = torch.randn(1, 1, 8, 8).expand(6, 1, 8, 8)
+    assert network(x).score.unique().numel() > 1
+    assert network.eval()(x).score.detach().std() < 1e-6
+    with pytest.raises(BadInput, match="below 1"):
+        registry.build("model", {"name": family, "discriminator": {"dropout": 1.0}})

@@ -24,7 +24,7 @@ STILL = (
     "weight_clip",
 )
 """The regularizers of ganrun that do not come between a sample and the slope at it."""
-LATER: dict[str, Any] = {"generator_batch": None}
+LATER: dict[str, Any] = {"generator_batch": None, "model.discriminator.dropout": 0}
 """Options that came later, as dotted keys, each with the value that is off, of whole floats as integers."""
 LEAST_FINAL = 1e-3
 FOLDERS = ("folder", "paired_folder", "unpaired_folder")

@@ -111,6 +111,7 @@ class Encoder(nn.Module):
         layers: list[nn.Module] = [
             nn.Conv2d(channels, widths[0], 4, 2, 1),
             nn.LeakyReLU(0.2, inplace=True),
+            *options.dropping(),
             *attending(options.attention, at, widths[0]),
         ]
         for narrow, wide in zip(widths, widths[1:], strict=False):
@@ -119,6 +120,7 @@ class Encoder(nn.Module):
                 nn.Conv2d(narrow, wide, 4, 2, 1, bias=options.norm == "none"),
                 norm2d(options.norm, wide),
                 nn.LeakyReLU(0.2, inplace=True),
+                *options.dropping(),
                 *attending(options.attention, at, wide),
             ]
         self.layers = nn.Sequential(*layers)

@@ -51,6 +51,10 @@ class ImageOptions:
     def norms(self) -> tuple[str, ...]:
         return NORMS
 
+    def dropping(self) -> list[nn.Module]:
+        """What follows each hidden layer: dropout or nothing."""
+        return []
+
 
 @dataclass(frozen=True)
 class ImageGeneratorOptions(ImageOptions):
@@ -70,7 +74,6 @@ class ImageGeneratorOptions(ImageOptions):
         return GENERATOR_NORMS
 
     def dropping(self) -> list[nn.Module]:
-        """What follows each hidden layer: dropout or nothing."""
         return dropping(self.dropout, self.dropout_always)
 
 
@@ -79,10 +82,15 @@ class ImageDiscriminatorOptions(ImageOptions):
     """Options of a discriminator of images."""
 
     minibatch: str = "none"
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_minibatch(self.minibatch)
+        check_dropout(self.dropout, always=False)
+
+    def dropping(self) -> list[nn.Module]:
+        return dropping(self.dropout, always=False)
 
 
 class ImageFamily(Family):

@@ -112,10 +112,15 @@ class DiscriminatorOptions(LayerOptions):
     """Options of a fully connected discriminator."""
 
     minibatch: str = "none"
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_minibatch(self.minibatch)
+        check_dropout(self.dropout, always=False)
+
+    def dropping(self) -> list[nn.Module]:
+        return dropping(self.dropout, always=False)
 
     @property
     def traits(self) -> frozenset[str]:

@@ -6,7 +6,7 @@ D: x -> down blocks to 8x8 (at least one) -> two flat blocks -> ReLU -> sum over
 An up block doubles by nearest neighbours, a down block halves by averages. Both are folded into their convolution, see
 ``parts/resampling.py``, and a 1x1 shortcut commutes with both: same parameters and functions, fewer operations. Weights are
 Glorot's with gain sqrt(2) inside residual branches and 1 elsewhere, the generator's last convolution included. Dropout stands
-between the two convolutions of an up block (Zagoruyko and Komodakis 2016), self-attention after the block that makes its map.
+between the two convolutions of a block (Zagoruyko and Komodakis 2016), self-attention after the block that makes its map.
 """
 
 from __future__ import annotations
@@ -126,10 +126,10 @@ class Encoder(nn.Module):
         blocks: list[nn.Module] = []
         for level in range(downs):
             blocks += [
-                Block(width if level else channels, width, options.norm, "down", first=not level),
+                Block(width if level else channels, width, options.norm, "down", first=not level, between=options.dropping()),
                 *attending(options.attention, size >> (level + 1), width),
             ]
-        blocks += [Block(width, width, options.norm) for _ in range(2)]
+        blocks += [Block(width, width, options.norm, between=options.dropping()) for _ in range(2)]
         self.blocks = nn.Sequential(*blocks)
         self.output = nn.Linear(width, outputs)
         self.num_features = width

@@ -83,11 +83,11 @@ def check_weight(weight: float, every: int) -> None:
         raise ValueError(f"every={every} must be at least 1")
 
 
-def check_sides(sides: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    """The sides as a tuple; ``BadInput`` for an unknown or a missing one."""
+def check_sides(sides: list[str] | tuple[str, ...], key: str = "sides") -> tuple[str, ...]:
+    """The sides as a tuple; ``BadInput`` for an unknown or a missing one. ``key``: the option that names them."""
     for side in sides:
         if side not in SIDES:
-            raise BadInput(f"sides={list(sides)}: {suggestion(side, SIDES)}")
+            raise BadInput(f"{key}={list(sides)}: {suggestion(side, SIDES)}")
     if not sides:
-        raise BadInput(f"sides=[]: name at least one of {', '.join(SIDES)}")
+        raise BadInput(f"{key}=[]: name at least one of {', '.join(SIDES)}")
     return tuple(sides)

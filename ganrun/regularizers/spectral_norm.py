@@ -68,7 +68,8 @@ class SpectralNorm(Regularizer):
 
     @property
     def traits(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset({"lipschitz"}) if "discriminator" in self.sides else frozenset()
+        divided = frozenset(f"{side}.spectral_norm" for side in self.sides)
+        return divided | {"lipschitz"} if "discriminator" in self.sides else divided
 
     def prepare(self, players: Players) -> None:
         for player in players.values():

@@ -1,7 +1,7 @@
-"""Dropout in a generator: each hidden number is zeroed with probability p, the others divided by 1 - p.
+"""Dropout: each hidden number is zeroed with probability p, the others divided by 1 - p.
 
-Srivastava et al. 2014. As a noise of the generator's own it stays on at sampling too (Isola et al. 2017; with p = 0.5 in
-Chintala et al. 2016, "How to Train a GAN?").
+Srivastava et al. 2014. In a discriminator it is on while it trains, in both players' updates. As a noise of a generator's own it
+stays on at sampling too (Isola et al. 2017; with p = 0.5 in Chintala et al. 2016, "How to Train a GAN?").
 Its draws come from torch's default generator, which is seeded for every update and for every block of samples.
 """
 
