@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-matrix test-all lint format bench mutate docs doctor theory clean reproduce reproduce-mnist reproduce-long reproduce-gpu
+.PHONY: help demo test test-matrix test-all lint format bench mutate docs doctor doctor-remedies theory clean reproduce reproduce-mnist reproduce-long reproduce-gpu
 
 help:
 	@echo "make demo      train, score and sample the default experiment on real images"
@@ -16,6 +16,7 @@ help:
 	@echo "make mutate    plant known faults; each must make a test fail"
 	@echo "make docs      write docs/techniques.md and the diseases of docs/doctor.md anew"
 	@echo "make doctor    runs with injected faults, and healthy ones: how many the doctor names"
+	@echo "make doctor-remedies  whether its remedies help, in paired forks"
 	@echo "make theory    compute what the theory claims; write docs/theory.md anew"
 	@echo "make reproduce       claims of the papers on two cores; reproduce-NAME for one, reproduce-mnist, -long, -gpu"
 	@echo "make clean     remove caches and .venv; run folders stay"
@@ -63,6 +64,10 @@ docs: $(STAMP)
 # how often the doctor names an injected fault; writes the table of docs/doctor.md
 doctor: $(STAMP)
 	$(BIN)/python benchmarks/doctor.py
+
+# whether its remedies help, in paired forks; writes their table there
+doctor-remedies: $(STAMP)
+	$(BIN)/python benchmarks/doctor_remedies.py
 
 theory: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/ganrun theory --out docs/theory --page docs/theory.md

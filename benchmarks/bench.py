@@ -29,7 +29,9 @@ from cases import CASES, Case
 from rich.console import Console
 from rich.table import Table
 
+from ganrun.engine.doctor import is_due
 from ganrun.engine.loop import Trainer
+from ganrun.engine.observer import Observer
 
 SIDES = ("textbook", "ganrun", "ganrun bf16")
 LEAST_ROUNDS = 2
@@ -81,6 +83,27 @@ def speed(case: Case, seconds: float) -> list[Round]:
             rounds[-1].times[side] = spent / case.block
             rounds[-1].foreign = max(rounds[-1].foreign, (foreign_seconds() - busy) / spent)
     return rounds[1:]  # the first one warms up
+
+
+def looks(case: Case, rounds: int) -> list[tuple[float, float]]:
+    """(seconds of a look of the doctor with what it keeps before the step, seconds of a step), taken in turns."""
+    trainer = case.ganrun()
+    observer = Observer(case.dataset(), trainer.runtime, 256, print)
+    found: list[tuple[float, float]] = []
+    seen: list[dict[str, Any]] = []
+    torch.use_deterministic_algorithms(True)
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        ganrun_block(trainer, case.block)
+        step = (time.perf_counter() - start) / case.block
+        start = time.perf_counter()
+        observer.before(trainer)
+        kept = time.perf_counter() - start
+        trainer.advance()
+        start = time.perf_counter()
+        seen.append(observer.row(trainer, seen))
+        found.append((kept + time.perf_counter() - start, step))
+    return found[1:]  # the first one makes what all compare with
 
 
 def foreign_seconds() -> float:
@@ -200,6 +223,15 @@ def main() -> None:
     table.caption = f"Counted are the rounds in which other processes took less than {BUSY} cores."
     if busy:
         table.caption += f" Busy all the time, so all count: {', '.join(busy)}; try --threads 1."
+    say(table)
+
+    table = Table("case", "ms a look", "in steps", "of 2000 steps", "of 20000 steps", title="a look of the doctor, by default")
+    for case in cases:
+        taken = looks(case, 3 if options.quick or case.block == 1 else 9)
+        ratio = statistics.median(look / step for look, step in taken)
+        shares = [sum(is_due(step, None) for step in range(1, steps + 1)) * ratio / steps for steps in (2000, 20_000)]
+        look = statistics.median(look for look, _ in taken)
+        table.add_row(case.name, f"{look * 1000:.0f}", f"{ratio:.1f}", *(f"{100 * share:.1f} %" for share in shares))
     say(table)
 
     table = Table("case", "side", "peak MiB", "beyond the imports", title="memory, each side in a process of its own")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ganrun.cli import signature
 from ganrun.cli.compose import composer
-from ganrun.data.base import Images
+from ganrun.data.base import Dataset, Images
 from ganrun.data.ring8 import ring8
 from ganrun.engine import assemble
 from ganrun.engine.loop import Trainer
@@ -43,9 +43,11 @@ class Case:
 
     def ganrun(self, *overrides: str) -> Trainer:
         config = self.config(*overrides)
-        parts = assemble.build(config)
-        points = config["dataset"]["name"] == "ring8"
-        return assemble.trainer(parts, ring8(num=ROWS) if points else Images(random_pixels()), resolve(config["device"]))
+        return assemble.trainer(assemble.build(config), self.dataset(), resolve(config["device"]))
+
+    def dataset(self) -> Dataset:
+        """As ganrun has it: the rows of a ring, or random images."""
+        return ring8(num=ROWS) if "dataset=ring8" in self.overrides else Images(random_pixels())
 
     def textbook(self) -> textbook.Textbook:
         torch.use_deterministic_algorithms(False)

@@ -97,19 +97,24 @@ def crops(folder: Path, count: int = 2000, size: int = 32) -> Path:
     return folder
 
 
+def called(*words: str) -> tuple[int, str]:
+    """The exit code of ``ganrun`` with these words, and what it said; within this process, which has torch already."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        code = app(list(words), standalone_mode=False, prog_name="ganrun") or 0
+    return int(code), said.getvalue()
+
+
 def run(case: Case, seed: int, common: Sequence[str], out: Path) -> dict[str, Any]:
     """Train one run; its looks, how it ended, and what the oracle counted."""
     folder = out / hashlib.sha256(f"{case.name} {seed}".encode()).hexdigest()[:10]
     words = [word.replace("{crops}", str(out / "crops")) for word in case.words]
     asked = [f"metric={metric}" for metric in case.oracle] or ["metric=none"]
     asked += [f"metric.modes.radius={NEAR}"] if "modes" in case.oracle else []
-    line = ["train", *common, *words, *asked, f"seed={seed}", f"output={folder}"]
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-        code = app(line, standalone_mode=False, prog_name="ganrun") or 0
+    code, said = called("train", *common, *words, *asked, f"seed={seed}", f"output={folder}")
     row = {"name": case.name, "seed": seed, "words": list(case.words), "code": code}
     if code not in (0, 3):
-        return {**row, "error": said.getvalue()[-500:]}
+        return {**row, "error": said[-500:]}
     (made,) = {path.parent for path in folder.glob("*/*/config.yaml")}
     looks = made / "signs.jsonl"
     row["looks"] = [json.loads(text) for text in looks.read_text(encoding="utf-8").splitlines()] if looks.exists() else []

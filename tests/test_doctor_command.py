@@ -176,12 +176,83 @@ def test_try_forks_from_before_the_onset_with_remedies_and_without_and_compares(
     assert "one pair, on one seed" in " ".join(again.split())
 
 
+def test_looks_at_checkpoints_count_from_the_first_and_are_said_to_be_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ganrun.engine import retrace
+
+    run = make(tmp_path / "run", (1, {}))
+    (run / "signs.jsonl").unlink()
+    assert "--looks looks at its checkpoints" in " ".join(ask(run)[1].split())
+    monkeypatch.setattr(retrace, "look_back", lambda run, config: (rows((3, SICK["collapse"])), ["no look at step 9: torn"]))
+    code, said = ask(run, "--looks", "device.threads=1")
+    flat = " ".join(said.split())
+    assert code == 7
+    assert "3 looks, each one step after a checkpoint that is kept" in flat
+    assert "no look at step 9: torn" in flat
+    assert "mode collapse: the samples are nearly one and the same, since step 50" in flat
+    monkeypatch.setattr(retrace, "look_back", lambda run, config: (rows((2, SICK["collapse"])), []))
+    code, said = ask(run, "--looks")
+    assert code == 0
+    assert "to watch, not yet persistent: mode collapse" in " ".join(said.split())
+    assert "2 looks: too few for persistence" in " ".join(said.split())
+
+
+def test_deep_scores_by_the_metrics_that_the_run_allows_and_says_which_it_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ganrun.cli import diagnosis
+    from ganrun.engine import assemble, commands
+
+    run = make(tmp_path / "run", (12, {}), overrides=("dataset=ring8",))
+    asked: list[Any] = []
+
+    def evaluate(target: Path, config: Any, *, fitting: bool) -> dict[str, Any]:
+        asked.append(config)
+        parts = assemble.build(config)
+        dataset = assemble.load_data(config, parts.family)
+        said = assemble.leave_out_misfits(parts, dataset)
+        assert fitting
+        assert any("metric=class_modes" in sentence for sentence in said)
+        assemble.verify(parts, dataset)
+        return {name: {"value": 1.0} for name in parts.metrics} | {"spectra.layer": {"value": 2.0}}
+
+    monkeypatch.setattr(commands, "evaluate", evaluate)
+    code, said = ask(run, "--deep")
+    flat = " ".join(said.split())
+    assert code == 0, said
+    assert "deep" in flat
+    assert "duality_gap 1" in flat
+    assert "modes 1" in flat
+    assert "spectra.layer" not in flat
+    assert "class_modes" not in flat
+    (config,) = asked
+    assert set(config["metric"]) == set(diagnosis.DEEP)
+    assert config["evaluation"]["num"] == 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--from", 3, "--to", 2), "--from 3 --to 2: must be steps of the run in this order, from 1 to 600"),
+        (("--to", 9999), "--from 1 --to 9999: must be steps of the run"),
+        (("--sign", "ranks", "--sign", "rnk"), "--sign rnk: there is no such sign. Did you mean 'rank'"),
+        (("--to", 9, "lr=3"), "lr=3: ganrun replay takes device, plugins, dataset.root"),
+    ],
+)
+def test_a_stretch_that_is_none_is_refused(words: tuple[object, ...], message: str, tmp_path: Path) -> None:
+    run = make(tmp_path / "run", (12, {}))
+    done = CliRunner().invoke(app, ["replay", str(run), *map(str, words)])
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--steps", 8), "--steps: goes with --try"),
         (("--try", "steps=3"), "steps=3: ganrun doctor takes device, plugins, dataset.root"),
-        (("device.threads=1",), "overrides are for what trains anew"),
+        (("device.threads=1",), "overrides are for --try, --looks and --deep"),
         (("--try", "--steps", 0), "should be greater than or equal to 1"),
     ],
 )

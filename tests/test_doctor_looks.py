@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +20,10 @@ from torch import Tensor
 
 from ganrun.data.base import Dataset
 from ganrun.disk import checkpoint
+from ganrun.engine import retrace
 from ganrun.engine.doctor import Doctor, is_due
-from ganrun.engine.look import Look, k_means, partition, reference
+from ganrun.engine.look import Look
+from ganrun.engine.reference import k_means, partition, reference
 from ganrun.ground import registry, rng
 from ganrun.ground.errors import BadInput
 from ganrun.signs import base, samples, weights
@@ -217,7 +221,7 @@ def test_a_sign_that_fails_is_off_and_the_run_goes_on(tmp_path: Path, monkeypatc
     made = make_trainer(config)
     said: list[str] = []
     doctor = Doctor(tmp_path / "signs.jsonl", config, made.dataset, made.trainer.runtime, said.append)
-    monkeypatch.setattr(type(doctor.signs["ranks"]), "__call__", lambda sign, look: 1 / 0)
+    monkeypatch.setattr(type(doctor.observer.signs["ranks"]), "__call__", lambda sign, look: 1 / 0)
     made.trainer.advance()
     doctor.look(made.trainer)
     assert any("ranks is off" in line and "ZeroDivisionError" in line for line in said)
@@ -308,3 +312,81 @@ def test_a_name_that_doctor_stop_does_not_know_is_refused_with_the_nearest(tmp_p
     config = {**compose_config(), "doctor": {"every": 1, "samples": 8, "stop": ["collaps"]}}
     with pytest.raises(BadInput, match=r"doctor\.stop=\[collaps\].*collapse"):
         Doctor(tmp_path / "signs.jsonl", config, made.dataset, made.trainer.runtime, print)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A run of 8 steps with looks at even steps, and its config."""
+    words = ("doctor.every=2", "doctor.samples=16", "every.checkpoint=2", "every.log=1", "keep=9", "steps=8", "regularizer=none")
+    config = driver.config("points", *words, "device.threads=1", "disease=[collapse]")
+    run = tmp_path_factory.mktemp("kept") / "run"
+    done = driver.train(config, run)
+    assert done.code == 0, done.said
+    return run, config
+
+
+def content(run: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_stretch_is_trained_again_bit_for_bit_with_looks_that_the_run_would_have_taken(
+    kept: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    run, config = kept
+    before = content(run)
+    found = retrace.retrace(run, config, start=3, stop=8, every=1, signs=None)
+    assert [row["step"] for row in found.rows] == [3, 4, 5, 6, 7, 8]
+    assert found.logged == [3, 4, 5, 6, 7, 8]  # it starts from the checkpoint of step 2
+    assert found.checkpoints == [4, 6, 8]
+    own = {row["step"]: row for row in map(json.loads, (run / "signs.jsonl").open())}
+    for row in found.rows:
+        for name, value in own.get(row["step"], {}).items():
+            if name != "mode_move" and name in row:  # that one compares with the look before
+                assert row[name] == value, (row["step"], name)
+    path = retrace.write(run, found, ["3-8"], tmp_path)
+    assert [json.loads(line) for line in path.open()] == found.rows
+    assert retrace.write(run, found, ["3-8"], tmp_path) == path  # the same again
+    found.rows.pop()
+    assert retrace.write(run, found, ["3-8"], tmp_path) != path  # and nothing is overwritten
+    assert content(run) == before
+    (only,) = retrace.retrace(run, config, start=6, stop=6, every=1, signs=["ranks"]).rows
+    assert set(only) == {"step", "auc", "auc_held_out"}
+
+
+def test_a_replay_that_cannot_have_the_runs_bits_or_has_others_is_refused_with_the_reason(
+    kept: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    run, config = kept
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+
+    def refused(start: int, **changed: Any) -> str:
+        with pytest.raises(BadInput) as error:
+            retrace.retrace(other, {**config, **changed}, start=start, stop=8, every=1, signs=["rank"])
+        return str(error.value)
+
+    assert re.search(r"threads was 1 and is 2. Try device.threads=1", refused(3, device={**config["device"], "threads": 2}))
+    facts = json.loads((run / "run.json").read_text())
+    facts["environment"]["torch"] = "1.0"
+    (other / "run.json").write_text(json.dumps(facts))
+    assert "torch was 1.0 and is" in refused(3)
+    (other / "run.json").write_bytes((run / "run.json").read_bytes())
+    lines = (other / "metrics.jsonl").read_text().splitlines()
+    row = json.loads(lines[4])
+    name = next(key for key in row if "/" in key)
+    lines[4] = json.dumps({**row, name: row[name] * (1 + 1e-6)})
+    (other / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert f"not the run's own bits: at step 5 {name} is" in refused(3)
+    assert retrace.retrace(other, config, start=7, stop=8, every=1, signs=["rank"]).logged == [7, 8]  # after the one that differs
+    for path in (other / "checkpoints").glob("step_0000000[0-4].*"):
+        path.unlink()
+    assert "no checkpoint is kept from before it" in refused(3)
+
+
+def test_checkpoints_of_a_run_without_looks_are_looked_at_one_step_on(kept: tuple[Path, dict[str, Any]]) -> None:
+    run, config = kept
+    before = content(run)
+    rows, remarks = retrace.look_back(run, config)
+    assert [row["step"] for row in rows] == [3, 5, 7, 9]  # not that of the untrained state
+    assert not remarks
+    assert all({"gap", "auc", "move_generator"} <= set(row) for row in rows)
+    assert content(run) == before

@@ -1,4 +1,4 @@
-"""The command line: ``ganrun train | eval | sample | invert | export | probe | doctor | diff | theory | list``.
+"""The command line: ``ganrun train | eval | sample | invert | export | probe | doctor | replay | diff | theory | list``.
 
 Typer declares the commands and Hydra's flags; Hydra composes. Nothing here imports torch or Hydra before a command
 needs it, so ``--help`` and a misspelt flag answer at once.
@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from ganrun.cli import complete, unknown
+from ganrun.cli import complete, looking, unknown
 from ganrun.cli.arguments import ConfigDir, Overrides, Target, answering, home, hydra_option
 from ganrun.ground import terminal, terminal_text
 from ganrun.ground.errors import BadInput
@@ -254,41 +254,8 @@ def probe(
         targets.probe(target, overrides or [], config_dir, labels, seed)
 
 
-@app.command(cls=unknown.Command)
-def doctor(
-    targets: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN",
-            help="Run folders, or checkpoints of them. Overrides, for what trains or looks anew: device, plugins, dataset.root.",
-            autocompletion=complete.run_folders,
-        ),
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON, on stdout.")] = False,
-    attempt: Annotated[
-        bool, typer.Option("--try", help="Fork from before each onset, unchanged and with the first two remedies, and compare.")
-    ] = False,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="With --try: steps of each fork.")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", callback=home, help="With --try: where forks go; by default RUN-try."),
-    ] = None,
-) -> None:
-    """Say what is wrong with a run, since when, and what may help, from the looks that were taken while it trained.
-
-    Ends with 7 if something stands, else with 0.
-    """
-    with answering():
-        from rich.console import Console
-
-        from ganrun.cli import diagnosis
-
-        if not attempt and (steps is not None or out is not None):
-            raise BadInput(f"{'--steps' if steps is not None else '--out'}: goes with --try")
-        asked = diagnosis.Asked(as_json=as_json, attempt=attempt, steps=steps, out=out)
-        code = diagnosis.diagnose(targets, asked, Console(highlight=False))
-    if code:
-        raise typer.Exit(code)
+app.command(cls=unknown.Command)(looking.doctor)
+app.command(cls=unknown.Command)(looking.replay)
 
 
 @app.command(cls=unknown.Command)

@@ -23,7 +23,7 @@ EXPERIMENT = re.compile(r'@experiment\("(\w+)"')
 # What may differ from the run's own config, by command.
 ALLOWED = {"eval": ("metric", "evaluation", "device", "plugins", "dataset.root"), "sample": ("device", "plugins")}
 ALLOWED |= {"export": ALLOWED["sample"], "probe": ("device", "plugins", "dataset.root")}
-ALLOWED |= {"doctor": ALLOWED["probe"], "invert": ALLOWED["probe"]}
+ALLOWED |= {"doctor": ALLOWED["probe"], "replay": ALLOWED["probe"], "invert": ALLOWED["probe"]}
 
 
 def words(context: typer.Context, incomplete: str) -> list[str]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ganrun.cli.trial import Trial
 
 STANDS = 7  # the exit code where a finding stands
+DEEP = ("class_modes", "modes", "precision_recall", "birthday", "memorisation", "duality_gap", "spectra")
+SAMPLES = 10_000  # of --deep
 LABEL = 12  # width of the labels
 
 
@@ -41,6 +43,7 @@ class Case:
     config: Mapping[str, Any]
     remarks: list[str]
     trials: list[Trial] = field(default_factory=list)
+    deep: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stands(self) -> bool:
@@ -49,24 +52,41 @@ class Case:
 
 @dataclass(frozen=True)
 class Asked:
-    """What to do beside reading the looks: ``attempt`` to fork with remedies, for ``steps`` steps, in ``out``."""
+    """What to do beside reading the looks.
+
+    ``attempt``: fork with remedies, for ``steps`` steps, in ``out``. ``looks``: look at the checkpoints of runs without looks.
+    ``deep``: score the last checkpoint.
+    """
 
     as_json: bool = False
     attempt: bool = False
     steps: int | None = None
     out: Path | None = None
+    looks: bool = False
+    deep: bool = False
+
+    @property
+    def anew(self) -> bool:
+        """Whether anything is trained, looked at or scored anew."""
+        return self.attempt or self.looks or self.deep
 
 
 def diagnose(words: Sequence[str], asked: Asked, console: Console) -> int:
     """Show what was found in each run; 7 if something stands, else 0. ``words``: runs, and overrides for what trains."""
     targets = [runs.place(word) for word in words if runs.is_meant(word)]
     overrides = [word for word in words if not runs.is_meant(word)]
-    if overrides and not asked.attempt:
-        raise BadInput(f"{overrides[0]}: overrides are for what trains anew: --try; and there is no such run folder")
+    if overrides and not asked.anew:
+        raise BadInput(
+            f"{overrides[0]}: overrides are for --try, --looks and --deep, which work anew; and there is no such run folder"
+        )
     _demand(overrides)
     if not targets:
         raise BadInput("RUN: name a run folder")
     cases = [read(target) for target in targets]
+    if asked.looks:
+        cases = [case if case.rows else _looked(case, overrides) for case in cases]
+    if asked.deep:
+        cases = [replace(case, deep=_scored(target, overrides)) for case, target in zip(cases, targets, strict=True)]
     if asked.attempt:
         from ganrun.cli import trial
 
@@ -89,6 +109,34 @@ def _demand(overrides: Sequence[str]) -> None:
     ]
     if refused:
         raise BadInput("\n".join(refused))
+
+
+def _looked(case: Case, overrides: Sequence[str]) -> Case:
+    """The same run with a look at each of its checkpoints. They lie far apart, so the first ones count as well."""
+    from ganrun.cli import targets
+
+    run, config = targets.prepare(case.run, overrides, None, complete.ALLOWED["doctor"], "doctor")
+    from ganrun.engine import retrace
+
+    rows, remarks = retrace.look_back(run, config)
+    remarks.insert(0, f"--looks: {len(rows)} looks, each one step after a checkpoint that is kept: watches, and seldom a finding")
+    for disease in case.diseases.values():
+        disease.grace = 0
+    return replace(case, rows=rows, findings=examination.examine(rows, case.diseases), remarks=remarks)
+
+
+def _scored(target: Path, overrides: Sequence[str]) -> Mapping[str, Any]:
+    """Scores of the last checkpoint, as ``ganrun eval`` gives and keeps them, by the metrics that tell diseases apart."""
+    from ganrun.cli import targets
+
+    chosen = [f"metric=[{','.join(DEEP)}]", f"evaluation.num={SAMPLES}", "evaluation.baselines=true"]
+    place, config = targets.prepare(
+        target, [*overrides, *chosen], None, (*complete.ALLOWED["doctor"], "metric", "evaluation"), "doctor"
+    )
+    from ganrun.engine import commands
+
+    found: Mapping[str, Any] = commands.evaluate(place, config, fitting=True)
+    return found
 
 
 def read(target: Path) -> Case:
@@ -116,7 +164,7 @@ def read(target: Path) -> Case:
     elif not rows:
         remarks.append(
             "no look was taken: the run is younger than its first look, was trained with doctor.every=0, or by a ganrun "
-            "without a doctor"
+            "without a doctor; --looks looks at its checkpoints"
         )
     findings = examination.examine(rows, diseases)
     return Case(run, step, str(facts.get("status", "unknown")), rows, findings, diseases, config, remarks)
@@ -165,6 +213,9 @@ def words_of(case: Case, width: int) -> str:
         lines.append(f"doctor: to watch, not yet persistent: {case.diseases[name].title}: {evidence.words}")
     if not standing and case.rows and case.status != "diverged":
         lines.append("doctor: nothing found that stands")
+    if case.deep:
+        said = [f"{name} {entry['value']:.4g}" for name, entry in case.deep.items() if _is_spoken(name, entry)]
+        lines += _labelled("deep", f"{', '.join(said)}; beside real data in the panel, and in scores.jsonl", width)
     for entry in case.trials:
         lines += _trial(entry, width)
     lines += _labelled("not looked for", _silent(case), width)
@@ -188,6 +239,11 @@ def _finding(case: Case, finding: Finding, width: int) -> list[str]:
     for remedy, command in commands(case, finding)[:3]:
         lines += [f"  {'try':{LABEL}}{command}", *_labelled("", f"{remedy.why}; {remedy.record}", width)]
     return lines
+
+
+def _is_spoken(name: str, entry: Mapping[str, Any]) -> bool:
+    """Whether a score is one of the whole run: those of single layers stand in the panel alone."""
+    return entry.get("value") is not None and "." not in name
 
 
 def _trial(trial: Trial, width: int) -> list[str]:
@@ -250,6 +306,7 @@ def plain(case: Case) -> dict[str, Any]:
         "findings": found,
         "watches": {name: asdict(evidence) for name, evidence in examination.watches(case.rows, case.diseases).items()},
         "silent": examination.silent(case.rows, case.diseases),
+        "deep": {name: entry.get("value") for name, entry in case.deep.items()},
         "trials": [trial.plain() for trial in case.trials],
         "remarks": case.remarks,
     }

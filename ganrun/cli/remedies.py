@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ganrun.diseases
 from ganrun.cli.schema import catalog
 from ganrun.diseases.base import Disease
 from ganrun.disk import identity, runs
 from ganrun.ground import spell
 from ganrun.ground.finding import Finding, Remedy
 
+RECORDS = Path(ganrun.diseases.__file__).with_name("records.json")
+
 
 def fitting(finding: Finding, disease: Disease, config: Mapping[str, Any]) -> list[Remedy]:
     """The remedies for a run of ``config``, the best first, with the values that the run's own options keep."""
     found = disease.remedies(config, finding.evidence) if config else []
-    return [replace(remedy, overrides=(*remedy.overrides, *_kept(remedy, config))) for remedy in found]
+    measured = _records().get(finding.disease, {})
+    return [
+        replace(remedy, overrides=(*remedy.overrides, *_kept(remedy, config)), record=measured.get(remedy.why, remedy.record))
+        for remedy in found
+    ]
+
+
+@functools.cache
+def _records() -> dict[str, dict[str, str]]:
+    """What was measured of remedies, by disease and reason; ``make doctor-remedies`` writes it."""
+    found: dict[str, dict[str, str]] = json.loads(RECORDS.read_text(encoding="utf-8"))
+    return found
 
 
 def _kept(remedy: Remedy, config: Mapping[str, Any]) -> Iterator[str]:

@@ -70,6 +70,16 @@ def verify(parts: Parts, dataset: Dataset) -> None:
     parts.warnings += traits.verify(components(parts, dataset))
 
 
+def leave_out_misfits(parts: Parts, dataset: Dataset) -> list[str]:
+    """Take out of ``parts`` the metrics that the run's other components do not allow; why, for each."""
+    said = []
+    for typed, rule in traits.conflicts(components(parts, dataset)):
+        group, _, name = typed.partition("=")
+        if group == "metric" and parts.metrics.pop(name, None) is not None:
+            said.append(f"{typed}: {rule.why}; left out")
+    return said
+
+
 def components(parts: Parts, dataset: Dataset) -> dict[str, object]:
     """Everything that the rules compare, by what a person typed."""
     config = parts.config

@@ -19,21 +19,25 @@ from ganrun.ground.runtime import resolve
 from ganrun.ground.spell import shown
 
 
-def evaluate(target: Path, config: Mapping[str, Any], *, out: Path | None = None) -> dict[str, Any]:
+def evaluate(target: Path, config: Mapping[str, Any], *, out: Path | None = None, fitting: bool = False) -> dict[str, Any]:
     """Score a run folder, or one checkpoint of it, and append a row to its scores.jsonl, or to ``out``. Returns the scores.
 
     ``out``: a file, or a folder, whose scores.jsonl it is. A run folder that may only be read is scored and shown all the same.
+    ``fitting``: metrics that cannot be had of this run are left out, and that is said; else they are refused.
     """
     with resolve(config["device"]).applied():
-        return _evaluate(target, config, out)
+        return _evaluate(target, config, out, fitting)
 
 
-def _evaluate(target: Path, config: Mapping[str, Any], out: Path | None) -> dict[str, Any]:
+def _evaluate(target: Path, config: Mapping[str, Any], out: Path | None, fitting: bool) -> dict[str, Any]:
     path = generator_scores.target_folder(target)
     parts = assemble.build(config)
     if not parts.metrics:
         raise BadInput("metric=none: there is nothing to score. Try 'metric=[is,fid]'")
     dataset = assemble.load_data(config, parts.family)
+    if fitting:
+        for sentence in assemble.leave_out_misfits(parts, dataset):
+            console.print(f"note: {sentence}", markup=False)
     assemble.verify(parts, dataset)
     trained = sampling.Trained(target, config)
     folder = RunFolder(path, lambda line: console.print(line, markup=False))

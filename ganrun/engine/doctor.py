@@ -5,19 +5,15 @@ Findings follow from the rows alone, so they are the same while a run trains, af
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ganrun.data.base import Dataset
 from ganrun.diseases.examination import chosen, examine, headlines, onsets
 from ganrun.disk.run_folder import Rows
-from ganrun.engine.look import Look, Reference, reference
 from ganrun.engine.loop import Trainer
-from ganrun.ground import registry, rng
+from ganrun.engine.observer import Observer
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.finding import Finding
 from ganrun.ground.runtime import Runtime
@@ -35,6 +31,11 @@ def is_due(step: int, every: int | None) -> bool:
     return step > 0 and step % (250 if step <= 2000 else 500 if step <= 10_000 else 2500) == 0
 
 
+def options_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The doctor's options; those of a run of before there were any."""
+    return config.get("doctor") or {"every": 0, "samples": 256, "stop": []}
+
+
 class Doctor:
     """Looks at one run while it trains. ``say`` hears of every finding that starts or ends, and of a sign that fails.
 
@@ -50,9 +51,9 @@ class Doctor:
         runtime: Runtime,
         say: Callable[[str], None],
     ) -> None:
-        self.rows, self.dataset, self.runtime, self.say = Rows(path), dataset, runtime, say
-        options = config.get("doctor") or {"every": 0, "samples": 256}  # a run of before there were any
-        self.every, self.samples = options["every"], int(options["samples"])
+        self.rows, self.say = Rows(path), say
+        options = options_of(config)
+        self.every = options["every"]
         self.diseases = chosen({"disease": {}, **config}, lambda sentence: say(f"note: {sentence}"))
         self.stop = list(options.get("stop") or [])
         for name in self.stop:
@@ -60,13 +61,11 @@ class Doctor:
                 raise BadInput(
                     f"doctor.stop=[{','.join(self.stop)}]: {name!r} is not looked for. {suggestion(name, self.diseases)}"
                 )
-        self.signs = {name: registry.lookup("sign", name)() for name in registry.names("sign")} if self.diseases else {}
+        self.observer = Observer(dataset, runtime, int(options["samples"]), say)
         self.findings: list[Finding] = []
         self.words = ""
         self.ending: Finding | None = None
         self.pins: list[int] = []
-        self._before: dict[str, list[Tensor]] = {}
-        self._reference: Reference | None = None
         self._seen: list[dict[str, Any]] | None = None
 
     def is_due(self, step: int) -> bool:
@@ -80,35 +79,12 @@ class Doctor:
 
     def before(self, trainer: Trainer) -> None:
         """Keep the weights as they are before the step that will be looked at."""
-        self._before = {
-            role: [entry.detach().clone() for entry in player.parameters()] for role, player in trainer.game.players.items()
-        }
+        self.observer.before(trainer)
 
     def look(self, trainer: Trainer) -> None:
         """Write a row for the step that is done, and say what started or ended with it."""
         seen = self.rows.read() if self._seen is None else self._seen
-        if self._reference is None:
-            self._reference = reference(self.dataset, trainer.game, self.samples, rng.derive(trainer.seed, "doctor"))
-        look = Look(
-            trainer,
-            self.dataset,
-            self.runtime,
-            self._reference,
-            samples=self.samples,
-            previous=seen[-1] if seen else None,
-            before=self._before,
-        )
-        row: dict[str, Any] = {"step": trainer.step}
-        for name, sign in list(self.signs.items()):
-            if len(seen) % sign.every:
-                continue
-            try:
-                row |= {key: value for key, value in sign(look).items() if isinstance(value, str) or math.isfinite(value)}
-            except Exception as error:  # a measure must never stop a run
-                del self.signs[name]
-                self.say(f"doctor: the sign {name} is off for this process: {type(error).__name__}: {error}")
-        self._before = {}
-        row = {key: value if isinstance(value, str | int) else float(f"{value:.6g}") for key, value in row.items()}
+        row = self.observer.row(trainer, seen)
         self.rows.append(row)
         self._seen = [*seen, row]
         self._announce(examine(self._seen, self.diseases), trainer.step)
