@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from ganrun.disk import runs
 from ganrun.disk.earlier import LATER, as_then, completed
-from ganrun.disk.identity import entry, identity
+from ganrun.disk.identity import entry, identity, result_keys
 from ganrun.engine import export
 from ganrun.optimizers.base import schedule
 
@@ -69,7 +69,7 @@ def test_a_command_finds_its_old_run_where_it_does_what_it_did(overrides: tuple[
 def test_a_config_of_today_and_one_of_a_users_own_game_stay_as_they_are() -> None:
     today = compose_config("condition=projection")
     assert completed(today) == today
-    own = {**today, "game": {"name": "mine", "condition": "projection"}}
+    own = {**today, "game": {"name": "mine", "condition": {"name": "projection"}}}
     assert completed(own) == own
     assert completed({"game": None, "loss": 3}) == {"game": None, "loss": 3}
 
@@ -90,6 +90,22 @@ def test_an_option_that_came_later_and_is_off_makes_no_other_run() -> None:
             del (entry(without, ".".join(above)) if above else without)[key]
             (entry(other, ".".join(above)) if above else other)[key] = "on"
             assert identity(without) == identity(config) != identity(other)
+
+
+@pytest.mark.parametrize(
+    "condition", ["none", "concat", "projection", "shared", "acgan", "reacgan", "matching_aware", "per_class"]
+)
+def test_a_condition_that_was_a_name_gets_the_options_that_it_had_and_is_the_same_run(condition: str) -> None:
+    today = compose_config(f"condition={condition}")
+    then = {**today, "condition": condition, "game": {**today["game"], "condition": condition}}
+    assert completed(then) == today
+    assert completed(today) == today
+    assert result_keys(today) == result_keys(then)  # under the name that it had: such runs are found by the same command
+    assert result_keys(today)["game"]["condition"] == condition
+    for key, value in today["condition"].items():
+        if key != "name":
+            other = compose_config(f"condition={condition}", f"condition.{key}={value / 2:g}")
+            assert identity(other) != identity(today)
 
 
 @pytest.mark.parametrize("name", ["folder", "paired_folder", "unpaired_folder"])

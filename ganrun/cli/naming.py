@@ -25,6 +25,7 @@ WIDEST = 24  # characters of a word
 ALWAYS = ("model", "loss", "dataset")
 CHOICES = ("game", "condition", "regularizer", "optimizer")
 SILENT = ("steps", "seed", "plugins", "fork", "resume", "name")  # said elsewhere, or no setting
+FOLLOWED = ("game", "condition")  # follows the group, whose options are compared
 RESOLVER = re.compile(r"\$\{\w+:")
 
 
@@ -69,8 +70,8 @@ def _own_name(group: str, option: str) -> str:
 
 def _values(config: Mapping[str, Any], counted: Mapping[str, Any], usual: Mapping[str, Any]) -> Iterator[str]:
     """``key_value`` for each value that is not what its option's file, or the root, says."""
-    leaves = list(_leaves({**{key: config.get(key) for key in ("n_critic", "pack")}, **counted}))
-    leaves = [(path, value) for path, value in leaves if path[0] not in SILENT and path[-1] != "name"]
+    leaves = list(_leaves({**{key: config.get(key) for key in ("n_critic", "pack", "condition")}, **counted}))
+    leaves = [(path, value) for path, value in leaves if path[0] not in SILENT and path[-1] != "name" and path[:2] != FOLLOWED]
     defaults = {path: _default(path, config, usual) for path, _ in leaves}
     links = {path: entry for path, entry in defaults.items() if isinstance(entry, str) and "${" in entry}
     defaults |= _followed(config, links)
@@ -137,11 +138,11 @@ def _leaves(entry: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tu
 
 
 def _named(entry: Any) -> list[str]:
-    """The option, or the options of a stack, that a group's part of a config holds; a condition is a name by itself."""
+    """The option, or the options of a stack, that a group's part of a config holds."""
     if not isinstance(entry, Mapping):
         return _listed(entry)
     if "name" in entry:
-        return [str(entry["name"])]
+        return _listed(str(entry["name"]))
     return sorted(str(key) for key, inner in entry.items() if isinstance(inner, Mapping) and "name" in inner)
 
 

@@ -31,7 +31,9 @@ def differences(preset: str) -> str:
     """One line: what ``preset`` has otherwise than its paper; empty where nothing is known to differ."""
     lines = table().get(preset, {}).get("values", [])
     changed = [
-        f"{line['key']}={_text(line['ours'])} (paper: {_text(line['paper'])}; {line['why']})" for line in lines if "ours" in line
+        f"{_typed(line['key'])}={_text(line['ours'])} (paper: {_text(line['paper'])}; {line['why']})"
+        for line in lines
+        if "ours" in line
     ]
     lacking = [f"without {line['lacks']}" for line in lines if "lacks" in line]
     return ", ".join(changed + lacking)
@@ -41,6 +43,11 @@ def sources(preset: str) -> str:
     """Where the published values are from, and which of these sources were only remembered."""
     named: Mapping[str, Any] = table().get(preset, {}).get("sources", {})
     return "; ".join(f"{source['where']}{'' if source['read'] is True else ' (from memory)'}" for source in named.values())
+
+
+def _typed(key: str) -> str:
+    """A key as it is typed: an option of a group is chosen by the group."""
+    return key.removesuffix(".name")
 
 
 def _text(value: Any) -> str:

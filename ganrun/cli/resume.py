@@ -8,7 +8,7 @@ player's learning rate follows the optimizer's) go on following it, and what is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,8 @@ def origin(
     overrides = list(choices)
     taken = {key: value for key, value in config.items() if key not in chosen and key not in OWN}
     for links in (False, True):  # what follows another key comes last: by then, most of it has the run's value
-        overrides += [text for key, value in taken.items() for text in _differences(composed, key, value, key, links, exact)]
+        for key, value in taken.items():
+            overrides += _differences(composed, key, value, key, links, exact, chosen)
     return Origin(folder, config, overrides)
 
 
@@ -108,8 +109,8 @@ def _ask_for_plugins(config: Mapping[str, Any], typed: Sequence[Typed], who: str
 
 def _choice(group: str, held: Any, folder: Path, composer: Composer) -> Iterator[str]:
     """The override that chooses the run's option of ``group``; nothing where its yaml is not there (a user's own)."""
-    if held is None and group == "disease":
-        return  # the run is from before there were any to look for
+    if held is None and group in ("disease", "condition"):
+        return  # the run is from before there were any
     if not isinstance(held, Mapping):
         raise BadInput(f"{folder / 'config.yaml'}: {group!r} must be a mapping of keys to values")
     options = composer.options(group)
@@ -120,10 +121,13 @@ def _choice(group: str, held: Any, folder: Path, composer: Composer) -> Iterator
         yield f"{group}={quote(str(held['name']))}"
 
 
-def _differences(composed: DictConfig, key: str, value: Any, path: str, links: bool, exact: bool) -> Iterator[str]:
+def _differences(
+    composed: DictConfig, key: str, value: Any, path: str, links: bool, exact: bool, chosen: Set[str]
+) -> Iterator[str]:
     """Overrides that turn ``composed[key]`` into ``value``, applied to ``composed`` on the way.
 
-    Only of keys that follow another one (``links``), or only of the others.
+    Only of keys that follow another one (``links``), or only of the others. A key that follows a group which is ``chosen`` anew
+    goes on following it.
     """
     if key not in composed:
         if not links:
@@ -131,7 +135,7 @@ def _differences(composed: DictConfig, key: str, value: Any, path: str, links: b
             yield f"++{path}={quote(value)}"
         return
     is_link = OmegaConf.is_interpolation(composed, key)
-    if is_link and _raw(composed, key).startswith(READ_AGAIN):
+    if is_link and (_raw(composed, key).startswith(READ_AGAIN) or _raw(composed, key)[2:-1] in chosen):
         return
     held = _resolved(composed, key)
     if isinstance(value, Mapping) and isinstance(held, DictConfig):
@@ -143,7 +147,7 @@ def _differences(composed: DictConfig, key: str, value: Any, path: str, links: b
                 held.pop(inner)
             yield f"~{path}.{inner}"
         for inner in value:
-            yield from _differences(held, inner, value[inner], f"{path}.{inner}", links, exact)
+            yield from _differences(held, inner, value[inner], f"{path}.{inner}", links, exact, chosen)
     elif is_link == links and not identity.same(OmegaConf.to_container(held) if OmegaConf.is_config(held) else held, value):
         OmegaConf.update(composed, key, escaped(value), merge=False)
         yield f"{path}={quote(value)}"

@@ -1,6 +1,7 @@
 """Configs from before an option was there, said in today's words, so that an old run goes on as it began.
 
 A folder of images without ``dataset.fit`` was padded to a size that the model can make, now called ``pad``.
+A config whose ``condition`` is a name is from before conditions had options: it gets those that they had then.
 A config without ``game.gain``, which all of ganrun's games have, is from before these changes of what training does:
 
 - ``game.gain``: conditional normalizations had the gain A y, now called ``free``.
@@ -28,18 +29,24 @@ LATER: dict[str, Any] = {"generator_batch": None, "model.discriminator.dropout":
 """Options that came later, as dotted keys, each with the value that is off, of whole floats as integers."""
 LEAST_FINAL = 1e-3
 FOLDERS = ("folder", "paired_folder", "unpaired_folder")
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "acgan": {"weight": 1.0},
+    "reacgan": {"weight": 0.5, "temperature": 0.5, "margin": 0.98},
+    "shared": {"width": 128},
+}
+"""The options of conditions as they were before they could be chosen."""
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """``config`` (plain, resolved) with what it leaves unsaid because it is from before there was a choice; else as it is."""
-    found = dict(config)
+    found = _with_options(config)
     dataset = _mapping(config, "dataset")
     if dataset.get("name") in FOLDERS and "fit" not in dataset:
         found["dataset"] = {**dataset, "fit": "pad"}
-    game, stack, optimizer = (_mapping(config, key) for key in ("game", "regularizer", "optimizer"))
+    game, stack, optimizer = (_mapping(found, key) for key in ("game", "regularizer", "optimizer"))
     if game.get("name") not in GAMES or "gain" in game:
         return found
-    found["game"] = {**game, "gain": "free" if game.get("condition") in GAINED else "offset"}
+    found["game"] = {**game, "gain": "free" if condition_name(game.get("condition")) in GAINED else "offset"}
     named = [name for name in stack if "name" in _mapping(stack, name)]
     at = "sample" if all(name in STILL for name in named) else "input"
     slopes = {name: {"at": at, **_mapping(stack, name)} for name in PENALTIES if name in named}
@@ -67,6 +74,32 @@ def without_what_is_off(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def condition_name(condition: Any) -> Any:
+    """The name of a condition, which a config of before holds alone."""
+    return condition.get("name") if isinstance(condition, Mapping) else condition
+
+
+def condition_as_then(condition: Any) -> Any:
+    """A condition as a config of before held it: its name, where its options are those of then."""
+    if isinstance(condition, Mapping) and _options_of(condition) == CONDITIONS.get(str(condition.get("name")), {}):
+        return condition["name"]
+    return condition
+
+
+def _options_of(condition: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in condition.items() if key != "name"}
+
+
+def _with_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` with a condition that is a name written out, in its own place and in the game, which counts."""
+    found, game = dict(config), _mapping(config, "game")
+    if isinstance(game.get("condition"), str):
+        name = game["condition"]
+        found["game"] = {**game, "condition": {"name": name, **CONDITIONS.get(name, {})}}
+        found["condition"] = found["game"]["condition"]
+    return found
+
+
 def as_then(config: Mapping[str, Any]) -> dict[str, Any]:
     """``config`` as versions before these options wrote it, where it does what they did: the way back from ``completed``."""
     then, stack = dict(config), _mapping(config, "regularizer")
@@ -77,7 +110,7 @@ def as_then(config: Mapping[str, Any]) -> dict[str, Any]:
             name: _without(entry, "at") if name in PENALTIES and isinstance(entry, Mapping) else entry
             for name, entry in stack.items()
         }
-    return then if completed(then) == dict(config) else dict(config)
+    return then if completed(then) == _with_options(config) else dict(config)
 
 
 def _scheduled(schedule: Mapping[str, Any]) -> dict[str, Any]:

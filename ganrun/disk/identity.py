@@ -64,6 +64,8 @@ def result_keys(config: Mapping[str, Any]) -> dict[str, Any]:
             kept[stack] = {key: entry for key, entry in kept[stack].items() if isinstance(entry, Mapping) and "name" in entry}
     if entry(kept, "dataset.fit") == "pad":  # as all did before there was a choice: such runs keep their names
         kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key != "fit"}
+    if isinstance(kept.get("game"), Mapping) and "condition" in kept["game"]:  # likewise, where its options are those of then
+        kept["game"] = {**kept["game"], "condition": earlier.condition_as_then(kept["game"]["condition"])}
     whole: dict[str, Any] = _whole(kept)
     return earlier.without_what_is_off(whole)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ganrun.data.base import Dataset
+from ganrun.disk import earlier
 from ganrun.engine import assemble
 from ganrun.engine.sampling import Trained
 from ganrun.ground import rng
@@ -32,10 +33,9 @@ def probe(target: Path, config: Mapping[str, Any], *, labels: int = 1000, seed: 
     if not dataset.spec.classes or dataset.spec.classes < 2:
         raise BadInput("probe: needs a data set with at least two classes")
     trained = Trained(target, config, raw=True)
+    condition = earlier.condition_name(config["game"]["condition"])
     if trained.game.condition.uses_labels and trained.game.condition.judges_labels:
-        raise BadInput(
-            f"probe: a discriminator with condition={config['game']['condition']} is told the label that it should name"
-        )
+        raise BadInput(f"probe: a discriminator with condition={condition} is told the label that it should name")
     if len(trained.game.roles()["discriminator"][0]) > 1:
         raise BadInput("probe: this run's discriminator judges a sample together with another input, and never a sample alone")
     with trained.runtime.applied():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from ganrun.losses.base import Loss
 from ganrun.networks.base import Family
 from ganrun.regularizers.base import Regularizer
 
+Choice = str | Mapping[str, Any]  # a component by its name, or with its options
 Terms = dict[str, Tensor]
 Ports = tuple[Port, ...]
 
@@ -53,7 +55,7 @@ class Game(nn.Module):
     single = True  # a latent, with a label, is one sample
     remakes = True  # its main duel can make the fakes again, from other latents
 
-    def __init__(self, *, n_critic: int = 1, condition: str = "none", pack: int = 1, gain: str = "offset") -> None:
+    def __init__(self, *, n_critic: int = 1, condition: Choice = "none", pack: int = 1, gain: str = "offset") -> None:
         super().__init__()
         if n_critic < 1:
             raise ValueError(f"n_critic={n_critic} must be at least 1")
@@ -62,7 +64,8 @@ class Game(nn.Module):
         self.n_critic, self.pack = n_critic, pack
         if gain not in GAINS:
             raise BadInput(f"gain={gain}: there is no such gain of conditional normalizations. {suggestion(gain, GAINS)}")
-        self.condition: Condition = registry.lookup("condition", condition)()
+        chosen = condition if isinstance(condition, Mapping) else {"name": condition}
+        self.condition: Condition = registry.build("condition", chosen)
         self.condition.gain = gain
         self.players: Mapping[str, nn.Module] = {}
         self.consulted: set[str] = set()  # regularizers that some phase asks

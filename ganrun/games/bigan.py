@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ganrun.games.base import Phase, Ports, Terms
+from ganrun.games.base import Choice, Phase, Ports, Terms
 from ganrun.games.encoding import Encoding
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
@@ -36,7 +36,7 @@ class BiGAN(Encoding):
         self,
         *,
         n_critic: int = 1,
-        condition: str = "none",
+        condition: Choice = "none",
         pack: int = 1,
         gain: str = "offset",
         stochastic: bool = False,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ganrun.data.base import Dataset
-from ganrun.games.base import Phase, Ports, Terms
+from ganrun.games.base import Choice, Phase, Ports, Terms
 from ganrun.games.translation import Translating, check_weights, distance
 from ganrun.ground.duel import Duel, Inputs
 from ganrun.ground.errors import BadInput
@@ -40,7 +40,7 @@ class CycleGAN(Translating):
         self,
         *,
         n_critic: int = 1,
-        condition: str = "none",
+        condition: Choice = "none",
         pack: int = 1,
         gain: str = "offset",
         cycle: float = 10.0,

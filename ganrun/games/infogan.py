@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from ganrun.games.base import Game, Ports, Terms
+from ganrun.games.base import Choice, Game, Ports, Terms
 from ganrun.games.encoding import check_weights
 from ganrun.games.heads import NOT_PACKED, Headed
 from ganrun.ground.duel import Duel
@@ -69,7 +69,7 @@ class InfoGAN(Game):
         self,
         *,
         n_critic: int = 1,
-        condition: str = "none",
+        condition: Choice = "none",
         pack: int = 1,
         gain: str = "offset",
         categories: list[int] = [10],

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from ganrun.games.base import Game, Ports, Terms
+from ganrun.games.base import Choice, Game, Ports, Terms
 from ganrun.games.heads import NO_ENERGY, Headed, beside_score
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, suggestion
@@ -77,7 +77,7 @@ class MADGAN(Game):
         self,
         *,
         n_critic: int = 1,
-        condition: str = "none",
+        condition: Choice = "none",
         pack: int = 1,
         gain: str = "offset",
         generators: int = 3,

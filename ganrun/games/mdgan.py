@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ganrun.games.base import Phase, Ports, Terms
+from ganrun.games.base import Choice, Phase, Ports, Terms
 from ganrun.games.encoding import Encoding, check_weights, squared_error
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
@@ -36,7 +36,7 @@ class MDGAN(Encoding):
         self,
         *,
         n_critic: int = 1,
-        condition: str = "none",
+        condition: Choice = "none",
         pack: int = 1,
         gain: str = "offset",
         adversarial: float = 0.01,

@@ -11,7 +11,7 @@ would keep G(E(x)) away from where D finds real samples; it is minus log D here.
 
 from __future__ import annotations
 
-from ganrun.games.base import Phase, Terms
+from ganrun.games.base import Choice, Phase, Terms
 from ganrun.games.encoding import Encoding, check_weights, squared_error
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
@@ -25,7 +25,7 @@ class MRGAN(Encoding):
         self,
         *,
         n_critic: int = 1,
-        condition: str = "none",
+        condition: Choice = "none",
         pack: int = 1,
         gain: str = "offset",
         reconstruction: float = 0.2,

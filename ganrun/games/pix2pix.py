@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ganrun.games.base import Ports, Terms
+from ganrun.games.base import Choice, Ports, Terms
 from ganrun.games.translation import Translating, check_distance, check_weights, distance
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
@@ -28,7 +28,7 @@ class Pix2Pix(Translating):
         self,
         *,
         n_critic: int = 1,
-        condition: str = "none",
+        condition: Choice = "none",
         pack: int = 1,
         gain: str = "offset",
         distance: str = "l1",

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ganrun.data.base import Dataset, Subset
-from ganrun.games.base import Game, Ports, Terms
+from ganrun.games.base import Choice, Game, Ports, Terms
 from ganrun.games.conditions.per_class import all_labels
 from ganrun.games.heads import NO_ENERGY, NOT_PACKED, Headed, beside_score
 from ganrun.ground import rng
@@ -57,7 +57,7 @@ class SemiSupervised(Game):
         self,
         *,
         n_critic: int = 1,
-        condition: str = "none",
+        condition: Choice = "none",
         pack: int = 1,
         gain: str = "offset",
         labels: int = 100,

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ganrun.games.base import Game, Terms
+from ganrun.games.base import Choice, Game, Terms
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
@@ -78,7 +78,7 @@ class Unrolled(Game):
         self,
         *,
         n_critic: int = 1,
-        condition: str = "none",
+        condition: Choice = "none",
         pack: int = 1,
         gain: str = "offset",
         steps: int = 5,

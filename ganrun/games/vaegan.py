@@ -19,7 +19,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ganrun.games.base import Phase, Ports, Terms
+from ganrun.games.base import Choice, Phase, Ports, Terms
 from ganrun.games.encoding import Encoding, check_weights, squared_error
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
@@ -39,7 +39,7 @@ class VAEGAN(Encoding):
         self,
         *,
         n_critic: int = 1,
-        condition: str = "none",
+        condition: Choice = "none",
         pack: int = 1,
         gain: str = "offset",
         prior: float = 1.0,

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ganrun.games.base import Phase, Ports, Terms
+from ganrun.games.base import Choice, Phase, Ports, Terms
 from ganrun.games.encoding import Encoding, check_weights, squared_error
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, suggestion
@@ -45,7 +45,7 @@ class VEEGAN(Encoding):
         self,
         *,
         n_critic: int = 1,
-        condition: str = "none",
+        condition: Choice = "none",
         pack: int = 1,
         gain: str = "offset",
         weight: float = 1.0,

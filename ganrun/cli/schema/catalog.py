@@ -20,7 +20,10 @@ from ganrun.disk.identity import STACKS
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput, suggestion
 
-GROUPS = ("model", "game", "loss", "regularizer", "dataset", "device", "metric", "disease", "optimizer", "experiment")
+GROUPS = (
+    *("model", "game", "condition", "loss", "regularizer", "dataset", "device", "metric", "disease", "optimizer"),
+    "experiment",
+)
 WRITERS = ("model", "dataset", "experiment")  # options that may choose and write in other groups; the later one wins
 PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
 LINK = re.compile(r"\$\{.*\}")

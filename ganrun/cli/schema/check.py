@@ -238,6 +238,10 @@ def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:
         return [f"{text}: {path[1]} is not chosen; add {path[0]}=[{wanted}]"]
     if not known:
         return _unknown_here(text, found, line, path)
+    leader = _group_that_leads(path, found, line)
+    if leader:
+        typed = spell.pasted(f"{leader}={text.partition('=')[2]}")
+        return [f"{text}: follows the group {leader.split('.')[0]}; write {typed}"]
     if entry.adds:
         return [f"{text}: the key exists; write {entry.key}=VALUE, without '+'"]
     if path[-1] == "name" and path[0] in line.composer.groups and len(path) == (3 if stack else 2):
@@ -253,6 +257,19 @@ def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:
             else:
                 sentences.append(f"{text}: {mistake.why}")
     return sentences
+
+
+def _group_that_leads(path: list[str], found: layers.Layers, line: Line) -> str | None:
+    """Of ``game.condition.weight``, where ``game.condition`` follows the group: ``condition.weight``."""
+    option = found.chosen.get(path[0], "")
+    if path[0] in STACKS or option not in catalog.files(path[0], line.folders):
+        return None
+    values = catalog.entry(path[0], option, line.folders).values
+    for depth in range(2, len(path) + 1):
+        held, known = compare.locate(values, path[1:depth])
+        if known == depth - 1 and isinstance(held, str) and held[2:-1] in line.composer.groups:
+            return ".".join([held[2:-1], *path[depth:]])
+    return None
 
 
 def _linked(before: Sequence[str], found: layers.Layers, line: Line) -> list[str]:

@@ -1,7 +1,8 @@
 """Auxiliary classifier: D also names the class (Odena, Olah and Shlens 2017, "Conditional Image Synthesis with AC-GANs").
 
-D: L_S + CE(y | x) + CE(y | G(z, y));  G: L_S + CE(y | G(z, y)), where L_S is any loss on the score and the class logits are a
-linear head on the discriminator's features. The label's code joins z; the score itself does not see the label.
+D: L_S + weight * (CE(y | x) + CE(y | G(z, y)));  G: L_S + weight * CE(y | G(z, y)), where L_S is any loss on the score, weight is
+1 in the paper, and the class logits are a linear head on the discriminator's features. The label's code joins z; the score itself
+does not see the label.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ class AuxiliaryClassifier(Condition):
     needs = LABELLED | FEATURES_NEEDED
     refuses = {"game.packed": NOT_PACKED}
 
+    def __init__(self, *, weight: float = 1.0) -> None:
+        if weight < 0:
+            raise ValueError(f"weight={weight} must not be negative: it would reward wrong classes")
+        self.weight = weight
+
     def generator(self, family: Family, role: str, spec: Spec, inputs: Ports, outputs: Ports) -> nn.Module:
         classes = int(spec.classes or 0)
         return Concatenated(family.make(role, inputs=widened(inputs, classes), outputs=outputs), classes)
@@ -53,4 +59,4 @@ class AuxiliaryClassifier(Condition):
         classes = cross_entropy(duel.fake_output.heads["classes"].float(), duel.fake_condition)
         if side == "discriminator":
             classes = classes + cross_entropy(duel.real_output.heads["classes"].float(), duel.real_condition)
-        return {**terms, "classes": classes}
+        return {**terms, "classes": self.weight * classes}

@@ -7,9 +7,10 @@ D maps its features to a vector f of 512 numbers and has a proxy v_y for each cl
 j running over the samples of other classes (the data-to-data cross-entropy), with [t]_- = min(t, 0), [t]_+ = max(t, 0). What is
 within its margin pulls no more, and no length of features or weights can make gradients explode, as they do early in an AC-GAN.
 
-D: L_S + weight * C(real);  G: L_S + weight * C(G(z, y)), with L_S any loss. As in the paper for CIFAR-10, tau = 0.5, m_p = 0.98,
-m_n = 1 - m_p and weight = 0.5; D's C is on real samples alone, as there. G's normalizations are
-conditional. With micro-batches the other samples are those of each. The head ``classes`` holds f' v_k / tau for every class k.
+D: L_S + weight * C(real);  G: L_S + weight * C(G(z, y)), with L_S any loss. By default as in the paper for CIFAR-10: tau
+(``temperature``) = 0.5, m_p (``margin``) = 0.98, m_n = 1 - m_p and weight = 0.5; D's C is on real samples alone, as there. G's
+normalizations are conditional. With micro-batches the other samples are those of each. The head ``classes`` holds f' v_k / tau
+for every class k.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ TEMPERATURE, NEAR, WEIGHT = 0.5, 0.98, 0.5
 class Compared(nn.Module):
     """A discriminator with the heads ``embedding``, unit vectors, and ``classes``; it ignores the label that it is shown."""
 
-    def __init__(self, network: nn.Module, classes: int) -> None:
+    def __init__(self, network: nn.Module, classes: int, temperature: float = TEMPERATURE) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.temperature = network, temperature
         self.num_features: int = getattr(network, "num_features", 0)
         self.embed = nn.Linear(self.num_features, WIDTH)
         self.proxies = Embedding(classes, WIDTH, bias=False)
@@ -51,14 +52,16 @@ class Compared(nn.Module):
         assert output.features is not None
         embedding = normalize(self.embed(output.features), dim=1)
         output.heads["embedding"] = embedding
-        output.heads["classes"] = embedding @ normalize(self.proxies.weight, dim=0) / TEMPERATURE
+        output.heads["classes"] = embedding @ normalize(self.proxies.weight, dim=0) / self.temperature
         return output
 
 
-def data_to_data(embedding: Tensor, cosines: Tensor, labels: Tensor) -> Tensor:
+def data_to_data(
+    embedding: Tensor, cosines: Tensor, labels: Tensor, temperature: float = TEMPERATURE, near: float = NEAR
+) -> Tensor:
     """C of unit vectors ``embedding`` (n, width), their ``cosines`` with the proxies (n, classes) and ``labels`` (n,)."""
-    own = (cosines.gather(1, labels[:, None]).squeeze(1) - NEAR).clamp_max(0) / TEMPERATURE
-    others = (embedding @ embedding.T - (1 - NEAR)).clamp_min(0) / TEMPERATURE
+    own = (cosines.gather(1, labels[:, None]).squeeze(1) - near).clamp_max(0) / temperature
+    others = (embedding @ embedding.T - (1 - near)).clamp_min(0) / temperature
     others = others.masked_fill(labels[:, None] == labels, -torch.inf)
     return (torch.cat((own[:, None], others), 1).logsumexp(1) - own).mean()
 
@@ -72,8 +75,17 @@ class RebootedClassifier(Projection):
     needs = LABELLED | FEATURES_NEEDED
     refuses = {"game.packed": NOT_PACKED}
 
+    def __init__(self, *, weight: float = WEIGHT, temperature: float = TEMPERATURE, margin: float = NEAR) -> None:
+        if weight < 0:
+            raise ValueError(f"weight={weight} must not be negative: it would reward wrong classes")
+        if not temperature > 0:
+            raise ValueError(f"temperature={temperature} must be positive")
+        if not 0 <= margin <= 1:
+            raise ValueError(f"margin={margin} must be in [0, 1]: it is the cosine with its class from which a sample is near")
+        self.weight, self.temperature, self.margin = weight, temperature, margin
+
     def discriminator(self, family: Family, role: str, spec: Spec, inputs: Ports, outputs: Ports, pack: int) -> nn.Module:
-        return Compared(family.make(role, inputs=inputs, outputs=outputs), int(spec.classes or 0))
+        return Compared(family.make(role, inputs=inputs, outputs=outputs), int(spec.classes or 0), self.temperature)
 
     def objective(self, loss: Loss, duel: Duel, turn: Turn, side: str) -> Terms:
         terms = super().objective(loss, duel, turn, side)
@@ -84,4 +96,5 @@ class RebootedClassifier(Projection):
             output.heads[name].float() if output.heads[name].element_size() < 4 else output.heads[name]
             for name in ("embedding", "classes")
         )
-        return {**terms, "classes": WEIGHT * data_to_data(embedding, classes * TEMPERATURE, labels)}
+        value = data_to_data(embedding, classes * self.temperature, labels, self.temperature, self.margin)
+        return {**terms, "classes": self.weight * value}

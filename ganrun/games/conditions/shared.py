@@ -34,11 +34,11 @@ PARTS = 4  # of z, where it has as many numbers and enough stages to read them
 class Shared(nn.Module):
     """A generator whose normalizations read a shared embedding of the label and a part of z each."""
 
-    def __init__(self, network: nn.Module, classes: int, part: int, parts: int, gain: str = GAINS[0]) -> None:
+    def __init__(self, network: nn.Module, classes: int, part: int, parts: int, gain: str = GAINS[0], width: int = WIDTH) -> None:
         super().__init__()
         self.network, self.classes, self.part, self.parts = network, classes, part, parts
-        self.embedding = (nn.Linear if gain == "free" else Modulation)(classes, WIDTH, bias=False)
-        for norm in make_conditional(network, WIDTH + part, gain, bias=True):
+        self.embedding = (nn.Linear if gain == "free" else Modulation)(classes, width, bias=False)
+        for norm in make_conditional(network, width + part, gain, bias=True):
             if isinstance(norm, FreeNorm):
                 nn.init.normal_(norm.scale.weight, 0, SPREAD)
                 nn.init.normal_(norm.shift.weight, 0, SPREAD)
@@ -64,6 +64,11 @@ class Shared(nn.Module):
 class SharedEmbedding(Projection):
     """Projection with BigGAN's shared embedding and hierarchical z in the generator."""
 
+    def __init__(self, *, width: int = WIDTH) -> None:
+        if width < 1:
+            raise ValueError(f"width={width} must be at least 1: it is the size of the shared embedding")
+        self.width = width
+
     def generator(self, family: Family, role: str, spec: Spec, inputs: Ports, outputs: Ports) -> nn.Module:
         classes, state = int(spec.classes or 0), torch.get_rng_state()
         size, count = inputs[0].shape[0], len(list(normalizations(family.make(role, inputs=inputs, outputs=outputs))))
@@ -72,5 +77,6 @@ class SharedEmbedding(Projection):
             parts = min(PARTS, count + 1)
             part = size // parts if inputs[0].kind == "code" else 0
             first = replace(inputs[0], shape=(size - (parts - 1) * part, *inputs[0].shape[1:]))
-            return Shared(family.make(role, inputs=(first, *inputs[1:]), outputs=outputs), classes, part, parts, self.gain)
+            network = family.make(role, inputs=(first, *inputs[1:]), outputs=outputs)
+            return Shared(network, classes, part, parts, self.gain, self.width)
         return Concatenated(family.make(role, inputs=widened(inputs, classes), outputs=outputs), classes)
