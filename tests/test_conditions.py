@@ -70,20 +70,24 @@ def test_samples_at_their_proxies_at_right_angles_to_others_have_no_gradient_and
     assert float(data_to_data(unit(3, 3), unit(3, 3, seed=1), torch.zeros(3, dtype=torch.int64))) == pytest.approx(0, abs=1e-12)
 
 
-def test_reacgan_pulls_the_right_side_to_its_own_classes(toy: Any) -> None:
+@pytest.mark.parametrize(("weight", "temperature", "margin"), [(WEIGHT, TEMPERATURE, NEAR), (2.0, 0.25, 0.6)])
+def test_reacgan_pulls_the_right_side_to_its_own_classes(toy: Any, weight: float, temperature: float, margin: float) -> None:
     judge, x, labels = made("reacgan", "discriminator"), points(4), torch.tensor([0, 1, 2, 0])
     output = judge(x, condition=labels)
     torch.testing.assert_close(output.heads["embedding"].norm(dim=1), torch.ones(4))
     torch.testing.assert_close(judge(x, condition=labels.flip(0)).score, output.score)
     assert float(output.heads["classes"].detach().abs().max()) <= 1 / TEMPERATURE
-    run = toy("mlp", "toy_points", "condition=reacgan", "model.generator.norm=batch")
+    options = [f"condition.weight={weight}", f"condition.temperature={temperature}", f"condition.margin={margin}"]
+    run = toy("mlp", "toy_points", "condition=reacgan", *options, "model.generator.norm=batch")
     original, seen = run.parts.game.compute_terms, {}
 
     def compute_terms(duel: Any, at: Any, side: str, **said: Any) -> Any:
         terms = original(duel, at, side, **said)
         output = duel.real_output if side == "discriminator" else duel.fake_output
         heads = output.heads
-        seen[side] = WEIGHT * data_to_data(heads["embedding"], heads["classes"] * TEMPERATURE, duel.real_condition).detach()
+        cosines = heads["classes"] * temperature
+        value = data_to_data(heads["embedding"], cosines, duel.real_condition, temperature, margin)
+        seen[side] = weight * value.detach()
         return terms
 
     run.parts.game.compute_terms = compute_terms
@@ -235,7 +239,8 @@ class Classes(nn.Module):
         return DiscriminatorOutput(self.score[atom], x, {"classes": self.logits[atom]})
 
 
-def test_the_cross_entropies_of_the_auxiliary_classifier(float64: None) -> None:
+@pytest.mark.parametrize("weight", [1.0, 0.25])
+def test_the_cross_entropies_of_the_auxiliary_classifier(float64: None, weight: float) -> None:
     score, logits = torch.tensor([0.4, -0.7, 0.2]), torch.tensor([[2.0, 0.0, 0.5], [0.1, 1.0, -1.0], [0.3, 0.2, 0.9]])
     fake, real = torch.eye(3)[[1, 1, 2]], torch.eye(3)[[0, 1, 2]]
 
@@ -243,9 +248,8 @@ def test_the_cross_entropies_of_the_auxiliary_classifier(float64: None) -> None:
         def forward(self, z: Tensor, condition: Tensor) -> Tensor:
             return fake
 
-    game = staged(
-        "adversarial", {"generator": Generator(), "discriminator": Classes(score, logits)}, size=3, classes=3, condition="acgan"
-    )
+    players, condition = {"generator": Generator(), "discriminator": Classes(score, logits)}, {"name": "acgan", "weight": weight}
+    game = staged("adversarial", players, size=3, classes=3, condition=condition)
     y = torch.tensor([0, 2, 2])
     turn = turn_of(game, "discriminator", real, y)
     of_d, of_g = game.discriminator_loss(turn), game.generator_loss(turn_of(game, "generator", real, y))
@@ -260,8 +264,8 @@ def test_the_cross_entropies_of_the_auxiliary_classifier(float64: None) -> None:
         )
 
     assert set(of_d) == set(of_g) == {"loss", "classes"}
-    assert of_d["classes"].item() == pytest.approx(nats([0, 1, 2]) + nats([1, 1, 2]))  # of the fakes too
-    assert of_g["classes"].item() == pytest.approx(nats([1, 1, 2]))
+    assert of_d["classes"].item() == pytest.approx(weight * (nats([0, 1, 2]) + nats([1, 1, 2])))  # of the fakes too
+    assert of_g["classes"].item() == pytest.approx(weight * nats([1, 1, 2]))
     assert of_g["loss"].item() == pytest.approx(float(softplus(-score[[1, 1, 2]]).mean()))
 
 
