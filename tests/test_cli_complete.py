@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import cli_driver
 import pytest
 from cli_driver import CONF, finish, start, write
 
-from ganrun.cli.complete import complete, folders_at, group_names, run_folders, theory_names
+from ganrun.cli.complete import at, complete, files_at, folders_at, group_names, run_folders, theory_names
 from ganrun.cli.schema import catalog
 
 inside = cli_driver.inside  # fixture
@@ -121,3 +122,30 @@ def test_objectives_and_experiments_on_the_theory_are_completed() -> None:
 
     assert theory_names("") == sorted(entry.name for entry in experiments())
     assert theory_names("kl") == [name for name in theory_names("") if name.startswith("kl")]
+
+
+def test_values_that_the_files_name_are_offered_and_scores_of_the_metrics_that_are_chosen() -> None:
+    assert complete([], "evaluation.reference=") == ["evaluation.reference=held_out", "evaluation.reference=train"]
+    assert complete([], "fresh=t") == ["fresh=true"]
+    assert complete([], "doctor.stop=[collapse,expl") == ["doctor.stop=[collapse,explosion"]
+    assert complete(["metric=[kid,precision_recall]"], "objective=") == [
+        "objective=kid",
+        "objective=precision",
+        "objective=recall",
+    ]
+    assert "objective=wasserstein" in complete(["dataset=ring8"], "objective=")  # its own metrics
+    assert complete([], "steps=2") == []
+
+
+def test_paths_are_spelt_for_bash_which_takes_them_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my (old) images").mkdir()
+    (tmp_path / "my scores.jsonl").touch()
+    assert at(files_at)("my") == ["my (old) images/", "my scores.jsonl"]  # zsh and fish quote for themselves
+    monkeypatch.setenv("_GANRUN_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "ganrun sample RUN --out my")
+    found = at(files_at)("my")
+    assert [shlex.split(f"ganrun {word}")[1] for word in found] == ["my (old) images/", "my scores.jsonl"]
+    assert at(folders_at)("my") == ["my\\ \\(old\\)\\ images/"]
+    monkeypatch.setenv("COMP_WORDS", "ganrun sample RUN --out 'my")
+    assert at(folders_at)("my") == ["my (old) images/"]

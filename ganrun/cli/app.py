@@ -110,11 +110,23 @@ def evaluate(
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE|DIR", callback=home, help="Where scores go; by default RUN/scores.jsonl."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE|DIR",
+            callback=home,
+            autocompletion=complete.at(complete.files_at),
+            help="Where scores go; by default RUN/scores.jsonl.",
+        ),
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option("--reference", metavar="RUN|N", help="Of several runs: which the others are compared with; by default 1."),
+        typer.Option(
+            "--reference",
+            metavar="RUN|N",
+            autocompletion=complete.at(complete.run_folders),
+            help="Of several runs: which the others are compared with; by default 1.",
+        ),
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
@@ -135,7 +147,15 @@ def sample(
     num: Annotated[int | None, typer.Option("--num", "-n", min=1, help="How many samples; 64 by default.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Sample i is a function of the seed and i.")] = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", callback=home, help="Where to; within RUN by default.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            callback=home,
+            autocompletion=complete.at(complete.folders_at),
+            help="Where to; within RUN by default.",
+        ),
     ] = None,
     separate: Annotated[bool, typer.Option("--separate", help="One PNG each, too.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
@@ -168,7 +188,14 @@ def sample(
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option("--input", "-i", metavar="DIR", callback=home, help="Your own images, for a run that translates."),
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="DIR",
+            callback=home,
+            autocompletion=complete.at(complete.folders_at),
+            help="Your own images, for a run that translates.",
+        ),
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
@@ -227,7 +254,15 @@ def export(
     target: Target,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", callback=home, help="By default RUN/generator.safetensors.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            callback=home,
+            autocompletion=complete.at(complete.files_at),
+            help="By default RUN/generator.safetensors.",
+        ),
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
     config_dir: ConfigDir = None,
@@ -260,8 +295,8 @@ app.command(cls=unknown.Command)(looking.replay)
 
 @app.command(cls=unknown.Command)
 def diff(
-    one: Annotated[str, typer.Argument(metavar="A", help=COMPARED, autocompletion=complete.compared)],
-    other: Annotated[str, typer.Argument(metavar="B", help="The same.", autocompletion=complete.compared)],
+    one: Annotated[str, typer.Argument(metavar="A", help=COMPARED, autocompletion=complete.at(complete.compared))],
+    other: Annotated[str, typer.Argument(metavar="B", help="The same.", autocompletion=complete.at(complete.compared))],
     config_dir: ConfigDir = None,
 ) -> None:
     """Show in which keys two experiments, command lines, config files or run folders differ, with their papers.
@@ -282,11 +317,26 @@ def theory(
         list[str] | None,
         typer.Argument(metavar="NAME", help="Only these experiments; all by default.", autocompletion=complete.theory_names),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", callback=home, help="Where figures go.")] = Path(
-        "outputs/theory"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            callback=home,
+            autocompletion=complete.at(complete.folders_at),
+            help="Where figures go.",
+        ),
+    ] = Path("outputs/theory"),
     page: Annotated[
-        Path | None, typer.Option("--page", metavar="FILE", callback=home, help="Write all as a Markdown page, too.")
+        Path | None,
+        typer.Option(
+            "--page",
+            metavar="FILE",
+            callback=home,
+            autocompletion=complete.at(complete.files_at),
+            help="Write all as a Markdown page, too.",
+        ),
     ] = None,
     names_only: Annotated[bool, typer.Option("--list", help="Show the names, and stop.")] = False,
 ) -> None:

@@ -42,11 +42,14 @@ ConfigDir = Annotated[
         metavar="DIR",
         callback=home,
         help="A folder of your own options; they win over ganrun's.",
-        autocompletion=complete.folders_at,
+        autocompletion=complete.at(complete.folders_at),
     ),
 ]
 Target = Annotated[
-    Path, typer.Argument(metavar="RUN", help="A run folder, or one checkpoint of it.", autocompletion=complete.run_folders)
+    Path,
+    typer.Argument(
+        metavar="RUN", help="A run folder, or one checkpoint of it.", autocompletion=complete.at(complete.run_folders)
+    ),
 ]
 
 

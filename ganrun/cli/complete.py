@@ -6,13 +6,17 @@ only the part after ``=`` is wanted back.
 
 from __future__ import annotations
 
+import ast
+import os
 import re
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import typer
 
-from ganrun.cli.schema import catalog
+from ganrun.cli.schema import catalog, grammar
 from ganrun.cli.schema.keys import root_keys
 from ganrun.disk import runs
 from ganrun.ground.errors import GanrunError
@@ -35,7 +39,30 @@ def words(context: typer.Context, incomplete: str) -> list[str]:
         found = complete(before, incomplete, Path(config_dir) if config_dir else None)
     except (GanrunError, OSError):  # a shell waiting for TAB is no place for an error
         return []
-    return [word for word in found if allowed is None or "=" not in word or is_allowed(word, allowed)]
+    return _for_shell([word for word in found if allowed is None or "=" not in word or is_allowed(word, allowed)])
+
+
+def at(found: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
+    """``found`` for an argument or an option, spelt for the shell that asks."""
+
+    def complete_word(incomplete: str) -> list[str]:
+        return _for_shell(found(incomplete))
+
+    return complete_word
+
+
+def _for_shell(words: list[str]) -> list[str]:
+    """Bash takes what it gets as typed, so what would end or change a word gets a backslash there, unless a quote is open.
+
+    Other shells quote for themselves.
+    """
+    if os.environ.get("_GANRUN_COMPLETE") != "complete_bash":
+        return words
+    try:
+        shlex.split(os.environ.get("COMP_WORDS", ""))
+    except ValueError:  # an open quote
+        return words
+    return [re.sub(r"""([\s'"\\()&;|<>$`*?#!])""", r"\\\1", word) for word in words]
 
 
 def run_folders(incomplete: str) -> list[str]:
@@ -77,6 +104,17 @@ def folders_at(incomplete: str) -> list[str]:
     except OSError:
         return []
     return [f"{above}{slash}{name}/" for name in found if begun.startswith(".") or not name.startswith(".")]
+
+
+def files_at(incomplete: str) -> list[str]:
+    """Files and folders that begin so; folders with a slash behind them."""
+    above, slash, begun = incomplete.rpartition("/")
+    try:
+        home = runs.place(f"{above}{slash}" or ".")
+        found = sorted(f"{path.name}/" if path.is_dir() else path.name for path in home.iterdir() if path.name.startswith(begun))
+    except OSError:
+        return []
+    return [f"{above}{slash}{name}" for name in found if begun.startswith(".") or not name.startswith(".")]
 
 
 def theory_names(incomplete: str) -> list[str]:
@@ -149,7 +187,36 @@ def _values(key: str, start: str, before: Sequence[str], folders: Sequence[Path]
     elif key in PLACES:
         yield from (f"{quote}{place}" for place in folders_at(start[len(quote) :]))
     elif key == "objective":
-        yield from (name for name in _chosen(before, folders).get("metric", []) if name.startswith(start))
+        metrics = _chosen(before, folders).get("metric", [])
+        yield from (name for metric in metrics for name in scores_of(metric) if name.startswith(start))
+    else:
+        yield from _choices(key, start, before, folders)
+
+
+def _choices(key: str, start: str, before: Sequence[str], folders: Sequence[Path]) -> Iterator[str]:
+    """The values that the yaml files name for ``key``; within a list, further ones."""
+    chosen = _chosen(before, folders)
+    rule = catalog.rules({group: options[0] for group, options in chosen.items() if options}, folders)(key)
+    default = next((text for path, text in keys(before, folders) if path == key), "")
+    kept = start[: max(start.rfind(","), start.rfind("[")) + 1]
+    taken = kept.strip("[,").split(",")
+    for value in grammar.choices(rule, default in ("true", "false") or default, catalog.world(folders)):
+        if value.startswith(start[len(kept) :]) and value not in taken:
+            yield f"{kept}{value}"
+
+
+def scores_of(metric: str) -> list[str]:
+    """The values of a metric that have a direction, the first one first. Read from its source: importing it takes seconds."""
+    path = Path(__file__).resolve().parent.parent / "metrics"
+    for file in sorted(path.glob("*.py")):
+        text = file.read_text(encoding="utf-8")
+        found = re.search(
+            rf'@register\("metric", "{re.escape(metric)}"\).*?\n    directions[^=\n]*= (\{{.*?\}})\n', text, re.DOTALL
+        )
+        if found:
+            with suppress(ValueError, SyntaxError):
+                return [str(name) for name, higher in ast.literal_eval(found[1]).items() if higher is not None]
+    return [metric]
 
 
 def _options(group: str, start: str, groups: Sequence[str], folders: Sequence[Path]) -> Iterator[str]:
@@ -184,9 +251,16 @@ def keys(before: Sequence[str], folders: Sequence[Path]) -> Iterator[tuple[str, 
 def _chosen(before: Sequence[str], folders: Sequence[Path]) -> dict[str, list[str]]:
     """{group: options} by the words before, else by default."""
     groups = catalog.groups(folders)
-    chosen = {group: list(options) for group, options in catalog.defaults().items()}
+    typed = {}
     for word in before:
         group, equals, value = word.partition("=")
         if equals and group in groups:
-            chosen[group] = value.strip("'\"[]").split(",")
+            typed[group] = value.strip("'\"[]").split(",")
+    chosen = {group: list(options) for group, options in catalog.defaults().items()} | typed
+    for group in ("model", "dataset", "experiment"):  # in this order, what they choose in other groups
+        for option in chosen.get(group, []):
+            if option in catalog.files(group, folders):
+                for inner, value in catalog.entry(group, option, folders).chooses.items():
+                    if inner not in typed:
+                        chosen[inner] = [str(entry) for entry in (value if isinstance(value, list) else [value])]
     return chosen

@@ -18,7 +18,7 @@ def doctor(
         typer.Argument(
             metavar="RUN",
             help="Run folders, or checkpoints of them. Overrides, for what trains or looks anew: device, plugins, dataset.root.",
-            autocompletion=complete.run_folders,
+            autocompletion=complete.at(complete.run_folders),
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON, on stdout.")] = False,
@@ -32,7 +32,14 @@ def doctor(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR", callback=home, help="With --try: where forks go; by default RUN-try."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            callback=home,
+            autocompletion=complete.at(complete.folders_at),
+            help="With --try: where forks go; by default RUN-try.",
+        ),
     ] = None,
 ) -> None:
     """Say what is wrong with a run, since when, and what may help, from the looks that were taken while it trained.
@@ -53,7 +60,9 @@ def doctor(
 
 
 def replay(
-    target: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=complete.run_folders)],
+    target: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=complete.at(complete.run_folders))
+    ],
     overrides: Overrides = None,
     start: Annotated[int, typer.Option("--from", min=1, help="The first step to look at.")] = 1,
     stop: Annotated[int | None, typer.Option("--to", min=1, help="The last step; by default the run's last.")] = None,
@@ -62,7 +71,15 @@ def replay(
         list[str] | None, typer.Option("--sign", metavar="NAME", help="Only this sign, at every look; may be repeated.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", callback=home, help="Where rows go; by default beside RUN.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            callback=home,
+            autocompletion=complete.at(complete.folders_at),
+            help="Where rows go; by default beside RUN.",
+        ),
     ] = None,
 ) -> None:
     """Train a stretch of a run once more, bit for bit, with a look of the doctor at every step. The run stays as it is.
