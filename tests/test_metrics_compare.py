@@ -165,6 +165,30 @@ def test_runs_that_were_scored_are_compared_without_scoring_again(runs, monkeypa
     assert (gap.count, gap.mean) == (2, pytest.approx(np.mean(values["lsgan"]) - np.mean(values["hinge"])))
 
 
+def test_a_remark_is_said_once_with_the_scores_and_the_runs_that_it_is_about():
+    def entry(name, **remarks):
+        scores = {score: {"value": 1.0, "card": {}, "remarks": list(said)} for score, said in remarks.items()}
+        return compare.Entry(Path(name), {}, 0, scores)
+
+    entries = [
+        entry("a", precision=["few"], recall=["few"], fid=["biased"]),
+        entry("b", precision=["few"], recall=["few"], fid=[]),
+    ]
+    assert compare.remarks_of(entries) == ["precision, recall: few", "fid: biased (a)"]
+
+
+def test_several_runs_that_are_scored_now_say_what_they_share_once(runs, tmp_path):
+    answer = run("eval", *runs[:2], "metric=modes", "evaluation.num=40", "--out", tmp_path / "all.jsonl")
+    assert answer.code == 0, answer.err
+    said = (answer.out + answer.err).splitlines()
+    shared = [line for line in said if "40 samples of 8 modes are too few" in " ".join(line.split())]
+    assert len(shared) == 1, said
+    assert shared[0].startswith("note: modes")
+    assert sum("scored at step 2, in" in line for line in said) == 2
+    assert not [line for line in said if line.startswith("╭")]  # the table has the numbers
+    assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 2
+
+
 @pytest.mark.long
 def test_other_wishes_score_again_and_stand_as_rows(runs):
     before = [rows(folder) for folder in runs[:2]]

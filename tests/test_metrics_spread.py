@@ -14,6 +14,7 @@ from ganrun.engine.progress import in_words, scores_table, with_spread
 from ganrun.ground.registry import build, names
 from ganrun.metrics.base import Result, Sample
 from ganrun.metrics.fid import frechet_distance, moments, spread
+from ganrun.metrics.ngrams import by_chance, divergence
 from ganrun.metrics.two_samples import standard_error
 
 CENTRES = torch.tensor([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0], [5.0, 5.0]], dtype=torch.float64)
@@ -100,6 +101,25 @@ def test_n_grams():
 
     found = repeated("ngrams", lambda seed: rows(seed, 120, [4, 3, 2, 1.0]), rows(999, 3000, [1, 1, 1, 1.0]), longest=2)
     check(*found, "ngrams_1", "ngrams_2")
+
+
+def test_n_grams_say_what_samples_of_their_size_read_by_chance():
+    source = torch.Generator().manual_seed(0)
+    real, made = torch.randint(0, 6, (40, 400, 2), generator=source), torch.randint(0, 6, (40, 200, 2), generator=source)
+    read = [divergence(one, other, 2, 6) for one, other in zip(real, made, strict=True)]
+    told = [by_chance(one, other, 2, 6) for one, other in zip(real, made, strict=True)]
+    assert np.mean(told) == pytest.approx(np.mean(read), rel=0.1)
+    metric = build("metric", {"name": "ngrams", "longest": 2})
+    for rows, is_real in ((real[0], True), (made[0], False)):
+        metric.update(Sample(x=torch.nn.functional.one_hot(rows, 6).float()), real=is_real)
+    metric.compute()
+    assert [remark.partition(" ")[0] for remark in metric.remarks] == ["ngrams_2", "ngrams_1", "distinct"]
+    assert f"about {told[0]:.2g} if their laws were equal" in metric.remarks[0]
+    metric.reset()
+    for rows, is_real in ((real.view(-1, 2), True), (made.view(-1, 2).clamp(max=3), False)):  # many, and far apart
+        metric.update(Sample(x=torch.nn.functional.one_hot(rows, 6).float()), real=is_real)
+    metric.compute()
+    assert metric.remarks == ()
 
 
 def test_paired_distances():

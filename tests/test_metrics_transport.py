@@ -121,6 +121,8 @@ def test_images_are_flattened_and_sides_are_cut_to_equal_size():
     real, fake = normal(90, 1, 4, 4), normal(30, 1, 4, 4, seed=1)
     metric, found = scored("sliced_wasserstein", real, fake)
     assert metric.card()["samples of a side"] == 30
+    assert "there are 30 of a side" in metric.remarks[0]
+    assert scored("sliced_wasserstein", normal(1000, 2), normal(1000, 2, seed=1), projections=2)[0].remarks == ()
     assert found["sliced_wasserstein"] > 0
 
 

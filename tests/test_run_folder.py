@@ -285,6 +285,13 @@ def test_rows_that_are_damaged_are_left_out_loudly_and_kept(run: Path, reference
     assert (run / "metrics.jsonl.damaged-1").read_bytes() == damaged
 
 
+def test_a_last_row_that_was_torn_is_made_again_where_the_run_is_prolonged(done: Path) -> None:
+    path = done / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    driver.finished(driver.config(NAME, "steps=13"), done)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == list(range(1, 14))
+
+
 BROKEN_FACTS = {
     "empty": b"",
     "torn": b'{"data": {"spec"',
@@ -293,6 +300,11 @@ BROKEN_FACTS = {
     "deep": b"[" * 100_000,
     "data no mapping": b'{"data": 3}',
     "step no number": b'{"step": "many"}',
+    "a budget of words": b'{"budget": {"steps": "many"}}',
+    "a budget without steps": b'{"budget": {}}',
+    "odd lengths": b'{"earlier_steps": [2, "x"]}',
+    "odd findings": b'{"findings": [1, {}]}',
+    "seconds that are none": b'{"seconds": NaN}',
 }
 
 

@@ -10,6 +10,7 @@ import datetime
 import errno
 import fcntl
 import json
+import math
 import os
 import re
 import socket
@@ -42,9 +43,10 @@ FORMS: dict[str, Any] = {
         "family": "",
         "config_sha256": "",
         "config_sha256_next": "",
-        "earlier_steps": [],
+        "earlier_steps": [0],
+        "budget": {"steps": 0},
         "parent": {},
-        "findings": [],
+        "findings": [{"disease": ""}],
     },
 }
 # what a process that was killed may leave behind: each file as it is written before it gets its name
@@ -138,8 +140,9 @@ class RunFolder:
         try:
             self.verify()
             found = json.loads(self.run.read_text(encoding="utf-8"))
-            if not all(isinstance(found.get(key, empty), type(empty)) for key, empty in FORMS.items()):
-                raise TypeError("an entry is not what it should be")
+            wrong = [key for key, empty in FORMS.items() if not _is_like(found.get(key, empty), empty)]
+            if wrong:
+                raise TypeError(f"{wrong[0]} is not what it should be")
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -152,6 +155,18 @@ class RunFolder:
     def note(self, **facts: Any) -> None:
         """Change entries of run.json; None takes one away."""
         storage.write_json(self.run, {key: fact for key, fact in {**self.facts(), **facts}.items() if fact is not None})
+
+
+def _is_like(entry: Any, example: Any) -> bool:
+    """Whether ``entry`` is of the kind of ``example``: a mapping has its keys, a list has entries like its first one."""
+    if isinstance(example, Mapping):
+        known = isinstance(entry, Mapping)
+        return known and all(key in entry and _is_like(entry[key], value) for key, value in example.items())
+    if isinstance(example, list):
+        return isinstance(entry, list) and all(_is_like(inner, example[0]) for inner in entry if example)
+    if isinstance(example, float):
+        return type(entry) in (int, float) and math.isfinite(entry)
+    return type(entry) is type(example)
 
 
 class Rows:

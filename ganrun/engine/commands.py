@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,27 @@ from ganrun.ground.runtime import resolve
 from ganrun.ground.spell import shown
 
 
-def evaluate(target: Path, config: Mapping[str, Any], *, out: Path | None = None, fitting: bool = False) -> dict[str, Any]:
+def evaluate(
+    target: Path,
+    config: Mapping[str, Any],
+    *,
+    out: Path | None = None,
+    fitting: bool = False,
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
     """Score a run folder, or one checkpoint of it, and append a row to its scores.jsonl, or to ``out``. Returns the scores.
 
     ``out``: a file, or a folder, whose scores.jsonl it is. A run folder that may only be read is scored and shown all the same.
     ``fitting``: metrics that cannot be had of this run are left out, and that is said; else they are refused.
+    ``tell``: takes what is said on the way, where this is one of several runs: scores and remarks are then the asker's to show.
     """
     with resolve(config["device"]).applied():
-        return _evaluate(target, config, out, fitting)
+        return _evaluate(target, config, out, fitting, tell)
 
 
-def _evaluate(target: Path, config: Mapping[str, Any], out: Path | None, fitting: bool) -> dict[str, Any]:
+def _evaluate(
+    target: Path, config: Mapping[str, Any], out: Path | None, fitting: bool, tell: Callable[[str], None] | None
+) -> dict[str, Any]:
     path = generator_scores.target_folder(target)
     parts = assemble.build(config)
     if not parts.metrics:
@@ -40,11 +50,12 @@ def _evaluate(target: Path, config: Mapping[str, Any], out: Path | None, fitting
             console.print(f"note: {sentence}", markup=False)
     assemble.verify(parts, dataset)
     trained = sampling.Trained(target, config)
-    folder = RunFolder(path, lambda line: console.print(line, markup=False))
+    folder = RunFolder(path, tell or (lambda line: console.print(line, markup=False)))
+    whose = "" if tell is None else f"{shown(path)}: "
     place, why = place_of(folder, out)
     say, write = (folder.log, folder.write) if place == folder.scores else (folder.say, lambda line: None)
     if why:
-        say(f"warning: {why}: the scores are shown, not kept; --out FILE keeps them elsewhere")
+        say(f"warning: {whose}{why}: the scores are shown, not kept; --out FILE keeps them elsewhere")
     generator_scores.ask(
         metrics=parts.metrics,
         dataset=dataset,
@@ -55,7 +66,7 @@ def _evaluate(target: Path, config: Mapping[str, Any], out: Path | None, fitting
     )
     beforehand.dry_run(parts.metrics, trained.game, dataset, trained.runtime, config)
     if folder.facts().get("data", {}).get("fingerprint") != dataset.fingerprint():
-        say("warning: the data set is not the one that this run was trained on")
+        say(f"warning: {whose}the data set is not the one that this run was trained on")
     scores, baselines = generator_scores.evaluate(
         metrics=parts.metrics,
         game=trained.game,
@@ -69,8 +80,11 @@ def _evaluate(target: Path, config: Mapping[str, Any], out: Path | None, fitting
     if place is not None:
         Rows(place).append(row if out is None else {"run": str(path), **row})
     generator_scores.say_scores(row, write)
-    table, cards = scores_table(scores, baselines), {} if place is None else {"cards": shown(place)}
-    show_panel(f"scores at step {trained.step}", cards, table, notes=generator_scores.remarks_of(scores))
+    if tell is None:
+        table, cards = scores_table(scores, baselines), {} if place is None else {"cards": shown(place)}
+        show_panel(f"scores at step {trained.step}", cards, table, notes=generator_scores.remarks_of(scores))
+    else:
+        tell(f"{whose}scored at step {trained.step}" + ("" if place is None else f", in {shown(place)}"))
     if failed := generator_scores.failed_in(scores):
         raise failed
     return scores

@@ -6,7 +6,7 @@ only under one card: where cards differ, the fields that do are named, and there
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from ganrun.engine.progress import console, say
 from ganrun.ground import terminal_text
 from ganrun.ground.errors import BadInput
 from ganrun.ground.runtime import resolve
+from ganrun.ground.spell import shown
 
+NAMED = 4  # runs in a sentence
 RUN_FIELDS = ("seed",)  # of a card: which run it was, not how it was measured
 
 
@@ -47,8 +49,16 @@ def compare(
         doubled = sorted({seed for seed in seeds if seeds.count(seed) > 1})
         if doubled:
             raise BadInput(f"{name}: two runs of this setting have seed={doubled[0]}; name each once, and one checkpoint of it")
+    heard: set[str] = set()
+
+    def tell(line: str) -> None:
+        """Say what is said of several runs once."""
+        if line not in heard:
+            heard.add(line)
+            say(line)
+
     for entry in entries:
-        entry.scores = scores_of(entry, out)
+        entry.scores = scores_of(entry, out, tell)
     settings = [[entry for entry, group in zip(entries, groups, strict=True) if group == place] for place in range(len(names))]
     steps = sorted({entry.step for entry in entries if entry.step is not None})
     found = summarise(settings, names, reference)
@@ -62,28 +72,39 @@ def compare(
 
 
 def remarks_of(entries: Sequence[Entry]) -> list[str]:
-    """What must be known of the scores, with the score that it is about: each sentence once, whoever has it."""
-    found = (
-        (name, sentence)
-        for entry in entries
-        for name in entry.scores
-        for sentence in generator_scores.remarks_of({name: entry.scores[name]})
-    )
-    return list(dict.fromkeys(f"{name}: {sentence}" for name, sentence in found))
+    """What must be known of the scores: each sentence once, with the scores that it is about, and the runs unless it is all."""
+    places: dict[str, dict[str, dict[int, None]]] = {}
+    for place, entry in enumerate(entries):
+        for name in entry.scores:
+            for sentence in generator_scores.remarks_of({name: entry.scores[name]}):
+                places.setdefault(sentence, {}).setdefault(name, {})[place] = None
+    found: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for sentence, names in places.items():
+        for name, held in names.items():
+            found.setdefault((sentence, tuple(held)), []).append(name)
+    return [f"{', '.join(names)}: {sentence}{_runs(held, entries)}" for (sentence, held), names in found.items()]
 
 
-def scores_of(entry: Entry, out: Path | None = None) -> dict[str, Any]:
+def _runs(places: Sequence[int], entries: Sequence[Entry]) -> str:
+    """Which runs these are, in brackets; nothing for all of them."""
+    if len(places) == len(entries):
+        return ""
+    listed = ", ".join(str(shown(entries[place].target)) for place in places[:NAMED])
+    return f" ({listed}{f' and {len(places) - NAMED} more runs' if len(places) > NAMED else ''})"
+
+
+def scores_of(entry: Entry, out: Path | None, tell: Callable[[str], None]) -> dict[str, Any]:
     """The scores of this checkpoint under the cards that are asked for, from scores.jsonl; what is missing is scored now."""
     path = generator_scores.target_folder(entry.target)
     entry.step = int(sampling.load_state(entry.target)[1]["step"])
-    folder = RunFolder(path, say)
+    folder = RunFolder(path, tell)
     question = asked(entry, folder)
     answer = answers.find(Rows(folder.scores, holds="scores").read(), entry.step, question, strict=True)
     if not answer.missing:
-        folder.say(f"{path}: scored already at step {entry.step}")
+        tell(f"{shown(path)}: scored already at step {entry.step}")
         return answer.scores
     chosen = {name: entry.config["metric"][name] for name in answer.missing}
-    scores = commands.evaluate(entry.target, {**entry.config, "metric": chosen}, out=out)
+    scores = commands.evaluate(entry.target, {**entry.config, "metric": chosen}, out=out, tell=tell)
     return answer.with_row({"scores": scores}, question).scores
 
 

@@ -65,7 +65,10 @@ def take_up(folder: RunFolder, trainer: Trainer, config: Mapping[str, Any], metr
         folder.log(f"warning: {path.name} and its data are kept as {path.name}.unusable")
     if facts.get("step", 0) > state["step"] and not retired:
         folder.log(f"warning: run.json tells of step {facts['step']}, but the newest checkpoint is of step {state['step']}")
-    lost = lost_after(metrics, state["step"], last=state["step"] == steps, log=log, forked="parent" in facts)
+    ended = (
+        state["step"] == facts.get("budget", {}).get("steps") and log > 0 and state["step"] % log == 0
+    )  # before it was prolonged
+    lost = lost_after(metrics, state["step"], last=ended or state["step"] == steps, log=log, forked="parent" in facts)
     if lost is not None:
         earlier = newest(lost)
         if earlier is None:

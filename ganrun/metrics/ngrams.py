@@ -24,6 +24,9 @@ from ganrun.ground.traits import Rule
 from ganrun.metrics.base import Data, Sample, Score
 from ganrun.metrics.two_samples import standard_error
 
+FEW = 1000  # rows
+SHARE = 0.1  # of a divergence that may be of the samples' size alone
+
 
 @register("metric", "ngrams")
 class NGrams(Score):
@@ -70,6 +73,14 @@ class NGrams(Score):
             name = f"ngrams_{n}"
             found[name], influence = compared(real, generated, n, self.vocabulary)
             self.spreads[name] = standard_error(influence)
+            chance = by_chance(real, generated, n, self.vocabulary)
+            if chance > SHARE * found[name]:
+                self.remarks += (
+                    f"{name} is {found[name]:.3g}, and samples as small as {len(generated)} and {len(real)} real ones would read "
+                    f"about {chance:.2g} if their laws were equal: raise evaluation.num",
+                )
+        if len(generated) < FEW:
+            self.remarks += (f"distinct falls as N grows, which is {len(generated)}: compare at the same N",)
         return {**found, "distinct": len(generated.unique(dim=0)) / len(generated)}
 
     def card(self) -> dict[str, Any]:
@@ -77,6 +88,14 @@ class NGrams(Score):
             "ngrams": "Jensen-Shannon divergence in nats, likeliest symbols, all positions",
             "std": "of the generated rows, by the influence function; of distinct there is none",
         }
+
+
+def by_chance(one: Tensor, other: Tensor, n: int, vocabulary: int) -> float:
+    """What JS of two sets of rows of one law is to second order: (kinds - 1) / 8 * (1 / count + 1 / other count) of n-grams."""
+    weights = vocabulary ** torch.arange(n)
+    codes = [(rows.unfold(1, n, 1) * weights).sum(-1).flatten() for rows in (one, other)]
+    kinds = len(torch.cat(codes).unique())
+    return min((kinds - 1) / 8 * sum(1 / len(part) for part in codes), math.log(2))
 
 
 def divergence(one: Tensor, other: Tensor, n: int, vocabulary: int) -> float:

@@ -28,6 +28,7 @@ from ganrun.metrics.transport import line_cost, line_potential
 from ganrun.metrics.two_samples import TwoSampleScore, standard_error, subset
 
 MOST = 10_000  # samples of a side
+FEW = 1000  # samples of a side
 BLOCK = 50  # directions at a time
 
 
@@ -70,6 +71,12 @@ class SlicedWasserstein(TwoSampleScore):
         """``sliced_wasserstein``, ``sliced_wasserstein_real``; ``BadInput`` for fewer than four samples on a side."""
         real, generated = self.both("sliced_wasserstein")
         self.used = count = min(len(real), len(generated), MOST)
+        self.remarks = ()
+        if count < FEW:
+            self.remarks = (
+                f"sliced_wasserstein falls as samples grow, and there are {count} of a side: compare at the same number, beside "
+                f"sliced_wasserstein_real, or raise evaluation.num to {FEW}",
+            )
         axes = directions(real.shape[1], self.projections)
         mixed = real[torch.randperm(len(real), generator=rng.generator("metric", "sliced_wasserstein", "real"))]
         half = min(count, len(real) // 2)
