@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -258,6 +259,16 @@ def test_every_remedy_composes_and_trains(name: str) -> None:
             assert remedy.why
 
 
+def test_what_was_measured_of_remedies_belongs_to_remedies_that_there_are() -> None:
+    from ganrun.cli import remedies
+
+    for name, measured in json.loads(remedies.RECORDS.read_text(encoding="utf-8")).items():
+        source = inspect.getsource(inspect.getmodule(registry.lookup("disease", name)))  # type: ignore[arg-type]
+        for why, record in measured.items():
+            assert why in source, f"{name}: {why}"
+            assert record
+
+
 def test_the_diseases_and_the_answer_import_no_torch() -> None:
     code = (
         "import sys; import ganrun.cli.diagnosis; from ganrun.ground import registry;"
@@ -268,8 +279,6 @@ def test_the_diseases_and_the_answer_import_no_torch() -> None:
 
 
 def test_a_finding_is_plain() -> None:
-    import json
-
     (finding,) = examine(rows((6, {}), (9, SICK["collapse"])), {"collapse": registry.build("disease", {"name": "collapse"})})
     assert isinstance(finding, Finding)
     assert json.loads(json.dumps(finding.plain()))["disease"] == "collapse"

@@ -50,9 +50,12 @@ def doctor(
         from rich.console import Console
 
         from ganrun.cli import diagnosis
+        from ganrun.disk import signals
 
         if not attempt and (steps is not None or out is not None):
             raise BadInput(f"{'--steps' if steps is not None else '--out'}: goes with --try")
+        if attempt:
+            signals.install()  # a fork that is stopped is saved, as any run is
         asked = diagnosis.Asked(as_json=as_json, attempt=attempt, steps=steps, out=out, looks=looks, deep=deep)
         code = diagnosis.diagnose(targets, asked, Console(highlight=False))
     if code:

@@ -14,6 +14,8 @@ from ganrun.diseases.base import Disease, at, improving, percent, series
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
+USUAL = 10  # weight of the papers' gradient penalties (Gulrajani et al. 2017; Mescheder et al. 2018)
+
 
 @register("disease", "penalty")
 class Penalty(Disease):
@@ -45,9 +47,12 @@ class Penalty(Disease):
         found = []
         for name, options in (at(config, "regularizer") or {}).items():
             weight = at(options, "weight") if isinstance(options, Mapping) else None
-            if isinstance(weight, int | float) and weight > 0:
-                for by in (10, 1000):
-                    found.append(
-                        Remedy((f"regularizer.{name}.weight={weight / by:g}",), f"a penalty of 1/{by} leaves the loss its say")
-                    )
+            if not isinstance(weight, int | float) or weight <= 0:
+                continue
+            if weight > USUAL:
+                found.append(
+                    Remedy((f"regularizer.{name}.weight={USUAL}",), "a penalty of the papers' weight leaves the loss its say")
+                )
+            lower = min(float(weight), USUAL) / 10
+            found.append(Remedy((f"regularizer.{name}.weight={lower:g}",), "a tenth of that leaves the loss more of its say"))
         return found
