@@ -130,8 +130,9 @@ def test_a_file_has_exactly_the_options_of_its_signature_with_their_defaults(pat
     if path.parent.name == "game":
         composed["condition"] = composed["condition"]["name"]  # follows the group; from Python a name is enough
     for built_on in bases(path):  # a variant of another option changes what it writes, and nothing else
-        options = merged(options, own_values(built_on))
-    wanted = merged(options, own_values(path)) if bases(path) else options
+        own = own_values(built_on)
+        options = merged(options, {key: value for key, value in own.items() if not str(value).startswith("${")})
+    wanted = merged(options, own_values(path)) if bases(path) else options  # a value that follows a root key is that key's
     wanted = {key: value for key, value in wanted.items() if key != "name"}
     if path.parent.name == "optimizer":
         for key in (*PLAYERS, "schedule"):

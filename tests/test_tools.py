@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,41 @@ def test_an_exported_generator_gives_the_samples_of_its_run(run: Path, tmp_path:
     with torch.no_grad():
         assert torch.equal(network(z, condition=labels), wanted)
     assert not network.training
+
+
+def test_every_generator_of_a_game_is_averaged_and_exported_also_from_a_checkpoint_of_before(tmp_path: Path) -> None:
+    from conftest import compose_config, make_trainer
+
+    from ganrun.engine.export import export
+
+    words = (
+        "game=cyclegan",
+        "model=unet",
+        "model.noise=none",
+        "model.generator.width=4",
+        "model.discriminator.width=4",
+        "dataset=unpaired_digits",
+    )
+    run, config = tmp_path / "run", compose_config(*SMALL[:-1], *words)
+    train(config, run, overrides=list(words), sweep=True)
+    trained = ganrun.load(run)
+    network = ganrun.load_generator(export(run, None, config, role="inverse"))
+    assert (run / "inverse.safetensors").exists()
+    x = torch.linspace(-1, 1, 2 * math.prod(trained.spec.shape)).view(2, *trained.spec.shape)
+    wanted = trained.averages["inverse"].network(x)
+    torch.testing.assert_close(network(x), wanted)
+    assert not torch.allclose(trained.game.players["inverse"].eval()(x), wanted)
+    with pytest.raises(BadInput, match=r"--role invers: .*'inverse'"):
+        export(run, None, config, role="invers")
+
+    state = torch.load(sorted((run / "checkpoints").glob("*.pt"))[-1], weights_only=True)
+    del state["averages/inverse"]
+    trainer = make_trainer(config).trainer
+    assert trainer.load_state_dict(state) == [
+        "averages/inverse: the checkpoint has none of this player; it starts from the present weights"
+    ]
+    begun = trainer.averages["inverse"].state_dict()
+    assert all(torch.equal(entry, state["players/inverse"][name]) for name, entry in begun.items())
 
 
 def test_a_file_that_is_no_export_is_refused(tmp_path: Path) -> None:

@@ -265,13 +265,14 @@ def export(
         ),
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
+    role: Annotated[str, typer.Option("--role", help="Which generator, as CycleGAN's inverse.")] = "generator",
     config_dir: ConfigDir = None,
 ) -> None:
     """Write the generator alone as safetensors; ganrun.load_generator reads it. Overrides: device, plugins."""
     with answering():
         from ganrun.cli import targets
 
-        typer.echo(targets.export(target, overrides or [], config_dir, out, raw))
+        typer.echo(targets.export(target, overrides or [], config_dir, out, raw, role))
 
 
 @app.command(cls=unknown.Command)

@@ -103,12 +103,12 @@ def sample(target: Path, overrides: Sequence[str], config_dir: Path | None, opti
     return made
 
 
-def export(target: Path, overrides: Sequence[str], config_dir: Path | None, out: Path | None, raw: bool) -> Path:
-    """Write the generator as safetensors; where it is."""
+def export(target: Path, overrides: Sequence[str], config_dir: Path | None, out: Path | None, raw: bool, role: str) -> Path:
+    """Write a generator as safetensors; where it is."""
     target, config = prepare(target, overrides, config_dir, ALLOWED["sample"], "export")
     from ganrun.engine.export import export as write
 
-    made: Path = write(target, out, config, raw=raw)
+    made: Path = write(target, out, config, raw=raw, role=role)
     return made
 
 

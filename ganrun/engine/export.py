@@ -18,34 +18,38 @@ from ganrun.disk import earlier, storage
 from ganrun.engine import assemble, handout
 from ganrun.engine.loop import structure_differences
 from ganrun.engine.sampling import Trained
-from ganrun.ground.errors import BadInput
+from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.runtime import Runtime
 from ganrun.ground.spec import Spec
 
 KEPT = ("model", "game", "loss", "regularizer", "seed", "plugins")  # what decides the generator's form
 
 
-def export(target: Path, out: Path | None, config: Mapping[str, Any], *, raw: bool = False) -> Path:
+def export(target: Path, out: Path | None, config: Mapping[str, Any], *, raw: bool = False, role: str = "generator") -> Path:
     """Write the generator of a run (its average unless ``raw``) to the file ``out``, or under a free name to the folder ``out``.
 
-    Without ``out``: RUN/generator.safetensors, with ``raw`` generator_raw.safetensors; another export there stays.
+    ``role``: which of the game's generators, where it has several. Without ``out``: RUN/ROLE.safetensors, with ``raw``
+    ROLE_raw.safetensors; another export there stays.
 
-    The file's metadata ``ganrun`` is JSON: version, config, spec of the data, step, and whether it is the average.
+    The file's metadata ``ganrun`` is JSON: version, config, spec of the data, step, role, and whether it is the average.
     """
     trained = Trained(target, config, raw=raw)
-    averaged = "generator" in trained.averages
-    network = trained.averages["generator"].network if averaged else trained.game.players["generator"]
+    if role not in trained.game.averaged:
+        raise BadInput(f"--role {role}: this game has no such generator. {suggestion(role, trained.game.averaged)}")
+    averaged = role in trained.averages
+    network = trained.averages[role].network if averaged else trained.game.players[role]
     about = {
         "version": ganrun.__version__,
         "config": {key: config[key] for key in KEPT if key in config},
         "spec": asdict(trained.spec),
         "step": trained.step,
+        "role": role,
         "average": averaged,
     }
     tensors = {name: entry.detach().cpu().contiguous().clone() for name, entry in network.state_dict().items()}
     data = save(tensors, metadata={"ganrun": json.dumps(about)})
     if out is None or out.is_dir():
-        folder, stem = out or trained.folder, "generator" if averaged or not raw else "generator_raw"
+        folder, stem = out or trained.folder, role if averaged or not raw else f"{role}_raw"
         return folder / f"{handout.write(folder, stem, {'.safetensors': lambda: data})}.safetensors"
     with storage.storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +73,7 @@ def load(path: Path, *, device: str = "cpu") -> nn.Module:
     with Runtime(torch.device("cpu")).applied():
         parts = assemble.build(config, with_metrics=False)
         parts.game.build_players(parts.family, Spec(**spec), parts.loss, parts.regularizers, int(config["seed"]))
-    network = parts.game.players["generator"]
+    network = parts.game.players[about.get("role", "generator")]
     misfits = structure_differences(network.state_dict(), tensors)
     if misfits:
         raise BadInput(f"{path}: its weights do not fit the network that it names: {misfits[0]}")

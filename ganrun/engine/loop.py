@@ -199,17 +199,20 @@ class Trainer:
         ``lenient`` names kinds of sections ("optimizers", ...) that stay at their initial values where they do not fit;
         the returned sentences say which. Nothing is changed unless all can be.
         """
+        state, begun = self.with_averages(state)
         sections, misfits = self._sections(), self.demand_fits(state, lenient=lenient)
         for path, (_, load) in sections.items():
             if path not in misfits:
                 load(state[path])
         self.step = state["step"]
-        return [f"not taken over, starts anew: {path} ({lines[0]})" for path, lines in sorted(misfits.items())]
+        return [f"not taken over, starts anew: {path} ({lines[0]})" for path, lines in sorted(misfits.items())] + [
+            f"averages/{role}: the checkpoint has none of this player; it starts from the present weights" for role in begun
+        ]
 
     def demand_fits(self, state: Mapping[str, Any], *, lenient: tuple[str, ...] = ()) -> dict[str, list[str]]:
         """What of a saved state does not fit, by section; nothing is loaded. ``NoCheckpoint`` unless all of it is ``lenient``,
         and for weights that are not finite: such a state is never saved."""
-        sections = self._sections()
+        sections, state = self._sections(), self.with_averages(state)[0]
         misfits: dict[str, list[str]] = {path: ["unexpected"] for path in state.keys() - sections.keys() - {"step"}}
         for path, (own, _) in sections.items():
             if path.startswith("optimizers/"):
@@ -224,6 +227,18 @@ class Trainer:
             raise NoCheckpoint("\n".join(["the checkpoint does not fit this run:", *serious[:20], *more]))
         demand_sound(state)
         return misfits
+
+    def with_averages(self, state: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+        """A checkpoint from before all generators of a game were averaged lacks some: those begin at the player's weights."""
+        lacking = [role for role in self.averages if f"averages/{role}" not in state and f"players/{role}" in state]
+        if len(lacking) == len(self.averages):
+            return state, []
+        begun = {
+            f"averages/{role}": {name: state[f"players/{role}"][name] for name in self.averages[role].state_dict()}
+            for role in lacking
+            if self.averages[role].state_dict().keys() <= state[f"players/{role}"].keys()
+        }
+        return {**state, **begun}, [path.split("/")[1] for path in begun]
 
 
 class OptimizerState:

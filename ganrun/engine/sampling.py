@@ -108,8 +108,9 @@ class Trained:
         wanted |= {f"averages/{role}": average for role, average in self.averages.items()}
         wanted |= {"game": self.game, "loss": parts.loss}  # what metrics that play on start from; sampling needs none of it
         wanted |= {f"regularizers/{name}": entry for name, entry in parts.regularizers.items()}
+        held = whole.with_averages(state)[0]
         for path, part in wanted.items():
-            part.load_state_dict(state[path])
+            part.load_state_dict(held[path])
 
     def sample(
         self,

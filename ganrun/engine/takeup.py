@@ -83,7 +83,8 @@ def take_up(folder: RunFolder, trainer: Trainer, config: Mapping[str, Any], metr
             )
             state = earlier
             checkpoint.retire(folder.checkpoints, state["step"], "superseded")
-    trainer.load_state_dict(state)
+    for sentence in trainer.load_state_dict(state):
+        folder.log(f"warning: {sentence}")
     if trainer.step:
         folder.log(f"going on from step {trainer.step}")
     if trainer.step > steps:

@@ -247,3 +247,10 @@ class Game(nn.Module):
         ``condition``: labels (count,); ``source``: images to translate, (count, *spec.source), for a game that does.
         """
         return self.generate(turn.latent(count), condition)
+
+
+def check_weights(**weights: float) -> None:
+    """Raise ``ValueError`` for a negative weight of a term: it would reward what it should cost."""
+    for key, weight in weights.items():
+        if weight < 0:
+            raise ValueError(f"{key}={weight} must not be negative: it would reward what it should cost")

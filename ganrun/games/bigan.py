@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
-from ganrun.games.base import Choice, Phase, Ports, Terms
+from ganrun.games.base import Phase, Ports, Terms
 from ganrun.games.encoding import Encoding
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
@@ -35,13 +36,10 @@ class BiGAN(Encoding):
     def __init__(
         self,
         *,
-        n_critic: int = 1,
-        condition: Choice = "none",
-        pack: int = 1,
-        gain: str = "offset",
         stochastic: bool = False,
+        **base: Any,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
+        super().__init__(**base)
         self.stochastic = stochastic
 
     @property

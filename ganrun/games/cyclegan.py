@@ -10,13 +10,14 @@ is lsgan; ``loss=lsgan`` halves its squares, as D's are in the paper's code, so 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ganrun.data.base import Dataset
-from ganrun.games.base import Choice, Phase, Ports, Terms
-from ganrun.games.translation import Translating, check_weights, distance
+from ganrun.games.base import Phase, Ports, Terms, check_weights
+from ganrun.games.translation import Translating, distance
 from ganrun.ground.duel import Duel, Inputs
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
@@ -36,19 +37,18 @@ ROLES = {"generator": "discriminator", "inverse": "inverse_discriminator"}
 class CycleGAN(Translating):
     """Two generators that undo each other, two discriminators."""
 
+    averaged = tuple(ROLES)
+
     def __init__(
         self,
         *,
-        n_critic: int = 1,
-        condition: Choice = "none",
-        pack: int = 1,
-        gain: str = "offset",
         cycle: float = 10.0,
         identity: float = 5.0,
         adversarial: float = 1.0,
         pool: int = 50,
+        **base: Any,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
+        super().__init__(**base)
         check_weights(cycle=cycle, identity=identity, adversarial=adversarial, pool=pool)
         self.cycle, self.identity, self.adversarial, self.pool = cycle, identity, adversarial, pool
         self.pools = nn.ModuleDict()

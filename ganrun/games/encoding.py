@@ -23,13 +23,6 @@ class Encoding(Game):
         return code.to(x.dtype)
 
 
-def check_weights(**weights: float) -> None:
-    """Raise ``ValueError`` for a negative weight."""
-    for name, weight in weights.items():
-        if weight < 0:
-            raise ValueError(f"{name}={weight} must not be negative: it would reward what it should cost")
-
-
 def squared_error(found: Tensor, x: Tensor) -> Tensor:
     """(found - x)^2 summed over a sample's numbers: shape (n,), in full precision."""
     return (found.float() - x.float() if x.element_size() < 4 else found - x).square().flatten(1).sum(1)

@@ -18,13 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from ganrun.games.base import Choice, Game, Ports, Terms
-from ganrun.games.encoding import check_weights
+from ganrun.games.base import Game, Ports, Terms, check_weights
 from ganrun.games.heads import NOT_PACKED, Headed
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
@@ -68,17 +68,14 @@ class InfoGAN(Game):
     def __init__(
         self,
         *,
-        n_critic: int = 1,
-        condition: Choice = "none",
-        pack: int = 1,
-        gain: str = "offset",
         categories: list[int] = [10],
         continuous: int = 2,
         weight: float = 1.0,
         continuous_weight: float = 0.1,
         deviation: float = 1.0,
+        **base: Any,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
+        super().__init__(**base)
         check_weights(weight=weight, continuous_weight=continuous_weight)
         if any(size < 2 for size in categories):
             raise ValueError(f"categories={list(categories)}: each must be at least 2, a number of values to tell apart")

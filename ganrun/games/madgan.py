@@ -19,12 +19,13 @@ All generators see the same z; each has weights of its own (the paper's share al
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from ganrun.games.base import Choice, Game, Ports, Terms
+from ganrun.games.base import Game, Ports, Terms
 from ganrun.games.heads import NO_ENERGY, Headed, beside_score
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, suggestion
@@ -76,15 +77,12 @@ class MADGAN(Game):
     def __init__(
         self,
         *,
-        n_critic: int = 1,
-        condition: Choice = "none",
-        pack: int = 1,
-        gain: str = "offset",
         generators: int = 3,
         variant: str = "makers",
         weight: float = 1.0,
+        **base: Any,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
+        super().__init__(**base)
         if variant not in VARIANTS:
             raise BadInput(f"variant={variant}: {suggestion(variant, VARIANTS)}")
         least = 1 if variant == "makers" else 2

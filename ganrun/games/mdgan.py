@@ -13,11 +13,13 @@ one optimizer. A discriminator's regularizers act on both; those that keep sampl
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ganrun.games.base import Choice, Phase, Ports, Terms
-from ganrun.games.encoding import Encoding, check_weights, squared_error
+from ganrun.games.base import Phase, Ports, Terms, check_weights
+from ganrun.games.encoding import Encoding, squared_error
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Batch
@@ -35,13 +37,10 @@ class MDGAN(Encoding):
     def __init__(
         self,
         *,
-        n_critic: int = 1,
-        condition: Choice = "none",
-        pack: int = 1,
-        gain: str = "offset",
         adversarial: float = 0.01,
+        **base: Any,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
+        super().__init__(**base)
         check_weights(adversarial=adversarial)
         self.adversarial = adversarial
 

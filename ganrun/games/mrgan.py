@@ -11,8 +11,10 @@ would keep G(E(x)) away from where D finds real samples; it is minus log D here.
 
 from __future__ import annotations
 
-from ganrun.games.base import Choice, Phase, Terms
-from ganrun.games.encoding import Encoding, check_weights, squared_error
+from typing import Any
+
+from ganrun.games.base import Phase, Terms, check_weights
+from ganrun.games.encoding import Encoding, squared_error
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
 
@@ -24,14 +26,11 @@ class MRGAN(Encoding):
     def __init__(
         self,
         *,
-        n_critic: int = 1,
-        condition: Choice = "none",
-        pack: int = 1,
-        gain: str = "offset",
         reconstruction: float = 0.2,
         encoded: float = 0.4,
+        **base: Any,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
+        super().__init__(**base)
         check_weights(reconstruction=reconstruction, encoded=encoded)
         if not reconstruction and not encoded:
             raise ValueError("reconstruction=0 and encoded=0 leave the encoder nothing to learn. One must be positive")

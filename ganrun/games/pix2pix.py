@@ -8,9 +8,10 @@ image alone. With ``adversarial`` 0 the best G is the conditional median (l1) or
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from ganrun.games.base import Choice, Ports, Terms
-from ganrun.games.translation import Translating, check_distance, check_weights, distance
+from ganrun.games.base import Ports, Terms, check_weights
+from ganrun.games.translation import Translating, check_distance, distance
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
 from ganrun.ground.spec import Port
@@ -27,17 +28,14 @@ class Pix2Pix(Translating):
     def __init__(
         self,
         *,
-        n_critic: int = 1,
-        condition: Choice = "none",
-        pack: int = 1,
-        gain: str = "offset",
         distance: str = "l1",
         weight: float = 100.0,
         adversarial: float = 1.0,
         d_weight: float = 0.5,
         conditional: bool = True,
+        **base: Any,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
+        super().__init__(**base)
         check_distance(distance)
         check_weights(weight=weight, adversarial=adversarial, d_weight=d_weight)
         self.distance, self.weight, self.adversarial, self.d_weight = distance, weight, adversarial, d_weight

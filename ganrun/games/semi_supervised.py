@@ -16,13 +16,14 @@ loss=feature_matching it is the paper's semi-supervised method.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ganrun.data.base import Dataset, Subset
-from ganrun.games.base import Choice, Game, Ports, Terms
+from ganrun.games.base import Game, Ports, Terms
 from ganrun.games.conditions.per_class import all_labels
 from ganrun.games.heads import NO_ENERGY, NOT_PACKED, Headed, beside_score
 from ganrun.ground import rng
@@ -56,14 +57,11 @@ class SemiSupervised(Game):
     def __init__(
         self,
         *,
-        n_critic: int = 1,
-        condition: Choice = "none",
-        pack: int = 1,
-        gain: str = "offset",
         labels: int = 100,
         unsupervised: float = 0.5,
+        **base: Any,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
+        super().__init__(**base)
         if labels < 1:
             raise ValueError(f"labels={labels} must be at least 1")
         if unsupervised <= 0:

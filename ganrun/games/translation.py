@@ -23,13 +23,6 @@ def distance(one: Tensor, other: Tensor, kind: str = "l1") -> Tensor:
     return gap.abs().mean() if kind == "l1" else gap.square().mean()
 
 
-def check_weights(**weights: float) -> None:
-    """Raise ``ValueError`` for a negative weight."""
-    for key, weight in weights.items():
-        if weight < 0:
-            raise ValueError(f"{key}={weight} must not be negative")
-
-
 def check_distance(kind: str) -> None:
     """Raise ``BadInput`` unless ``kind`` is a distance."""
     if kind not in DISTANCES:

@@ -17,12 +17,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ganrun.games.base import Choice, Game, Terms
+from ganrun.games.base import Game, Terms
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
@@ -77,17 +78,14 @@ class Unrolled(Game):
     def __init__(
         self,
         *,
-        n_critic: int = 1,
-        condition: Choice = "none",
-        pack: int = 1,
-        gain: str = "offset",
         steps: int = 5,
         inner: str = "adam",
         inner_lr: float = 1e-4,
         first_order: bool = False,
         zero_sum: bool = False,
+        **base: Any,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
+        super().__init__(**base)
         if steps < 0:
             raise ValueError(f"steps={steps} must not be negative; 0 looks no step ahead")
         if inner not in INNER:

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganrun.games.base import Choice, Phase, Ports, Terms
-from ganrun.games.encoding import Encoding, check_weights, squared_error
+from ganrun.games.base import Phase, Ports, Terms, check_weights
+from ganrun.games.encoding import Encoding, squared_error
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
@@ -38,14 +39,11 @@ class VAEGAN(Encoding):
     def __init__(
         self,
         *,
-        n_critic: int = 1,
-        condition: Choice = "none",
-        pack: int = 1,
-        gain: str = "offset",
         prior: float = 1.0,
         reconstruction: float = 0.01,
+        **base: Any,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
+        super().__init__(**base)
         check_weights(prior=prior, reconstruction=reconstruction)
         self.prior, self.reconstruction = prior, reconstruction
 

@@ -20,13 +20,14 @@ from z at a glance.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ganrun.games.base import Choice, Phase, Ports, Terms
-from ganrun.games.encoding import Encoding, check_weights, squared_error
+from ganrun.games.base import Phase, Ports, Terms, check_weights
+from ganrun.games.encoding import Encoding, squared_error
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.registry import register
@@ -44,16 +45,13 @@ class VEEGAN(Encoding):
     def __init__(
         self,
         *,
-        n_critic: int = 1,
-        condition: Choice = "none",
-        pack: int = 1,
-        gain: str = "offset",
         weight: float = 1.0,
         deviation: str = "learned",
         noise: float = 0.1,
         raw: bool = True,
+        **base: Any,
     ) -> None:
-        super().__init__(n_critic=n_critic, condition=condition, pack=pack, gain=gain)
+        super().__init__(**base)
         check_weights(weight=weight)
         if noise < 0:
             raise ValueError(f"noise={noise} must not be negative: it is a standard deviation")

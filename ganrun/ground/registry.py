@@ -21,7 +21,7 @@ import pkgutil
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ganrun.ground.errors import BadInput, suggestion
@@ -134,17 +134,39 @@ def installed_plugins() -> dict[str, str]:
 def options(component: Callable[..., Any]) -> dict[str, Any]:
     """The options a component takes with their defaults: its keyword-only parameters, nested for dataclasses.
 
-    A parameter without a default maps to ``inspect.Parameter.empty``.
+    A constructor that hands ``**options`` on to its base takes the base's options too. A parameter without a default maps
+    to ``inspect.Parameter.empty``.
     """
     found: dict[str, Any] = {}
-    for name, parameter in inspect.signature(component).parameters.items():
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            continue
+    for name, parameter, _ in _parameters(component):
         default = parameter.default
         found[name] = (
             dataclasses.asdict(default) if dataclasses.is_dataclass(default) and not isinstance(default, type) else default
         )
     return found
+
+
+def _parameters(component: Callable[..., Any]) -> Iterator[tuple[str, inspect.Parameter, Any]]:
+    """(name, parameter, type hint) of the keyword-only parameters, those of a base that gets ``**options`` before the own."""
+    if not inspect.isclass(component):
+        yield from _keyword_only(component)
+        return
+    constructors = []
+    for owner in component.__mro__:
+        if "__init__" in vars(owner):
+            constructors.append(vars(owner)["__init__"])
+            kinds = {entry.kind for entry in inspect.signature(constructors[-1]).parameters.values()}
+            if inspect.Parameter.VAR_KEYWORD not in kinds:
+                break
+    for constructor in reversed(constructors):
+        yield from _keyword_only(constructor)
+
+
+def _keyword_only(function: Callable[..., Any]) -> Iterator[tuple[str, inspect.Parameter, Any]]:
+    hints = typing.get_type_hints(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            yield name, parameter, hints.get(name)
 
 
 def asked(config: Mapping[str, Any], told: Mapping[str, Any]) -> list[Any]:
@@ -176,7 +198,7 @@ def build(group: str, config: Mapping[str, Any], *arguments: Any) -> Any:
 def _convert(component: Callable[..., Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check ``given`` against the signature and turn nested mappings into the dataclasses that it asks for."""
     valid = options(component)
-    hints = typing.get_type_hints(component.__init__ if inspect.isclass(component) else component)
+    hints = {name: hint for name, _, hint in _parameters(component)}
     chosen: dict[str, Any] = {}
     for key, value in given.items():
         if key not in valid:
