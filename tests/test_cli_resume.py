@@ -15,6 +15,7 @@ from ganrun.cli import resume, signature
 from ganrun.cli.compose import composer
 from ganrun.cli.overrides import readable
 from ganrun.disk import identity, runs
+from ganrun.ground import spell
 from ganrun.ground.errors import BadInput
 
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
@@ -34,6 +35,30 @@ def resumed(trained: Path, *overrides: str) -> dict[str, Any]:
     with composer() as found:
         start = resume.origin(trained, readable(overrides, found), found, "ganrun train")
         return signature.plain(found.compose([*start.overrides, *overrides]))
+
+
+def test_init_from_takes_the_model_of_the_run_unless_a_key_says_otherwise(inside: Path, engine: Engine) -> None:
+    model = ["model=resnet", "model.generator.width=7", "model.latent=5", "model.discriminator.norm=none"]
+    assert run("train", *model, "loss=hinge", "optimizer.lr=1e-3").code == 0
+    parent = engine.last
+    init = f"init_from={spell.value(str(parent['folder']))}"
+    answer = run("train", init, "dataset=ring8")  # which would choose model=mlp
+    assert answer.code == 0
+    assert answer.lines[0].startswith("note: the model is that of init_from, model='resnet'")
+    config = engine.last["config"]
+    assert config["model"] == parent["config"]["model"]
+    assert (config["loss"]["name"], config["optimizer"]["generator"]["lr"]) == ("nonsaturating", 2e-4)  # and nothing else
+    assert run("train", init, "model.latent=6").code == 0
+    assert engine.last["config"]["model"] == {**parent["config"]["model"], "latent": 6}
+    assert run("train", "-m", init, "seed=1,2").code == 0
+    assert engine.last["config"]["model"] == parent["config"]["model"]
+    for words in (["model=mlp"], ["experiment=dcgan"]):
+        assert run("train", init, *words).code == 0
+        assert engine.last["config"]["model"]["name"] == words[0].partition("=")[2]
+        assert engine.last["config"]["model"]["latent"] != 5
+    answer = run("train", "init_from=nowhere")
+    assert (answer.code, len(answer.lines)) == (2, 1)
+    assert answer.err.startswith("init_from=nowhere: ")
 
 
 def rewrite(trained: Path, **changes: Any) -> None:

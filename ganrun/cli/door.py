@@ -98,6 +98,10 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     if begun is not None:
         start = _start(begun.folder, typed, command, found)
         given, origin = start.overrides, f"resume={start.folder}"
+    else:
+        given = resume.architecture(typed, found)
+        if given:
+            sys.stderr.write(f"note: the model is that of init_from, {given[0]} with its options; model=NAME chooses another\n")
     report = check.verify(overrides, found, found.folders, multirun=command.multirun, given=given, origin=origin)
     if start is None and fork:
         report.add("fork=true: needs resume=RUN, the run to go on from")

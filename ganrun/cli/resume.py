@@ -70,6 +70,32 @@ def origin(
     return Origin(folder, config, overrides)
 
 
+def architecture(typed: Sequence[Typed], composer: Composer) -> list[str]:
+    """The overrides that give a new run the model of the run that ``init_from`` names, whose weights it starts with.
+
+    None where a person chooses a model, or an experiment, which does. Typed keys of the model come after and win.
+    """
+    named = [entry for entry in typed if entry.key == "init_from"]
+    if any(entry.key in ("model", "experiment", "resume") for entry in typed) or any(
+        entry.override.is_sweep_override() for entry in named
+    ):
+        return []
+    target = value_of("init_from", typed)
+    if target is None:
+        return []
+    try:
+        folder = runs.locate(runs.place(str(target)))[0]
+        model = runs.read_config(folder).get("model")
+    except BadInput as error:
+        raise BadInput(f"init_from={target}: {error}") from error
+    others = [entry.spelt for entry in typed if entry.key in composer.groups and _is_plain(entry, composer)]
+    found = list(_choice("model", model, folder, composer))
+    composed = composer.compose([*found, *others])
+    for links in (False, True):
+        found += _differences(composed, "model", model, "model", links, True, set())
+    return found
+
+
 def refused_in_place(start: Origin, config: Mapping[str, Any]) -> str | None:
     """Why ``config`` cannot go on in the run's own folder, or None."""
     changed = identity.changed(config, start.config)
