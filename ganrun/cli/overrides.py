@@ -229,7 +229,8 @@ def _unquoted(value: Any) -> Any:
 def _not_an_override(text: str, composer: Composer, error: Exception) -> str:
     if "=" not in text and not text.startswith("~"):
         options = [f"{group}={text}" for group in composer.groups if text in composer.options(group)]
-        return "not an override KEY=VALUE" + (f". Did you mean {' or '.join(options)}?" if options else "")
+        meant = f"Did you mean {' or '.join(options)}?" if options else "A value with blanks stands in quotes: 'KEY=my value'"
+        return f"not an override KEY=VALUE. {meant}"
     return f"cannot be read ({one_line(error)}). Quote the whole override where it holds blanks or brackets"
 
 

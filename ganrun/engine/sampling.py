@@ -206,9 +206,19 @@ def load_state(target: Path, accept: Callable[[dict[str, Any]], Any] = checkpoin
         except NoCheckpoint as error:
             raise NoCheckpoint(f"{target}: {error}") from error
         return folder, state
-    found = checkpoint.newest(folder / "checkpoints", print_warning, run=facts.get("identity"), accept=demand_usable)
+    said: list[str] = []
+
+    def warn(line: str) -> None:
+        said.append(line)
+        print_warning(line)
+
+    found = checkpoint.newest(folder / "checkpoints", warn, run=facts.get("identity"), accept=demand_usable)
     if found is None:
         raise NoCheckpoint(f"{folder}: has no checkpoint yet")
+    if facts.get("step", 0) > found["step"] and not said:
+        print_warning(
+            f"warning: {folder}: run.json tells of step {facts['step']}, but the newest checkpoint is of step {found['step']}"
+        )
     return folder, found
 
 

@@ -66,7 +66,9 @@ class Stopped(GanrunError):
 
 def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
     """The valid names that look most like ``name``, best first (empty when none is close)."""
-    return difflib.get_close_matches(str(name), [str(option) for option in valid], n=count, cutoff=0.5)
+    names = [str(option) for option in valid]
+    alike = [option for option in names if option.lower() == str(name).lower()]
+    return alike or difflib.get_close_matches(str(name), names, n=count, cutoff=0.5)
 
 
 def suggestion(name: str, valid: Iterable[str]) -> str:

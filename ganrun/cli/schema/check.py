@@ -21,7 +21,7 @@ from ganrun.cli.overrides import COMPOSING_FAILS, Typed, parse
 from ganrun.cli.schema import catalog, compare, layers
 from ganrun.disk.identity import STACKS
 from ganrun.ground import spell
-from ganrun.ground.errors import BadInput, suggestion
+from ganrun.ground.errors import BadInput, nearest, suggestion
 
 MOST_COMBINATIONS = 500
 PARAMS = "hydra.sweeper.params"
@@ -246,6 +246,14 @@ def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:
         return [f"{text}: the key exists; write {entry.key}=VALUE, without '+'"]
     if path[-1] == "name" and path[0] in line.composer.groups and len(path) == (3 if stack else 2):
         return [f"{text}: an option keeps its name; choose another one with {path[0]}=..."]
+    if (
+        entry.override.is_interval_sweep()
+        and line.multirun
+        and not any(other.key == "hydra/sweeper" for other in line.hydra_choices)
+    ):
+        return [
+            f"{text}: the usual sweeper takes a list, such as {entry.key}=1,2; a search over an interval needs hydra/sweeper=optuna"
+        ]
     if entry.override.is_sweep_override() and not line.multirun:
         listed = f"; a list is '{entry.key}=[{','.join(value for value, _ in entry.values)}]'" if isinstance(held, list) else ""
         return [f"{text}: several values need -m, one run each{listed}"]
@@ -308,16 +316,22 @@ def _one_value(entry: Typed) -> str:
     return f"{entry.key}={entry.values[0][0]}"
 
 
-def _unknown(text: str, base: Mapping[str, Any], path: list[str]) -> list[str]:
+def _unknown(text: str, base: Mapping[str, Any], path: list[str], composer: Composer | None = None) -> list[str]:
     _, depth = compare.locate(base, path)
     if depth == len(path):
         return []
+    if composer is not None and len(path) == 1:
+        groups = [group for group in nearest(path[0], [*base, *composer.groups], count=1) if group not in base]
+        options = [f"{group}={path[0]}" for group in composer.groups if path[0] in composer.options(group)]
+        if groups or options:
+            meant = " or ".join(repr(entry) for entry in options or groups)
+            return [f"{text}: there is no key {path[0]!r}. Did you mean {meant}?"]
     return [f"{text}: there is no key {'.'.join(path)!r}. {compare.advice(base, path)}".rstrip()]
 
 
 def _unknown_here(text: str, found: layers.Layers, line: Line, path: list[str]) -> list[str]:
     """The same for a key of the option that is chosen: where other options of its group have it, they are named."""
-    group, sentences = path[0], _unknown(text, found.base, path)
+    group, sentences = path[0], _unknown(text, found.base, path, line.composer)
     owners = catalog.owners(path, line.folders) if sentences and group not in STACKS and group in found.chosen else []
     if not owners:
         return sentences
