@@ -18,7 +18,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
-from ganrun.cli import published  # noqa: E402
+from ganrun.cli import describe, published  # noqa: E402
 from ganrun.ground import registry  # noqa: E402
 
 PAGE, MEASURED = ROOT / "docs" / "techniques.md", ROOT / "docs" / "measured.yaml"
@@ -98,7 +98,7 @@ def table(group: str, measured: dict[str, Any]) -> list[str]:
         component = registry.lookup(group, name)
         module = sys.modules[component.__module__]
         path = Path(inspect.getfile(module)).relative_to(ROOT)
-        source = sources((module.__doc__ or "") + (component.__doc__ or ""))
+        source = "; ".join(describe.named_sources((module.__doc__ or "") + (component.__doc__ or ""), titles=False))
         seen = measured.get("seen", {}).get(f"{group}={name}", {}).get("sentence", "")
         cells = [f"[`{name}`](../{path})", sentence(group, name, component), source, tests(group, name, path.stem), seen]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
@@ -127,14 +127,6 @@ def described(path: Path) -> str:
     lines = path.read_text(encoding="utf-8").splitlines()
     line = lines[1] if lines[0].startswith("# @package") else lines[0]
     return re.sub(r" \([^()]*\d{4}[^()]*\)", "", line.removeprefix("# "))
-
-
-def sources(text: str) -> str:
-    """Authors and years that a docstring names, each once."""
-    text = re.sub(r"\s+", " ", text)
-    authors = r"(?:[A-Z][\w'\-]+(?:, [A-Z][\w'\-]+)*(?: and [A-Z][\w'\-]+| et al\.)?)"
-    found = re.findall(rf"({authors}),? \(?((?:19|20)\d\d)", text)
-    return "; ".join(dict.fromkeys(f"{who} {year}" for who, year in found))
 
 
 def tests(group: str, name: str, module: str) -> str:

@@ -12,7 +12,7 @@ from cli_driver import CONF, run, write
 from conftest import compose_config
 from rich.console import Console
 
-from ganrun.cli import listing
+from ganrun.cli import describe, listing
 from ganrun.cli.schema import catalog, comments, grammar, keys
 from ganrun.disk import yaml_files
 from ganrun.ground import registry
@@ -78,7 +78,7 @@ def test_list_of_one_group_shows_that_group_with_defaults_of_its_options() -> No
 
 def test_list_on_a_terminal_is_a_table(tmp_path: Path) -> None:
     with open(tmp_path / "out", "w+") as file:
-        listing.show("loss", None, Console(file=file, force_terminal=True, width=100))
+        listing.show("loss", None, None, Console(file=file, force_terminal=True, width=100), 100)
         file.seek(0)
         text = file.read()
     assert "\x1b[" in text
@@ -266,3 +266,42 @@ def test_every_override_that_a_message_suggests_is_one_that_can_be_typed() -> No
             wrong += [said] if fits and None not in fits else []
     assert wrong == []
     assert len(found) > 80  # the pattern still finds them
+
+
+# one option
+
+
+@pytest.mark.parametrize("words", [("regularizer=r1",), ("regularizer", "r1")])
+def test_list_of_one_option_says_of_every_key_its_meaning_default_values_and_the_source(words: tuple[str, ...]) -> None:
+    answer = run("list", *words)
+    assert (answer.code, answer.err) == (0, "")
+    assert "regularizer.r1.weight = 10.0   [>= 0]\n    Gamma; the penalty is gamma / 2" in answer.out
+    assert "regularizer.r1.at = sample   [sample | input]" in answer.out
+    assert answer.out.splitlines()[-1].startswith("Source: Mescheder, Geiger and Nowozin 2018, ")
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_one_option_is_read_at_80_columns_and_leaves_no_key_out(group: str, name: str) -> None:
+    lines = list(describe.option(group, name, None, 80))
+    assert [line for line in lines if len(line) > 80 and " " in line.strip()] == []
+    for key in catalog.keys(catalog.entry(group, name, FOLDERS)):
+        assert any(line.startswith(f"{key.path} = ") for line in lines), key.path
+
+
+def test_list_of_a_root_key_and_of_what_there_is_not(tmp_path: Path) -> None:
+    assert "every.log = 50   [>= 0]\n    Steps between two rows" in run("list", "every").out
+    assert run("list", "loss=hing").err == "loss=hing: there is no loss 'hing'. Did you mean 'hinge'?\n"
+    assert run("list", "los", "hinge").err == "there is no group 'los'. Did you mean 'loss'?\n"
+    assert "one option at a time" in run("list", "loss=hinge", "lsgan").err
+    assert "no keys of its own" in run("list", "loss", "hinge").out
+    mine = write(tmp_path, loss__mine=THEIRS)
+    assert "loss.weight = 1.0" in run("list", "loss=mine", "-cd", mine).out
+
+
+def test_sources_are_named_once_and_in_full() -> None:
+    text = 'Lim and Ye 2017, "Geometric GAN"; (Miyato et al. 2018). Miyato, Kataoka and Koyama 2018. Miyato and Koyama 2018.'
+    assert describe.named_sources(text) == [
+        'Lim and Ye 2017, "Geometric GAN"',
+        "Miyato, Kataoka and Koyama 2018",
+        "Miyato and Koyama 2018",
+    ]

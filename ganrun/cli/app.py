@@ -18,7 +18,6 @@ import typer
 from ganrun.cli import complete, looking, unknown
 from ganrun.cli.arguments import ConfigDir, Overrides, Target, answering, home, hydra_option
 from ganrun.ground import terminal, terminal_text
-from ganrun.ground.errors import BadInput
 
 app = typer.Typer(
     name="ganrun",
@@ -357,29 +356,34 @@ def theory(
 def list_components(
     group: Annotated[
         str | None,
-        typer.Argument(metavar="GROUP|runs", help="A group, such as loss; or runs.", autocompletion=complete.group_names),
+        typer.Argument(
+            metavar="GROUP|runs",
+            help="A group, such as loss; one option, such as loss=hinge; a key, such as every; or runs.",
+            autocompletion=complete.group_names,
+        ),
     ] = None,
-    path: Annotated[
-        Path | None, typer.Argument(metavar="[PATH]", help="With runs: the folder to look in, by default outputs.")
+    option: Annotated[
+        str | None,
+        typer.Argument(metavar="[OPTION|PATH]", help="One option of the group; with runs: the folder, by default outputs."),
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
     """Everything there is to choose, one line each with its options; * marks the default.
 
-    [bold]ganrun list runs[/bold]   every run: its status, step, scores with their step, and size on disk
+    [bold]ganrun list regularizer=r1[/bold]   every key of one option: its meaning, default, values and source
+    [bold]ganrun list runs[/bold]             every run: its status, step, scores with their step, and size on disk
     """
     with answering():
         from ganrun.cli import listing
 
+        columns = terminal_text.width() if sys.stdout.isatty() else 10**6
         if group == "runs":
-            for line in listing.show_runs(path or Path("outputs"), terminal_text.width() if sys.stdout.isatty() else 10**6):
+            for line in listing.show_runs(Path(option or "outputs"), columns):
                 typer.echo(line)
             return
-        if path is not None:
-            raise BadInput(f"{path}: only 'ganrun list runs' takes a folder")
         from rich.console import Console
 
-        listing.show(group, config_dir, Console())
+        listing.show(group, option, config_dir, Console(), columns)
 
 
 def main() -> None:

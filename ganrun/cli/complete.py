@@ -125,9 +125,14 @@ def theory_names(incomplete: str) -> list[str]:
 
 
 def group_names(incomplete: str) -> list[str]:
-    """The words of ``ganrun list`` that begin so: groups, and ``runs``."""
+    """The words of ``ganrun list`` that begin so: groups, their options as ``loss=hinge``, and ``runs``."""
     try:
-        return [group for group in [*catalog.groups(catalog.places(None)), "runs"] if group.startswith(incomplete)]
+        folders = catalog.places(None)
+        group, equals, _ = incomplete.partition("=")
+        words = [*catalog.groups(folders), "runs"]
+        if equals:
+            words = [f"{group}={name}" for name in catalog.files(group, folders)]
+        return [word for word in words if word.startswith(incomplete)]
     except GanrunError:
         return []
 

@@ -9,22 +9,37 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ganrun.cli import published
+from ganrun.cli import describe, published
 from ganrun.cli.schema import catalog
 from ganrun.disk import results
 from ganrun.ground import terminal_text
+from ganrun.ground.errors import BadInput
 
 
-def show(group: str | None, config_dir: Path | None, console: Console) -> None:
-    """Print every option of ``group``, or of all groups."""
+def show(word: str | None, option: str | None, config_dir: Path | None, console: Console, columns: int) -> None:
+    """Print every option of a group, or of all groups; all keys of one option, or of a root key.
+
+    ``word``: ``loss``, ``loss=hinge`` or ``every``; with ``option``, ``loss`` and ``hinge``.
+    """
     folders = catalog.places(config_dir)
-    chosen = catalog.defaults()
-    for name in [group] if group else catalog.groups(folders):
-        entries = catalog.entries(name, folders)
+    group, equals, named = (word or "").partition("=")
+    if option is not None and equals:
+        raise BadInput(f"{word} {option}: one option at a time: ganrun list {word}")
+    if option is not None and "=" in option:
+        raise BadInput(f"{word} {option}: one option at a time: ganrun list {option}")
+    groups = catalog.groups(folders)
+    if option is not None or equals:
+        lines = list(describe.option(group, named if equals else str(option), config_dir, columns))
+    else:
+        lines = describe.root(group, columns) if group and group not in groups else []
+    for line in lines:
+        console.file.write(f"{line}\n")
+    for name in [] if lines else [group] if group else groups:
+        entries, chosen = catalog.entries(name, folders), catalog.defaults().get(name, [])
         if console.is_terminal:
-            _table(name, entries, chosen.get(name, []), console)
+            _table(name, entries, chosen, console)
         else:
-            _lines(name, entries, chosen.get(name, []), console)
+            _lines(name, entries, chosen, console)
 
 
 def _table(group: str, entries: Sequence[catalog.OptionFile], default: Sequence[str], console: Console) -> None:
@@ -80,9 +95,5 @@ def _bytes(count: int) -> str:
 
 def _description(entry: catalog.OptionFile) -> str:
     """What an option is; of a preset of ours also how it differs from its paper."""
-    differs = published.differences(entry.name) if entry.group == "experiment" and _is_ours(entry) else ""
+    differs = published.differences(entry.name) if entry.group == "experiment" and describe.is_ours(entry.path) else ""
     return f"{entry.description} Differs from the paper in: {differs}." if differs else entry.description
-
-
-def _is_ours(entry: catalog.OptionFile) -> bool:
-    return entry.path.is_relative_to(catalog.conf_dir())
