@@ -9,9 +9,12 @@ from pathlib import Path
 import cli_driver
 import pytest
 from cli_driver import CONF, Engine, files, run, write
+from hydra.core.hydra_config import HydraConfig
 
+from ganrun.cli import job, signature
 from ganrun.cli.compose import composer
 from ganrun.cli.schema import check
+from ganrun.ground.errors import BadInput
 
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
 
@@ -374,3 +377,19 @@ def test_an_experiments_values_are_held_against_the_bounds_too(tmp_path: Path) -
 def test_a_plug_in_may_add_a_schedule_that_the_comment_does_not_name() -> None:
     assert mistakes("optimizer.schedule.name=cyclic", "plugins=[mine]") == []
     assert len(mistakes("optimizer.schedule.name=cyclic")) == 1
+
+
+def test_values_that_a_sweeper_chose_are_held_against_the_bounds_in_the_job() -> None:
+    with composer() as found:
+        for overrides, wrong in (
+            (["ema=2", "regularizer=r1", "regularizer.r1.weight=-1"], ["ema=2:", "regularizer.r1.weight=-1:"]),
+            ([], []),
+        ):
+            composed = found.compose(overrides)
+            HydraConfig.instance().set_config(composed)
+            try:
+                job._refuse_values(signature.plain(composed))
+                said = []
+            except BadInput as error:
+                said = str(error).splitlines()
+            assert [line.split(" ")[0] for line in said] == wrong

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypedDict
@@ -24,10 +24,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ganrun.cli import signature
+from ganrun.cli.config_files import ConfFolder
+from ganrun.cli.schema import catalog
+from ganrun.cli.schema.compare import compare
 from ganrun.disk import identity, signals
 from ganrun.disk.run_folder import RunFolder
 from ganrun.ground import terminal
-from ganrun.ground.errors import GanrunError, Stopped
+from ganrun.ground.errors import BadInput, GanrunError, Stopped
 from ganrun.ground.objective import Outcome
 
 LEDGER = "GANRUN_SWEEP_LEDGER"  # environment variable with the path of the sweep's ledger, set by Hydra in each job
@@ -134,6 +137,7 @@ def _train(config: DictConfig, folder: Path, overrides: list[str], sweep: bool, 
         raise Stopped("not started: a signal asked to stop; the same command goes on")
     plain = signature.plain(config)
     if sweep:
+        _refuse_values(plain)
         _wait_for_twin(HydraConfig.get().job.num, folder)
     identity.verify(plain, folder)
     signature.refuse_a_step_that_is_gone(plain, folder)
@@ -162,6 +166,17 @@ def _wait_for_twin(number: int, folder: Path) -> None:
         if RunFolder(folder).is_free() and time.monotonic() > patience:
             return
         time.sleep(0.2)
+
+
+def _refuse_values(config: Mapping[str, Any]) -> None:
+    """``BadInput`` for values that their keys do not take: those that a sweeper has chosen are seen here for the first time."""
+    runtime = HydraConfig.get().runtime
+    folders = [Path(source.path) for source in runtime.config_sources if source.schema == ConfFolder.scheme()]
+    rules = catalog.rules({str(group): str(option) for group, option in runtime.choices.items()}, folders)
+    world = catalog.world(folders, config.get("plugins"))
+    wrong = [f"{found.path}={found.value}: {found.why}" for found in compare(config, config, "", rules, world, resolved=True)]
+    if wrong:
+        raise BadInput("\n".join(wrong))
 
 
 @contextmanager

@@ -26,7 +26,6 @@ class Check:
 
     def verify(self, config: Mapping[str, Any]) -> None:
         """Raise ``BadInput`` for what ``run.train`` would refuse before its first step. Nothing is written but the cache."""
-        check_numbers(config)
         parts = assemble.build(config)
         dataset = self._data(config, parts)
         assemble.verify(parts, dataset)
@@ -67,14 +66,3 @@ def dry_run(metrics: Mapping[str, Any], game: Game, dataset: Dataset, runtime: R
             metric.dry_run(sandbox)
         except BadInput as error:
             raise BadInput(f"metric={name}: {error}") from error
-
-
-def check_numbers(config: Mapping[str, Any]) -> None:
-    """Raise ``BadInput`` for numbers of steps and checkpoints that cannot be."""
-    if int(config["steps"]) < 0:
-        raise BadInput(f"steps={config['steps']}: must not be negative")
-    if int(config["keep"]) < 1:
-        raise BadInput(f"keep={config['keep']}: at least the newest checkpoint is kept")
-    for name, interval in config["every"].items():
-        if int(interval) < 0:
-            raise BadInput(f"every.{name}={interval}: must not be negative; 0 means only at the end")

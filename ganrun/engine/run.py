@@ -18,7 +18,6 @@ from ganrun.data.base import Dataset
 from ganrun.disk import checkpoint, identity, runs, signals
 from ganrun.disk.run_folder import Rows, RunFolder, now, set_aside
 from ganrun.engine import answers, assemble, beforehand, generator_scores, papers, pictures, sampling, sources
-from ganrun.engine.beforehand import check_numbers
 from ganrun.engine.doctor import Doctor
 from ganrun.engine.loop import Trainer
 from ganrun.engine.papers import note_failure
@@ -39,7 +38,6 @@ def train(
     state is afterwards as it was before.
     """
     identity.verify(config, path)
-    check_numbers(config)
     with resolve(config["device"]).applied():
         return _train(config, path, overrides, sweep, heading)
 
