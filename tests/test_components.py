@@ -15,6 +15,7 @@ import yaml
 from conftest import CONF, compose_config
 from torch import nn
 
+from ganrun.cli import logged
 from ganrun.cli.schema import catalog, grammar
 from ganrun.cli.schema.grammar import EXAMPLES, Rule
 from ganrun.cli.schema.keys import Key
@@ -339,3 +340,38 @@ def test_a_component_takes_what_its_comment_allows_and_nothing_beyond(group: str
         assert grammar.misfit(key.rule, at, value), (key.path, value)
         with pytest.raises((BadInput, ValueError)):
             builds(group, name, put(config, path, value))
+
+
+# what runs log
+
+
+def named_in_the_log(toy: Any, *words: str) -> set[str]:
+    """The names of a row of metrics.jsonl after one step of the smallest networks."""
+    run = toy(*words)
+    run.trainer.advance()
+    parts = {run.config["loss"]["name"]: run.parts.loss, **run.parts.regularizers}
+    return set(run.trainer.terms) | {f"{name}/{key}" for name, part in parts.items() for key in part.readings()}
+
+
+def names(group: str) -> list[str]:
+    return catalog.components(group, [CONF])
+
+
+DATA = {"pix2pix": "toy_paired", "cyclegan": "toy_unpaired", "semi_supervised": "toy_images"}
+MORE = {"semi_supervised": ["game.labels=6"], "per_class": ["batch_size=6"]}
+LOGGING = [("mlp", DATA.get(game, "toy_points"), f"game={game}", *MORE.get(game, [])) for game in names("game")]
+LOGGING += [("mlp", "toy_points", f"condition={condition}", *MORE.get(condition, [])) for condition in names("condition")]
+LOGGING += [("mlp", "toy_points", f"regularizer={name}") for name in names("regularizer") if name not in ("freeze_d", "wgan_div")]
+LOGGING += [("mlp", "toy_points", "game=madgan", "game.variant=similarity")]
+
+
+@pytest.mark.parametrize("words", LOGGING, ids=" ".join)
+def test_every_name_that_a_run_logs_is_explained(words: tuple[str, ...], toy: Any) -> None:
+    logged_names = {"step", "images", "time", *named_in_the_log(toy, *words)}
+    assert {name for name in logged_names if logged.meaning(name) is None} == set()
+
+
+def test_what_losses_of_energies_log_is_explained_and_what_nothing_logs_is_not() -> None:
+    found = registry.build("loss", {"name": "began"}).readings()
+    assert {logged.meaning(f"began/{key}") for key in found} & {None, ""} == set()
+    assert logged.meaning("discriminator/nothing") is logged.meaning("loss") is None

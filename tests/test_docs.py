@@ -138,3 +138,12 @@ def test_a_planted_fault_that_fits_nowhere_is_said(planted: Any, tmp_path: Path)
         planted.plant(entry, tmp_path)
     with pytest.raises(planted.NotPlanted, match="2 places"):
         planted.plant(entry | {"old": "1 + gone"}, tmp_path)
+
+
+def test_the_page_of_keys_is_the_one_that_conf_makes() -> None:
+    spec = importlib.util.spec_from_file_location("keys_page", ROOT / "scripts" / "keys_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert (ROOT / "docs" / "keys.md").read_text(encoding="utf-8") == script.page(), "make docs writes it anew"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ganrun.cli import describe, published
+from ganrun.cli import describe, logged, published
 from ganrun.cli.schema import catalog
 from ganrun.disk import results
 from ganrun.ground import terminal_text
@@ -31,7 +31,8 @@ def show(word: str | None, option: str | None, config_dir: Path | None, console:
     if option is not None or equals:
         lines = list(describe.option(group, named if equals else str(option), config_dir, columns))
     else:
-        lines = describe.root(group, columns) if group and group not in groups else []
+        said = logged.meaning(group) if "/" in group else None
+        lines = [f"{group}: {said}"] if said else describe.root(group, columns) if group and group not in groups else []
     for line in lines:
         console.file.write(f"{line}\n")
     for name in [] if lines else [group] if group else groups:
