@@ -251,9 +251,8 @@ def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:
         and line.multirun
         and not any(other.key == "hydra/sweeper" for other in line.hydra_choices)
     ):
-        return [
-            f"{text}: the usual sweeper takes a list, such as {entry.key}=1,2; a search over an interval needs hydra/sweeper=optuna"
-        ]
+        listed = f"the usual sweeper takes a list, such as {entry.key}=1,2"
+        return [f"{text}: {listed}; a search over an interval needs hydra/sweeper=optuna"]
     if entry.override.is_sweep_override() and not line.multirun:
         listed = f"; a list is '{entry.key}=[{','.join(value for value, _ in entry.values)}]'" if isinstance(held, list) else ""
         return [f"{text}: several values need -m, one run each{listed}"]
