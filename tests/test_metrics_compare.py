@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import torch
 from cli_driver import run
 
 from ganrun.cli import signature
-from ganrun.engine import answers, compare, decide
+from ganrun.disk import checkpoint
+from ganrun.engine import answers, assemble, compare, decide
 from ganrun.engine.compare import Entry, differing, summarise
 from ganrun.engine.decide import Estimate, estimate
 
@@ -187,6 +189,29 @@ def test_several_runs_that_are_scored_now_say_what_they_share_once(runs, tmp_pat
     assert sum("scored at step 2, in" in line for line in said) == 2
     assert not [line for line in said if line.startswith("╭")]  # the table has the numbers
     assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 2
+
+
+def test_parts_data_and_state_of_a_run_are_made_once_for_whatever_is_done_with_it(runs, tmp_path, monkeypatch):
+    made = []
+    for module, name in ((assemble, "build"), (assemble, "load_data"), (checkpoint, "read")):
+        plain = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *said, _plain=plain, _name=name, **more: made.append(_name) or _plain(*said, **more)
+        )
+    once = {"build": 1, "load_data": 1, "read": 1}
+    for line, wanted in (
+        (("eval", runs[0], "metric=modes", "evaluation.num=60", "--out", tmp_path / "one.jsonl"), once),
+        (
+            ("eval", *runs[:2], "metric=modes", "evaluation.num=61", "--out", tmp_path / "two.jsonl"),
+            dict.fromkeys(once, 2),
+        ),
+        (("sample", runs[0], "--num", "3", "--out", tmp_path), {"build": 1, "read": 1}),
+        (("export", runs[0], "--out", tmp_path / "g.safetensors"), {"build": 1, "read": 1}),
+    ):
+        made.clear()
+        answer = run(*line)
+        assert answer.code == 0, answer.err
+        assert Counter(made) == wanted, line
 
 
 @pytest.mark.long

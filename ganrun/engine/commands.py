@@ -18,6 +18,8 @@ from ganrun.ground.errors import BadInput, StorageFailed
 from ganrun.ground.runtime import resolve
 from ganrun.ground.spell import shown
 
+NOTHING = "metric=none: there is nothing to score. Try 'metric=[is,fid]'"
+
 
 def evaluate(
     target: Path,
@@ -34,22 +36,21 @@ def evaluate(
     ``tell``: takes what is said on the way, where this is one of several runs: scores and remarks are then the asker's to show.
     """
     with resolve(config["device"]).applied():
-        return _evaluate(target, config, out, fitting, tell)
+        trained = sampling.Trained(target, config, with_metrics=True)
+        if not trained.parts.metrics:
+            raise BadInput(NOTHING)
+        if fitting:
+            for sentence in assemble.leave_out_misfits(trained.parts, trained.dataset):
+                console.print(f"note: {sentence}", markup=False)
+        assemble.verify(trained.parts, trained.dataset)
+        return score(trained, trained.parts.metrics, out=out, tell=tell)
 
 
-def _evaluate(
-    target: Path, config: Mapping[str, Any], out: Path | None, fitting: bool, tell: Callable[[str], None] | None
+def score(
+    trained: sampling.Trained, metrics: Mapping[str, Any], *, out: Path | None, tell: Callable[[str], None] | None
 ) -> dict[str, Any]:
-    path = generator_scores.target_folder(target)
-    parts = assemble.build(config)
-    if not parts.metrics:
-        raise BadInput("metric=none: there is nothing to score. Try 'metric=[is,fid]'")
-    dataset = assemble.load_data(config, parts.family)
-    if fitting:
-        for sentence in assemble.leave_out_misfits(parts, dataset):
-            console.print(f"note: {sentence}", markup=False)
-    assemble.verify(parts, dataset)
-    trained = sampling.Trained(target, config)
+    """What ``evaluate`` does with a run that is loaded; ``metrics`` are those of its parts that are asked for now."""
+    dataset, config, path = trained.dataset, trained.config, trained.folder
     folder = RunFolder(path, tell or (lambda line: console.print(line, markup=False)))
     whose = "" if tell is None else f"{shown(path)}: "
     place, why = place_of(folder, out)
@@ -57,18 +58,18 @@ def _evaluate(
     if why:
         say(f"warning: {whose}{why}: the scores are shown, not kept; --out FILE keeps them elsewhere")
     generator_scores.ask(
-        metrics=parts.metrics,
+        metrics=metrics,
         dataset=dataset,
         device=trained.runtime.device,
         evaluation=config["evaluation"],
         averaged=bool(trained.averages),
         say=say,
     )
-    beforehand.dry_run(parts.metrics, trained.game, dataset, trained.runtime, config)
+    beforehand.dry_run(metrics, trained.game, dataset, trained.runtime, config)
     if folder.facts().get("data", {}).get("fingerprint") != dataset.fingerprint():
         say(f"warning: {whose}the data set is not the one that this run was trained on")
     scores, baselines = generator_scores.evaluate(
-        metrics=parts.metrics,
+        metrics=metrics,
         game=trained.game,
         averages=trained.averages,
         dataset=dataset,

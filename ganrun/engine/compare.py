@@ -95,34 +95,32 @@ def _runs(places: Sequence[int], entries: Sequence[Entry]) -> str:
 
 def scores_of(entry: Entry, out: Path | None, tell: Callable[[str], None]) -> dict[str, Any]:
     """The scores of this checkpoint under the cards that are asked for, from scores.jsonl; what is missing is scored now."""
-    path = generator_scores.target_folder(entry.target)
-    entry.step = int(sampling.load_state(entry.target)[1]["step"])
-    folder = RunFolder(path, tell)
-    question = asked(entry, folder)
-    answer = answers.find(Rows(folder.scores, holds="scores").read(), entry.step, question, strict=True)
-    if not answer.missing:
-        tell(f"{shown(path)}: scored already at step {entry.step}")
-        return answer.scores
-    chosen = {name: entry.config["metric"][name] for name in answer.missing}
-    scores = commands.evaluate(entry.target, {**entry.config, "metric": chosen}, out=out, tell=tell)
-    return answer.with_row({"scores": scores}, question).scores
+    with resolve(entry.config["device"]).applied():
+        trained = sampling.Trained(entry.target, entry.config, with_metrics=True)
+        entry.step, folder = trained.step, RunFolder(trained.folder, tell)
+        question = asked(entry, trained, folder)
+        answer = answers.find(Rows(folder.scores, holds="scores").read(), entry.step, question, strict=True)
+        if not answer.missing:
+            tell(f"{shown(folder.path)}: scored already at step {entry.step}")
+            return answer.scores
+        missing = {name: trained.parts.metrics[name] for name in answer.missing}
+        return answer.with_row({"scores": commands.score(trained, missing, out=out, tell=tell)}, question).scores
 
 
-def asked(entry: Entry, folder: RunFolder) -> answers.Question:
+def asked(entry: Entry, trained: sampling.Trained, folder: RunFolder) -> answers.Question:
     """What the config asks of a run, as cards, before anything is scored."""
-    parts = assemble.build(entry.config)
+    parts = trained.parts
     if not parts.metrics:
-        raise BadInput("metric=none: there is nothing to score. Try 'metric=[is,fid]'")
+        raise BadInput(commands.NOTHING)
     for found in beforehand.directions(parts.metrics).values():
         entry.directions |= found
-    dataset = assemble.load_data(entry.config, parts.family)
-    assemble.verify(parts, dataset)
+    assemble.verify(parts, trained.dataset)
     return generator_scores.ask(
         metrics=parts.metrics,
-        dataset=dataset,
-        device=resolve(entry.config["device"]).device,
+        dataset=trained.dataset,
+        device=trained.runtime.device,
         evaluation=entry.config["evaluation"],
-        averaged=bool(float(entry.config["ema"]) and parts.game.averaged),
+        averaged=bool(trained.averages),
         say=folder.say,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -160,8 +159,3 @@ def remarks_of(scores: Mapping[str, Any]) -> list[str]:
         for sentence in [*entry.get("remarks", []), *([entry["missing"]] if "missing" in entry else [])]
     )
     return list(dict.fromkeys(found))
-
-
-def target_folder(target: Path) -> Path:
-    """The run folder of a run folder or of one checkpoint in it."""
-    return target.resolve().parent.parent if target.is_file() else target

@@ -143,8 +143,7 @@ def invert(
         given = sources.read_images(places, spec.shape, config["dataset"])
         x, names = given.source, list(given.names)
     else:
-        dataset = assemble.load_data(config, assemble.build(config, with_metrics=False).family)
-        held = dataset.held_out() or dataset
+        held = trained.dataset.held_out() or trained.dataset
         rows = torch.arange(min(num or HELD_OUT, len(held)))
         x, names = held.batch(rows).x, [f"held out {row}" for row in rows.tolist()]
     if labels and not trained.game.condition.uses_labels:

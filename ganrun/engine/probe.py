@@ -28,11 +28,10 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 
 def probe(target: Path, config: Mapping[str, Any], *, labels: int = 1000, seed: int = 0) -> dict[str, dict[str, float]]:
     """``{"discriminator" | "random discriminator" | "raw pixels": {"accuracy", "features", "penalty"}}`` on held-out images."""
-    parts = assemble.build(config, with_metrics=False)
-    dataset = assemble.load_data(config, parts.family)
+    trained = Trained(target, config, raw=True)
+    dataset = trained.dataset
     if not dataset.spec.classes or dataset.spec.classes < 2:
         raise BadInput("probe: needs a data set with at least two classes")
-    trained = Trained(target, config, raw=True)
     condition = earlier.condition_name(config["game"]["condition"])
     if trained.game.condition.uses_labels and trained.game.condition.judges_labels:
         raise BadInput(f"probe: a discriminator with condition={condition} is told the label that it should name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganrun.data.base import to_pixels
+from ganrun.data.base import Dataset, to_pixels
 from ganrun.disk import checkpoint, runs
 from ganrun.disk.run_folder import RunFolder
 from ganrun.engine import assemble
@@ -84,33 +85,39 @@ def _block(rows: Tensor, block: int) -> Tensor:
 
 
 class Trained:
-    """A trained generator, from a run folder alone: no data set is needed.
+    """A trained run, from its folder: its components, its players at a checkpoint and, when asked for, its data.
 
-    ``step`` and ``digest`` are the checkpoint's; ``spec`` is the shape of what it makes. Torch's threads, determinism and
-    generators are the run's while it builds and samples, and the caller's again afterwards.
+    Each is made once, whatever is done with the run. Sampling needs no data set. ``step`` and ``digest`` are the checkpoint's;
+    ``spec`` is the shape of what it makes. Torch's threads, determinism and generators are the run's while it builds and
+    samples, and the caller's again afterwards. ``with_metrics``: ``parts`` has the config's metrics.
     """
 
-    def __init__(self, target: Path, config: Mapping[str, Any], *, raw: bool = False) -> None:
-        self.runtime = resolve(config["device"])
+    def __init__(self, target: Path, config: Mapping[str, Any], *, raw: bool = False, with_metrics: bool = False) -> None:
+        self.target, self.config, self.runtime = target, config, resolve(config["device"])
         with self.runtime.applied():
-            self._build(target, config, raw)
+            self.parts = assemble.build(config, with_metrics=with_metrics)
+            self._load(raw)
 
-    def _build(self, target: Path, config: Mapping[str, Any], raw: bool) -> None:
-        folder = runs.locate(target)[0]
-        self.folder, self.config = folder, config
-        self.spec = load_spec(folder)
-        parts = assemble.build(config, with_metrics=False)
-        whole = assemble.holder(parts, self.spec, self.runtime)
-        state = load_state(target, whole.demand_fits)[1]
-        self.step, self.digest, self.game = int(state["step"]), checkpoint.digest(state), parts.game
+    def _load(self, raw: bool) -> None:
+        self.folder = runs.locate(self.target)[0]
+        self.spec = load_spec(self.folder)
+        whole = assemble.holder(self.parts, self.spec, self.runtime)
+        state = load_state(self.target, whole.demand_fits)[1]
+        self.step, self.digest, self.game = int(state["step"]), checkpoint.digest(state), self.parts.game
         self.averages = {} if raw else whole.averages
         wanted: dict[str, Any] = {f"players/{role}": player for role, player in self.game.players.items()}
         wanted |= {f"averages/{role}": average for role, average in self.averages.items()}
-        wanted |= {"game": self.game, "loss": parts.loss}  # what metrics that play on start from; sampling needs none of it
-        wanted |= {f"regularizers/{name}": entry for name, entry in parts.regularizers.items()}
+        wanted |= {"game": self.game, "loss": self.parts.loss}  # what metrics that play on start from; sampling needs none of it
+        wanted |= {f"regularizers/{name}": entry for name, entry in self.parts.regularizers.items()}
         held = whole.with_averages(state)[0]
         for path, part in wanted.items():
             part.load_state_dict(held[path])
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The data set of the run's config, read when first asked for."""
+        with self.runtime.applied():
+            return assemble.load_data(self.config, self.parts.family)
 
     def sample(
         self,
