@@ -13,11 +13,12 @@ import scipy.stats
 import torch
 from cli_driver import run
 
-from ganrun.cli import signature
+from ganrun.cli import signature, targets
 from ganrun.disk import checkpoint
 from ganrun.engine import answers, assemble, compare, decide
 from ganrun.engine.compare import Entry, differing, summarise
 from ganrun.engine.decide import Estimate, estimate
+from ganrun.ground.errors import BadInput
 
 CARD = {"metric": "fid", "samples": 100, "seed": 0, "extractor": {"name": "classifier", "weights_sha256": "aa"}}
 
@@ -344,12 +345,13 @@ def test_the_table_cuts_no_name_and_no_number_and_keeps_to_the_width(columns):
 
 
 def test_the_reference_is_a_run_or_a_settings_number(runs):
-    answer = run("eval", *runs, "--reference", "2")
+    answer = run("eval", *runs, "--reference", runs[-1])
     assert answer.code == 0, answer.err
     assert "1 - 2" in answer.err
     assert "2 - 1" not in answer.err
-    assert "1 - 2" in run("eval", *runs, "--reference", runs[-1]).err
+    groups = [0, 0, 1, 1]
+    assert [targets._reference(text, runs, groups, 2) for text in (None, "1", "2", str(runs[0]))] == [0, 0, 1, 0]
     for wrong, why in (("3", "2 settings"), ("0", "2 settings"), ("nowhere", "none of the runs")):
-        answer = run("eval", *runs, "--reference", wrong)
-        assert (answer.code, len(answer.lines), why in answer.err) == (2, 1, True), answer.err
+        with pytest.raises(BadInput, match=why):
+            targets._reference(wrong, runs, groups, 2)
     assert "for several runs" in run("eval", runs[0], "--reference", "1").err
