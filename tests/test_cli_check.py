@@ -393,3 +393,23 @@ def test_values_that_a_sweeper_chose_are_held_against_the_bounds_in_the_job() ->
             except BadInput as error:
                 said = str(error).splitlines()
             assert [line.split(" ")[0] for line in said] == wrong
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("experment=digits", "Did you mean 'experiment'?"),
+        ("cuda=true", "Did you mean 'device=cuda'?"),
+        ("metric=FID", "Did you mean 'fid'?"),
+        ("run", "A value with blanks stands in quotes: 'KEY=my value'"),
+    ],
+)
+def test_what_a_newcomer_types_leads_on(typed: str, said: str) -> None:
+    (mistake,) = mistakes(typed)
+    assert mistake.endswith(said)
+
+
+def test_an_interval_needs_a_sweeper_that_searches(inside: Path, engine: Engine) -> None:
+    answer = run("train", "-m", "optimizer.lr=interval(1e-4,1e-2)")
+    assert (answer.code, len(answer.lines)) == (2, 1)
+    assert "needs hydra/sweeper=optuna" in answer.err

@@ -120,6 +120,9 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     if current_folder.is_gone() and not runs.place(output).is_absolute():
         raise BadInput("the current folder has been removed: cd to another one, or give output=/an/absolute/path")
     is_product = command.multirun and _is_product(final, found)
+    searched = [entry.text for entry in typed if entry.override.is_interval_sweep()] if is_product else []
+    if searched:
+        raise BadInput(f"{searched[0]}: a search over an interval needs hydra/sweeper=optuna; the usual sweeper takes a list")
     if is_product:
         _try_jobs(final, typed, found)
     if start is not None and not fork:

@@ -105,7 +105,7 @@ def verify(
         if multirun and params:  # a sweep that stands in a file
             report = verify([*params, *overrides], composer, folders, multirun=True, given=given, origin=origin)
             inside = tuple(f"{text}:" for text in params)
-            report.mistakes = [f"{PARAMS}: {said}" if said.startswith(inside) else said for said in report.mistakes]
+            report.mistakes = [f"{said} (in {PARAMS})" if said.startswith(inside) else said for said in report.mistakes]
             report.sweep = [*params, *report.sweep]
             return report
         if params and f"{PARAMS}: " not in "".join(report.notes):
@@ -246,13 +246,6 @@ def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:
         return [f"{text}: the key exists; write {entry.key}=VALUE, without '+'"]
     if path[-1] == "name" and path[0] in line.composer.groups and len(path) == (3 if stack else 2):
         return [f"{text}: an option keeps its name; choose another one with {path[0]}=..."]
-    if (
-        entry.override.is_interval_sweep()
-        and line.multirun
-        and not any(other.key == "hydra/sweeper" for other in line.hydra_choices)
-    ):
-        listed = f"the usual sweeper takes a list, such as {entry.key}=1,2"
-        return [f"{text}: {listed}; a search over an interval needs hydra/sweeper=optuna"]
     if entry.override.is_sweep_override() and not line.multirun:
         listed = f"; a list is '{entry.key}=[{','.join(value for value, _ in entry.values)}]'" if isinstance(held, list) else ""
         return [f"{text}: several values need -m, one run each{listed}"]
