@@ -205,7 +205,7 @@ OF_ANOTHER_OPTION = {
     "game.inner_lr=1": "in game=adversarial. It belongs to game=unrolled: game=unrolled game.inner_lr=1",
     "dataset.rooot=x": "there is no key 'dataset.rooot'. Valid here:",
     "~dataset.root": f"in dataset=digits. It belongs to {FOLDERS}",
-    "model.dropout=0.5": "in model=dcgan. Did you mean 'model.generator.dropout'? It belongs to model=translator, model=unet: ",
+    "model.dropout=0.5": "'model.discriminator.dropout'? It belongs to model=translator, model=unet: ",
 }
 
 
