@@ -18,7 +18,7 @@ import torch
 import ganrun
 from ganrun.disk import checkpoint
 from ganrun.disk.run_folder import Rows, RunFolder, set_aside
-from ganrun.engine import papers
+from ganrun.engine import papers, sampling
 
 NAME = "normed"
 VOLATILE = ("train.log", ".lock")
@@ -290,6 +290,13 @@ def test_a_last_row_that_was_torn_is_made_again_where_the_run_is_prolonged(done:
     path.write_bytes(path.read_bytes()[:-20])
     driver.finished(driver.config(NAME, "steps=13"), done)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == list(range(1, 14))
+
+
+def test_a_newest_checkpoint_that_is_gone_is_missed_by_who_only_reads(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for suffix in ("pt", "json"):
+        (done / "checkpoints" / f"step_00000012.{suffix}").unlink()
+    assert sampling.load_state(done)[1]["step"] == 9
+    assert "tells of step 12, but the newest checkpoint is of step 9" in capsys.readouterr().err
 
 
 BROKEN_FACTS = {
