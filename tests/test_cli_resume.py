@@ -373,3 +373,12 @@ def test_a_step_that_cannot_be_gone_on_from_is_refused(line: list[str], said: st
     assert (refused.code, said in refused.err) == (2, True), refused.err
     assert not engine.calls
     assert len(list(Path("outputs").glob("*/*"))) == 1
+
+
+def test_a_config_that_is_a_folder_or_a_pipe_is_refused_like_any_that_is_damaged(inside: Path, engine: Engine) -> None:
+    for place, make in ((inside / "one", Path.mkdir), (inside / "two", os.mkfifo)):
+        place.mkdir()
+        make(place / "config.yaml")
+        for command in (["train", f"resume={place}"], ["eval", place], ["sample", place]):
+            answer = run(*command)
+            assert (answer.code, answer.lines) == (2, [f"{place / 'config.yaml'}: not a regular file"])

@@ -87,9 +87,10 @@ class RunFolder:
         """Make the folders and take the lock; ``RunBusy`` names the process that holds it."""
         with storage.storage_errors(self.path):
             self.verify()
-        with storage.storage_errors(self.path / "checkpoints"):
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            self.samples.mkdir(exist_ok=True)
+        for folder in (self.checkpoints, self.samples):
+            with storage.storage_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+        with storage.storage_errors(self.path / ".lock"):
             handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

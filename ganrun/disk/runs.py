@@ -153,9 +153,10 @@ def _read(run: Path, path: Path) -> str:
         raise BadInput(f"{run}: not a run folder, it has no config.yaml{lost}") from error
     except OSError as error:
         raise BadInput(f"{path}: cannot be opened ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise BadInput(f"{path}: not a regular file")
     with open(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise BadInput(f"{path}: not a regular file")
         held = file.read(LARGEST + 1)
     if len(held) > LARGEST:
         raise BadInput(f"{path}: larger than {LARGEST} bytes, which no config is")
