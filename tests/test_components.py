@@ -257,6 +257,9 @@ FALLING = {"name": "linear", "warmup": 0, "start": 0.0, "final": 0.0}
 NEEDS = {  # what must stand beside a key for it to count
     ("game", "madgan", "variant"): {"generators": 2},
     ("optimizer", "sgd", "nesterov"): {"momentum": 0.5},
+    ("optimizer", "sgd", "momentum_final"): {"momentum": 0.5},
+    **{("regularizer", name, "final"): {"decay": 5} for name in ("r1", "r2", "gradient_penalty")},
+    **{("regularizer", name, "decay"): {"final": 1.0} for name in ("r1", "r2", "gradient_penalty")},
 }
 AFAR = {"mnist", "fashion_mnist", "cifar10", "stacked_mnist", "paired_folder", "unpaired_folder", "folder"}  # want files
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from ganrun.disk import identity
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
-from ganrun.optimizers.base import for_player, schedule
+from ganrun.optimizers.base import for_player, move, schedule
 
 GRADIENTS = (0.5, -2.0, 3.0)
 START = 1.5
@@ -228,3 +229,62 @@ def test_players_without_a_key_follow_their_kin(role: str, lr: float) -> None:
     made = for_player(config, role, [torch.nn.Parameter(torch.zeros(1))])
     assert made.param_groups[0]["lr"] == lr
     assert for_player({**config, role: {"lr": 2.0}}, role, [torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] == 2.0
+
+
+# values that change over the run
+
+
+def test_betas_and_momentum_go_to_their_last_values_over_the_run() -> None:
+    adam = for_player({"name": "adam", "betas": [0.0, 0.9], "betas_final": [0.5, 0.99]}, "generator", parameter())
+    sgd = for_player({"name": "sgd", "momentum": 0.5, "momentum_final": 0.7}, "generator", parameter())
+    for progress, betas, momentum in ((0.0, (0.0, 0.9), 0.5), (0.5, (0.25, 0.945), 0.6), (1.0, (0.5, 0.99), 0.7)):
+        move(adam, progress)
+        move(sgd, progress)
+        assert adam.param_groups[0]["betas"] == pytest.approx(betas)
+        assert sgd.param_groups[0]["momentum"] == pytest.approx(momentum)
+    move(adam, 0.25)
+    move(sgd, 0.25)
+    assert adam.param_groups[0]["betas"][1] == pytest.approx(0.99 - 0.09 * (1 + math.sqrt(0.5)) / 2)
+    assert sgd.param_groups[0]["momentum"] == pytest.approx(0.55)
+
+
+def test_momentum_that_changes_gives_the_steps_of_its_formula(toy: Any) -> None:
+    """v <- m_t v + g, w <- w - lr v with m_t = 0.5 + 0.2 t / 4, from the gradients that the run itself had."""
+    options = ("optimizer=sgd", "optimizer.lr=0.1", "optimizer.momentum=0.5", "optimizer.momentum_final=0.7", "steps=4")
+    trainer = toy("mlp", "toy_points", *options).trainer
+    weight = trainer.game.players["generator"].output.weight
+    gradients: list[torch.Tensor] = []
+    weight.register_post_accumulate_grad_hook(lambda entry: gradients.append(entry.grad.clone()))
+    expected, speed = weight.detach().clone(), torch.zeros_like(weight)
+    for step in range(4):
+        trainer.advance()
+        speed = (0.5 + 0.2 * step / 4) * speed + gradients[-1]
+        expected -= 0.1 * speed
+        assert torch.allclose(weight, expected, atol=1e-6), step
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": "adam", "betas_final": [0.5, 1.0]}, "betas_final"),
+        ({"name": "adam", "betas_final": [0.5]}, "betas_final"),
+        ({"name": "sgd", "momentum": 0.5, "momentum_final": -0.1}, "momentum_final"),
+        ({"name": "sgd", "momentum_final": 0.5}, "needs momentum above 0"),
+    ],
+)
+def test_last_values_that_cannot_be_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        for_player(options, "generator", parameter())
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("optimizer.betas_final=[0.5,0.9]",),
+        ("optimizer=sgd", "optimizer.momentum=0.1", "optimizer.discriminator.momentum_final=0.5"),
+    ],
+)
+def test_a_run_whose_optimizer_changes_over_it_is_another_one_with_more_steps(typed: tuple[str, ...], compose: Any) -> None:
+    longer, shorter = compose(*typed, "steps=20"), compose(*typed, "steps=10")
+    assert identity.identity(longer) != identity.identity(shorter)
+    assert "_final=" in identity.scheduled("x", longer, shorter)

@@ -20,7 +20,7 @@ from test_regularizers import (
 )
 from torch import Tensor
 
-from ganrun.ground import traits
+from ganrun.ground import registry, traits
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import DiscriminatorOutput
@@ -401,3 +401,29 @@ def test_old_fakes_come_first_then_the_places_of_slopes_then_augmentations() -> 
 def test_an_unknown_place_is_refused_with_the_nearest(penalty: str) -> None:
     with pytest.raises(BadInput, match=r"at=sampel: .*sample"):
         make(penalty, at="sampel")
+
+
+@pytest.mark.parametrize("name", ["r1", "r2", "gradient_penalty"])
+def test_a_penaltys_weight_goes_to_its_last_along_half_a_cosine(name: str, toy: Any) -> None:
+    """Its term over that of the same run with one weight throughout is the share that the formula says, at every step."""
+    usual = (
+        "model.discriminator.norm=none",
+        f"regularizer={name}",
+        f"regularizer.{name}.weight=2",
+        "optimizer=sgd",
+        "optimizer.lr=0",
+    )
+    steady = toy("mlp", "toy_points", *usual).trainer
+    falling = toy("mlp", "toy_points", *usual, f"regularizer.{name}.final=0.5", f"regularizer.{name}.decay=3").trainer
+    for share in (2.0, 0.5 + 1.5 * 0.75, 0.5 + 1.5 * 0.25, 0.5, 0.5):
+        steady.advance()
+        falling.advance()
+        key = f"discriminator/{name}"
+        assert float(falling.terms[key]) == pytest.approx(float(steady.terms[key]) * share / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"final": 1.0}, {"decay": 3}, {"final": -1.0, "decay": 3}, {"final": 1.0, "decay": -1}])
+def test_a_last_weight_and_the_steps_to_it_belong_together(options: dict[str, Any]) -> None:
+    for name in ("r1", "r2", "gradient_penalty"):
+        with pytest.raises(BadInput, match=r"final=|decay="):
+            registry.build("regularizer", {"name": name, **options})

@@ -25,7 +25,17 @@ STILL = (
     "weight_clip",
 )
 """The regularizers of ganrun that do not come between a sample and the slope at it."""
-LATER: dict[str, Any] = {"generator_batch": None, "model.discriminator.dropout": 0}
+LATER: dict[str, Any] = {
+    "generator_batch": None,
+    "model.discriminator.dropout": 0,
+    **{
+        f"optimizer.{player}{key}": None
+        for player in ("", "generator.", "discriminator.")
+        for key in ("betas_final", "momentum_final")
+    },
+    **{f"regularizer.{name}.final": None for name in ("r1", "r2", "gradient_penalty")},
+    **{f"regularizer.{name}.decay": 0 for name in ("r1", "r2", "gradient_penalty")},
+}
 """Options that came later, as dotted keys, each with the value that is off, of whole floats as integers."""
 LEAST_FINAL = 1e-3
 FOLDERS = ("folder", "paired_folder", "unpaired_folder")

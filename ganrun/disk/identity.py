@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,27 @@ def result_keys(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def depends_on_steps(config: Mapping[str, Any]) -> bool:
-    """Whether a step is another one in a longer run: the learning rate follows a schedule over the whole run."""
-    return entry(config, "optimizer.schedule.name") not in (None, STEADY)
+    """Whether a step is another one in a longer run: the optimizer's values follow a schedule over the whole run."""
+    return bool(over_the_run(config))
+
+
+def over_the_run(config: Mapping[str, Any]) -> str:
+    """What of the optimizer changes over the whole run, as a person types it; empty for nothing."""
+    name = entry(config, "optimizer.schedule.name")
+    if name not in (None, STEADY):
+        return f"optimizer.schedule.name={name}"
+    held = config.get("optimizer")
+    final = [(path, value) for path, value in leaves(held or {}, "optimizer.") if path.endswith("_final") and value is not None]
+    return f"{final[0][0]}={final[0][1]}" if final else ""
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names with what they hold."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def counted(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,8 +214,8 @@ def verify(config: Mapping[str, Any], folder: Path) -> None:
 def scheduled(folder: object, config: Mapping[str, Any], held: Mapping[str, Any]) -> str:
     """The sentence for a run that cannot be prolonged."""
     return (
-        f"steps={config['steps']}: the learning rate of {folder} follows a schedule over its {held['steps']} steps "
-        f"(optimizer.schedule.name={entry(held, 'optimizer.schedule.name')}), so a run of {config['steps']} is another one from "
+        f"steps={config['steps']}: the optimizer of {folder} follows a schedule over its {held['steps']} steps "
+        f"({over_the_run(held)}), so a run of {config['steps']} is another one from "
         f"its first step on. Go on from its checkpoint under the new schedule: resume={folder} steps={config['steps']} fork=true"
     )
 

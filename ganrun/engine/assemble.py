@@ -24,7 +24,7 @@ from ganrun.ground.spec import Spec
 from ganrun.ground.turn import Stream
 from ganrun.losses.base import Loss
 from ganrun.networks.base import Family
-from ganrun.optimizers.base import for_player, schedule
+from ganrun.optimizers.base import for_player, move, schedule
 from ganrun.regularizers.base import Regularizer
 
 
@@ -158,6 +158,7 @@ def _trainer(parts: Parts, streams: dict[str, Stream], runtime: Runtime) -> Trai
         batch_size=int(config["batch_size"]),
         accumulate=int(config["accumulate"]),
         generator_batch=config.get("generator_batch"),
+        move=lambda optimizer, step: move(optimizer, min(1.0, step / int(config["steps"]))),
     )
 
 

@@ -46,12 +46,13 @@ class Trainer:
         batch_size: int,
         accumulate: int,
         generator_batch: int | None = None,
+        move: Callable[[Optimizer, int], None] = lambda optimizer, step: None,
     ) -> None:
         self.game, self.optimizers, self.averages, self.streams = game, optimizers, averages, streams
         self.factor, self.runtime, self.seed = factor, runtime, seed
         self.batch_size, self.accumulate = batch_size, accumulate
         self.generator_batch = batch_size if generator_batch is None else generator_batch
-        self.step = 0
+        self.step, self.move = 0, move
         self.terms: dict[str, Tensor] = {}
         self.nan_guard = NaNGuard()
         self.phases = game.phases()
@@ -78,6 +79,7 @@ class Trainer:
         for role, optimizer in self.optimizers.items():
             for group, rate in zip(optimizer.param_groups, self._rates[role], strict=True):
                 group["lr"] = rate * factor
+            self.move(optimizer, self.step)
         batch_cache: dict[object, Batch] = {}
         batch_index, update_index = self.step * self.batches_per_step, self.step * self.updates_per_step
         for phase in self.phases:

@@ -79,7 +79,7 @@ class Sandbox:
         """Minus the loss of the discriminators' phases, penalties aside, on batches that are the same at each call: float64."""
         judged = Sandbox(self._copy(), self.dataset, self.runtime, self.seed)  # looking moves running statistics
         for regularizer in judged.game.regularizers.values():
-            regularizer.weight = 0.0
+            regularizer.weight, regularizer.final = 0.0, None
         size, found = self.size(batch_size), []
         phases = [phase for phase in judged.game.phases() if phase.side == "discriminator"]
         with torch.random.fork_rng(devices=[]), torch.enable_grad():  # penalties differentiate by their inputs

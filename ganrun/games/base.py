@@ -218,7 +218,7 @@ class Game(nn.Module):
             if regularizer.due(turn):
                 term = regularizer.term(duel, players, turn)
                 if term is not None:
-                    terms[name] = term * (regularizer.weight * regularizer.every)
+                    terms[name] = term * (regularizer.weight_at(turn.step) * regularizer.every)
         return terms
 
     def main_duel(self, phase: Phase) -> Duel | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch.nn import Parameter
@@ -20,6 +21,40 @@ def for_player(config: Mapping[str, Any], role: str, parameters: Iterable[Parame
     common = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
     kin = "discriminator" if role.endswith("discriminator") else "generator"
     return registry.build("optimizer", {**common, **config.get(role, config.get(kin, {}))}, list(parameters))
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A value, ``key``, of an optimizer that goes from ``first`` to ``last`` over the run, as the schedule ``fall`` goes to 0."""
+
+    key: str
+    first: Any
+    last: Any
+    fall: Callable[[float, float], float]
+
+    def at(self, progress: float) -> Any:
+        """The value after the fraction ``progress`` of the run: a number, or a tuple of them."""
+        left = self.fall(progress, 0.0)
+        if isinstance(self.first, tuple):
+            return tuple(last + (first - last) * left for first, last in zip(self.first, self.last, strict=True))
+        return self.last + (self.first - self.last) * left
+
+
+MOTION = "motion"  # entry of a parameter group
+
+
+def moving(optimizer: Optimizer, key: str, first: Any, last: Any, fall: Callable[[float, float], float]) -> Optimizer:
+    """``optimizer``, whose ``key`` will go from ``first`` to ``last`` over the run."""
+    for group in optimizer.param_groups:
+        group[MOTION] = Motion(key, first, last, fall)
+    return optimizer
+
+
+def move(optimizer: Optimizer, progress: float) -> None:
+    """Put every value that changes over the run to what it is after the fraction ``progress`` of it."""
+    for group in optimizer.param_groups:
+        if MOTION in group:
+            group[group[MOTION].key] = group[MOTION].at(progress)
 
 
 def schedule(config: Mapping[str, Any], steps: int) -> Callable[[int], float]:

@@ -6,6 +6,8 @@ from torch.nn import Parameter
 from torch.optim import SGD, Adam, Optimizer, RMSprop
 
 from ganrun.ground.registry import register
+from ganrun.optimizers.base import moving
+from ganrun.optimizers.schedule import cosine, linear
 
 
 def _check(lr: float, **others: float) -> None:
@@ -24,14 +26,19 @@ def adam(
     betas: list[float] = [0.5, 0.999],
     eps: float = 1e-8,
     weight_decay: float = 0.0,
+    betas_final: list[float] | None = None,
 ) -> Optimizer:
-    """Adam (Kingma and Ba 2015) with DCGAN's settings (Radford et al. 2016)."""
+    """Adam (Kingma and Ba 2015) with DCGAN's settings (Radford et al. 2016).
+
+    ``betas_final``: what the betas become over the run, along half a cosine, as in R3GAN's code (Huang et al. 2024).
+    """
     _check(lr, eps=eps, weight_decay=weight_decay)
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        raise ValueError(f"betas={list(betas)} must be two numbers in [0, 1)")
-    return Adam(
-        parameters, lr=lr, betas=(float(betas[0]), float(betas[1])), eps=eps, weight_decay=weight_decay, fused=_fused(parameters)
-    )
+    for key, pair in (("betas", betas), ("betas_final", betas if betas_final is None else betas_final)):
+        if len(pair) != 2 or not all(0 <= beta < 1 for beta in pair):
+            raise ValueError(f"{key}={list(pair)} must be two numbers in [0, 1)")
+    first = (float(betas[0]), float(betas[1]))
+    made = Adam(parameters, lr=lr, betas=first, eps=eps, weight_decay=weight_decay, fused=_fused(parameters))
+    return made if betas_final is None else moving(made, "betas", first, tuple(map(float, betas_final)), cosine)
 
 
 @register("optimizer", "rmsprop")
@@ -53,13 +60,25 @@ def rmsprop(
 
 @register("optimizer", "sgd")
 def sgd(
-    parameters: list[Parameter], *, lr: float = 1e-2, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+    parameters: list[Parameter],
+    *,
+    lr: float = 1e-2,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    momentum_final: float | None = None,
 ) -> Optimizer:
-    """Stochastic gradient descent."""
-    _check(lr, momentum=momentum, weight_decay=weight_decay)
+    """Stochastic gradient descent.
+
+    ``momentum_final``: what the momentum becomes over the run, along a line, as in maxout networks (Goodfellow et al. 2013).
+    """
+    _check(lr, momentum=momentum, weight_decay=weight_decay, momentum_final=momentum_final or 0.0)
+    if momentum_final is not None and momentum == 0:
+        raise ValueError(f"momentum_final={momentum_final}: needs momentum above 0 to start from")
     if nesterov and momentum == 0:
         raise ValueError("nesterov=true needs momentum above 0")
-    return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+    made = SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+    return made if momentum_final is None else moving(made, "momentum", momentum, momentum_final, linear)
 
 
 def _fused(parameters: list[Parameter]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -39,6 +40,8 @@ class Regularizer(nn.Module):
 
     sides: tuple[str, ...] = ("discriminator",)
     weight: float = 1.0
+    final: float | None = None  # its weight after ``fall_steps`` steps, to which it goes along half a cosine
+    fall_steps: int = 0
     every: int = 1
     rank: int = 0  # hooks run in the order of (rank, name)
     traits: frozenset[str] = frozenset()
@@ -70,6 +73,13 @@ class Regularizer(nn.Module):
         """Scalars of its own state that tell how it fares, by name, for the log."""
         return {}
 
+    def weight_at(self, step: int) -> float:
+        """The weight of its term in a step: f + (w - f) (1 + cos(pi t)) / 2, t = min(1, step / fall_steps); else w throughout."""
+        if self.final is None:
+            return self.weight
+        progress = min(1.0, step / self.fall_steps)
+        return self.final + (self.weight - self.final) * (1 + math.cos(math.pi * progress)) / 2
+
     def due(self, turn: Turn) -> bool:
         """Whether its term appears in this update."""
         return turn.update % self.every == 0
@@ -81,6 +91,18 @@ def check_weight(weight: float, every: int) -> None:
         raise ValueError(f"weight={weight} must not be negative: it would reward what it should cost")
     if every < 1:
         raise ValueError(f"every={every} must be at least 1")
+
+
+def check_decay(final: float | None, decay: int) -> None:
+    """Raise ``ValueError`` unless a final weight and the steps to it are both given, or neither."""
+    if final is not None and final < 0:
+        raise ValueError(f"final={final} must not be negative: it would reward what it should cost")
+    if decay < 0:
+        raise ValueError(f"decay={decay} must be the number of steps to the final weight, or 0 for one weight throughout")
+    if (final is None) != (decay == 0):
+        raise ValueError(
+            f"final={final}, decay={decay}: the final weight and the steps to it belong together; give both or neither"
+        )
 
 
 def check_sides(sides: list[str] | tuple[str, ...], key: str = "sides") -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
-from ganrun.regularizers.base import PER_SAMPLE, Players, Regularizer, check_weight
+from ganrun.regularizers.base import PER_SAMPLE, Players, Regularizer, check_decay, check_weight
 from ganrun.regularizers.between import cycled, interpolate
 
 
@@ -24,9 +24,20 @@ class GradientPenalty(Regularizer):
     traits = frozenset({"lipschitz", "slope_penalty"})
     refuses = PER_SAMPLE
 
-    def __init__(self, *, weight: float = 10.0, target: float = 1.0, one_sided: bool = False, every: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        weight: float = 10.0,
+        final: float | None = None,
+        decay: int = 0,
+        target: float = 1.0,
+        one_sided: bool = False,
+        every: int = 1,
+    ) -> None:
         super().__init__()
         check_weight(weight, every)
+        check_decay(final, decay)
+        self.final, self.fall_steps = final, decay
         self.weight, self.target, self.one_sided, self.every = weight, target, one_sided, every
 
     def term(self, duel: Duel, players: Players, turn: Turn) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ganrun.ground.duel import Duel
 from ganrun.ground.registry import register
 from ganrun.ground.turn import Turn
-from ganrun.regularizers.base import PER_SAMPLE, Players, Regularizer, check_weight
+from ganrun.regularizers.base import PER_SAMPLE, Players, Regularizer, check_decay, check_weight
 from ganrun.regularizers.places import BEFORE_CHANGES, check_place
 
 
@@ -26,9 +26,13 @@ class R2(Regularizer):
     traits = frozenset({"lipschitz"})
     refuses = PER_SAMPLE
 
-    def __init__(self, *, weight: float = 10.0, at: str = "sample", every: int = 1) -> None:
+    def __init__(
+        self, *, weight: float = 10.0, final: float | None = None, decay: int = 0, at: str = "sample", every: int = 1
+    ) -> None:
         super().__init__()
         check_weight(weight, every)
+        check_decay(final, decay)
+        self.final, self.fall_steps = final, decay
         self.weight, self.at, self.every = weight, check_place(at), every
 
     def before(self, duel: Duel, turn: Turn) -> None:
