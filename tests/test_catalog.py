@@ -66,7 +66,7 @@ def test_list_without_a_terminal_is_plain_lines_that_name_everything() -> None:
     assert answer.code == 0
     for group, name in OPTIONS:
         assert any(line.startswith((f"{group}={name}:", f"{group}={name} (default):")) for line in answer.out.splitlines())
-    assert "    weight=10.0  at=sample  every=1" in answer.out.splitlines()
+    assert "    weight=10.0  final=null  decay=0  at=sample  every=1" in answer.out.splitlines()
 
 
 def test_list_of_one_group_shows_that_group_with_defaults_of_its_options() -> None:
