@@ -8,7 +8,7 @@ The default says the type: a whole number, a number, true or false, text, a list
     [folder | null]                  text that is a name, a module, a folder, a file or a run
     [list of int >= 2]               what each entry of a list takes
     [some of flip | color]           the same of a list that may not be empty
-    [2 of float >= 0, < 1]           the same of a list of so many entries
+    [2 of float >= 0, < 1]           the same of a list of so many entries; with ``| null`` behind it, the list may be null
     [list of <disease>]              each entry is an option of that group
 
 A key without brackets takes whatever is of its default's type. A default that follows another key (``${..lr}``) takes what that
@@ -97,8 +97,8 @@ def parse(said: str) -> Rule:
     listed = OF.fullmatch(said)
     if listed:
         how, rest = listed.groups()
-        count = int(how) if how.isdigit() else None
-        return Rule(said, "list", entries=parse(rest), count=count, fewest=1 if how == "some" else 0)
+        count, entries = int(how) if how.isdigit() else None, rest.removesuffix(" | null")
+        return Rule(said, "list", (), null=rest != entries, entries=parse(entries), count=count, fewest=1 if how == "some" else 0)
     rule = Rule(said)
     for part in filter(None, (part.strip() for part in said.split(" | "))):
         rule = _with(rule, part)
