@@ -273,3 +273,62 @@ def test_the_shipped_classifier_reads_the_category_of_digits() -> None:
     joint = torch.stack([torch.bincount(rows, minlength=10) for rows in seen.split(count)]).double() / len(seen)
     information = torch.special.xlogy(joint, joint / (joint.sum(0) * joint.sum(1, keepdim=True))).nansum()
     assert float(information) > 1.2  # of log 10 = 2.30 nats
+
+
+# AAE
+
+
+@pytest.mark.parametrize("phase", ["discriminator", "generator"])
+def test_codes_play_against_the_prior_and_samples_are_rebuilt(phase: str, float64: None) -> None:
+    judge = Judge(lambda x, w: w[0] * x.squeeze(1), torch.tensor([0.7]))
+    players = {"generator": Linear(2.0), "encoder": Linear(3.0), "discriminator": judge}
+    game, x = staged("aae", players, reconstruction=0.4), torch.linspace(-1, 1, 11)[:, None]
+    turn = turn_of(game, phase, x)
+    prior = turn.latent(11).double()
+    if phase == "discriminator":
+        terms = game.discriminator_loss(turn)
+        wanted = softplus(-0.7 * prior).mean() + softplus(0.7 * 3 * x).mean()
+        torch.testing.assert_close(terms["loss"], wanted)
+        return
+    terms = game.generator_loss(turn)
+    torch.testing.assert_close(terms["loss"], softplus(-0.7 * 3 * x).mean())
+    torch.testing.assert_close(terms["reconstruction"], 0.4 * (x - 6 * x).square().mean())
+    terms["loss"].backward(retain_graph=True)
+    assert players["generator"].a.grad is None  # what D says of codes is the encoder's alone
+    assert players["encoder"].a.grad != 0
+    terms["reconstruction"].backward()
+    torch.testing.assert_close(players["generator"].a.grad, 0.4 * (2 * (6 * x - x) * 3 * x).mean())
+
+
+def test_the_encoder_ends_at_the_law_of_the_prior() -> None:
+    """Data of standard deviation 4 through a linear autoencoder: codes of standard deviation 1, up to their sign."""
+    torch.manual_seed(0)
+    judge = Judge(lambda x, w: w[0] - w[1].square() * x.squeeze(1) ** 2, torch.tensor([0.0, 0.3]))
+    players = {"generator": Linear(1.0), "encoder": Linear(1.0), "discriminator": judge}
+    game = staged("aae", players, reconstruction=0.01)
+    x, source = torch.empty(0), torch.Generator().manual_seed(1)
+    rates = {"discriminator": 0.02, "generator": 0.01}
+    optimizers = {
+        phase.name: torch.optim.Adam(
+            [p for role in phase.trains for p in players[role].parameters()], rates[phase.name], (0.0, 0.9)
+        )
+        for phase in game.phases()
+    }
+    for step in range(350):
+        x = 4 * torch.randn(200, 1, generator=source)
+        for phase in game.phases():
+            optimizers[phase.name].zero_grad()
+            sum(phase.objective(turn_of(game, phase.name, x, step=step)).values()).backward()
+            optimizers[phase.name].step()
+    assert abs(float(players["encoder"].a.detach())) * 4 == pytest.approx(1, abs=0.2)
+    assert float((players["encoder"].a * players["generator"].a).detach()) == pytest.approx(1, abs=0.2)
+
+
+def test_a_discriminator_of_codes_is_there_for_images_and_refused_where_it_is_asked_for_samples(toy: Any) -> None:
+    made = toy("dcgan", "toy_images", "game=aae", "condition=concat")
+    assert made.parts.game.players["discriminator"](torch.randn(2, 3), condition=torch.tensor([0, 1])).score.shape == (2,)
+    for other in ("condition=acgan", "condition=matching_aware"):
+        with pytest.raises(BadInput, match="codes of the prior"):
+            toy("dcgan", "toy_images", "game=aae", other)
+    with pytest.raises(BadInput, match="game=adversarial"):
+        toy("mlp", "toy_points", "game=aae", "model=autoencoder", "loss=energy")

@@ -120,7 +120,7 @@ class Look(Sandbox):
                     )
                     found["penalty_share"] = _penalty_share(copy.game, phase, terms)
                     split = self.dataset.held_out()
-                    if split is not None and duel.kinds == ("data",) and len(split) >= size // 2:
+                    if split is not None and duel.kinds == ("data",) and self.game.judges_samples and len(split) >= size // 2:
                         other = Sandbox(copy.game, split, self.runtime, self.seed)
                         _, unseen = _play(other, phase, size, self.trainer.step)
                         if unseen is not None:

@@ -35,6 +35,8 @@ def probe(target: Path, config: Mapping[str, Any], *, labels: int = 1000, seed: 
     condition = earlier.condition_name(config["game"]["condition"])
     if trained.game.condition.uses_labels and trained.game.condition.judges_labels:
         raise BadInput(f"probe: a discriminator with condition={condition} is told the label that it should name")
+    if not trained.game.judges_samples:
+        raise BadInput("probe: this run's discriminator judges codes, and never a sample")
     if len(trained.game.roles()["discriminator"][0]) > 1:
         raise BadInput("probe: this run's discriminator judges a sample together with another input, and never a sample alone")
     with trained.runtime.applied():

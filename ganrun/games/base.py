@@ -52,6 +52,7 @@ class Game(nn.Module):
     """Generator against discriminator. ``players`` maps roles to networks; they are not submodules of the game."""
 
     averaged: tuple[str, ...] = ("generator",)
+    judges_samples = True  # the first input of its main duel is a sample
     single = True  # a latent, with a label, is one sample
     remakes = True  # its main duel can make the fakes again, from other latents
 

@@ -23,6 +23,7 @@ from ganrun.networks.base import (
     norm_traits,
     power_of_two,
 )
+from ganrun.networks.parts.code_discriminator import CodeDiscriminator
 from ganrun.networks.parts.dropout import check_dropout, dropping
 from ganrun.networks.parts.minibatch import check_minibatch, minibatch_traits
 from ganrun.networks.parts.resampling import check_upsampling
@@ -113,6 +114,8 @@ class ImageFamily(Family):
         return referenced(self.networks[0](flat_size(inputs), channels, size, self.of_generator), inputs, self.latent)
 
     def discriminator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
+        if not any(port.is_image for port in inputs):
+            return CodeDiscriminator(flat_size(inputs))
         channels, size = image_size("discriminator", inputs)
         return self.networks[1](channels, size, self.of_discriminator)
 

@@ -26,6 +26,7 @@ from ganrun.ground.registry import register
 from ganrun.ground.spec import DiscriminatorOutput, Latent, Port
 from ganrun.ground.traits import Rule
 from ganrun.networks.base import FEATURES, Family, flat_size
+from ganrun.networks.parts.code_discriminator import CodeDiscriminator
 
 OUTPUTS = ("softmax", "gumbel", "straight_through", "argmax")
 
@@ -157,6 +158,8 @@ class Sequence(Family):
         return Generator(flat_size(inputs), outputs[0].shape, self.of_generator, self.output, self.temperature)
 
     def discriminator(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:
+        if all(len(port.shape) == 1 for port in inputs):
+            return CodeDiscriminator(flat_size(inputs))
         return Discriminator(inputs, self.of_discriminator)
 
     def encoder(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> nn.Module:

@@ -25,6 +25,8 @@ from ganrun.losses.base import Loss
 class MatchingAware(Concatenation):
     """Concatenated labels, and a discriminator that must also tell a wrong one."""
 
+    traits = frozenset({"condition.mismatched"})
+
     def check_batch(self, size: int, spec: Spec) -> None:
         if (spec.classes or 0) < 2:
             raise BadInput("condition=matching_aware: a wrong label needs at least two classes. Try condition=concat")
