@@ -196,6 +196,24 @@ def test_looks_at_checkpoints_count_from_the_first_and_are_said_to_be_few(
     assert code == 0
     assert "to watch, not yet persistent: mode collapse" in " ".join(said.split())
     assert "2 looks: too few for persistence" in " ".join(said.split())
+    monkeypatch.setattr(retrace, "look_back", lambda run, config: ([], []))
+    assert "--looks: no checkpoint is kept to look at" in " ".join(ask(run, "--looks")[1].split())
+
+
+@pytest.mark.parametrize("flag", ["--looks", "--deep"])
+def test_where_the_data_are_gone_that_is_one_sentence_and_the_rest_is_said(flag: str, tmp_path: Path) -> None:
+    run = make(tmp_path / "run", (6, {}), (10, SICK["collapse"]))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["dataset"] = {"name": "folder", "root": str(tmp_path / "gone")}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    if flag == "--looks":
+        (run / "signs.jsonl").unlink()
+    code, said = ask(run, flag)
+    flat = " ".join(said.split())
+    assert f"note: {flag}: " in flat
+    assert "there is no such folder" in flat
+    assert code == (0 if flag == "--looks" else 7)
+    assert ("no look was taken" if flag == "--looks" else "mode collapse: the samples are nearly one") in flat
 
 
 def test_deep_scores_by_the_metrics_that_the_run_allows_and_says_which_it_does_not(

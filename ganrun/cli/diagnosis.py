@@ -18,7 +18,7 @@ from ganrun.diseases.base import Disease
 from ganrun.disk import runs
 from ganrun.disk.run_folder import Rows, RunFolder
 from ganrun.ground import spell
-from ganrun.ground.errors import BadInput
+from ganrun.ground.errors import BadInput, NoCheckpoint
 from ganrun.ground.finding import Finding, Remedy
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def diagnose(words: Sequence[str], asked: Asked, console: Console) -> int:
     if asked.looks:
         cases = [case if case.rows else _looked(case, overrides) for case in cases]
     if asked.deep:
-        cases = [replace(case, deep=_scored(target, overrides)) for case, target in zip(cases, targets, strict=True)]
+        cases = [_scored(case, target, overrides) for case, target in zip(cases, targets, strict=True)]
     if asked.attempt:
         from ganrun.cli import trial
 
@@ -115,28 +115,33 @@ def _looked(case: Case, overrides: Sequence[str]) -> Case:
     """The same run with a look at each of its checkpoints. They lie far apart, so the first ones count as well."""
     from ganrun.cli import targets
 
-    run, config = targets.prepare(case.run, overrides, None, complete.ALLOWED["doctor"], "doctor")
-    from ganrun.engine import retrace
+    try:
+        run, config = targets.prepare(case.run, overrides, None, complete.ALLOWED["doctor"], "doctor")
+        from ganrun.engine import retrace
 
-    rows, remarks = retrace.look_back(run, config)
-    remarks.insert(0, f"--looks: {len(rows)} looks, each one step after a checkpoint that is kept: watches, and seldom a finding")
+        rows, remarks = retrace.look_back(run, config)
+    except (BadInput, NoCheckpoint) as error:
+        return replace(case, remarks=[*case.remarks, f"--looks: {error}"])
+    few = f"{len(rows)} looks, each one step after a checkpoint that is kept: watches, and seldom a finding"
+    remarks.insert(0, f"--looks: {few if rows else 'no checkpoint is kept to look at'}")
     for disease in case.diseases.values():
         disease.grace = 0
     return replace(case, rows=rows, findings=examination.examine(rows, case.diseases), remarks=remarks)
 
 
-def _scored(target: Path, overrides: Sequence[str]) -> Mapping[str, Any]:
-    """Scores of the last checkpoint, as ``ganrun eval`` gives and keeps them, by the metrics that tell diseases apart."""
+def _scored(case: Case, target: Path, overrides: Sequence[str]) -> Case:
+    """The same run with scores of its last checkpoint, as ``ganrun eval`` gives and keeps them, that tell diseases apart."""
     from ganrun.cli import targets
 
     chosen = [f"metric=[{','.join(DEEP)}]", f"evaluation.num={SAMPLES}", "evaluation.baselines=true"]
-    place, config = targets.prepare(
-        target, [*overrides, *chosen], None, (*complete.ALLOWED["doctor"], "metric", "evaluation"), "doctor"
-    )
-    from ganrun.engine import commands
+    allowed = (*complete.ALLOWED["doctor"], "metric", "evaluation")
+    try:
+        place, config = targets.prepare(target, [*overrides, *chosen], None, allowed, "doctor")
+        from ganrun.engine import commands
 
-    found: Mapping[str, Any] = commands.evaluate(place, config, fitting=True)
-    return found
+        return replace(case, deep=commands.evaluate(place, config, fitting=True))
+    except (BadInput, NoCheckpoint) as error:
+        return replace(case, remarks=[*case.remarks, f"--deep: {error}"])
 
 
 def read(target: Path) -> Case:

@@ -57,13 +57,10 @@ def replay(
         console.print(
             f"from step {finding.since}{until}: {finding.title}: {finding.evidence.words}", markup=False, soft_wrap=True
         )
-    same = [
-        f"{len(entries)} {what}"
-        for entries, what in ((found.logged, "logged rows"), (found.checkpoints, "checkpoints"))
-        if entries
-    ]
+    agreeing = ((found.logged, "logged row"), (found.checkpoints, "checkpoint"))
+    same = [f"{len(entries)} {what}{'s' * (len(entries) != 1)}" for entries, what in agreeing if entries]
     if same:
-        console.print(f"the same bits as the run's: {' and '.join(same)} of the stretch agree", markup=False, soft_wrap=True)
+        console.print(f"the same bits as the run's: {' and '.join(same)} of the stretch", markup=False, soft_wrap=True)
     for remark in found.remarks:
         console.print(f"note: {remark}", markup=False, soft_wrap=True)
     return path
