@@ -38,6 +38,13 @@ SPECS = ROOT / "benchmarks" / "doctor.yaml"
 PAGE = ROOT / "docs" / "doctor.md"
 START, END = "<!-- measured: written by make doctor -->\n", "<!-- end of measured -->\n"
 NEAR = 10  # deviations of a mode within which a sample counts for it: short runs are blurred, which is no lost mode
+LISTS = {
+    "tune sick": "tuning, injected",
+    "tune healthy": "tuning, healthy recipes",
+    "judge sick": "judging, injected",
+    "judge healthy": "judging, healthy recipes",
+    "wild": "sweeps",
+}
 NEARBY = 0.03  # gap below which a run that failed is blurred
 COVERED = 0.8  # share of the modes that a run covers which has not failed
 
@@ -213,19 +220,18 @@ def write(known: Sequence[Case], rows: Sequence[Mapping[str, Any]]) -> None:
         natural += [] if sick else [row for row in done if failed(row)]
         standing = [(row, *judged[row["name"], row["seed"]]) for row in counted]
         if sick:
-            words, hits = (
-                "named rightly, standing at the end",
-                sum(bool(accept[row["name"]] & set(now)) for row, now, _ in standing),
-            )
+            hits = sum(bool(accept[row["name"]] & set(now)) for row, now, _ in standing)
+            live = sum(bool(accept[row["name"]] & set(past)) for row, _, past in standing)
+            words = f"named rightly, standing at the end; {live} at any time"
         else:
             ever = sum(bool(past) for _, _, past in standing)
             words, hits = f"with a standing finding; {ever} had one at any time", sum(bool(now) for _, now, _ in standing)
-        lines.append(f"| {kind} | {len(counted)} of {len(done)} | {words} | {share(hits, len(counted))} |")
+        lines.append(f"| {LISTS[kind]} | {len(counted)} of {len(done)} | {words} | {share(hits, len(counted))} |")
         for name in accept if kind != "wild" else ():
             mine = [row for row in done if row["name"] == name]
             said = [_said(row, judged) + (" (failed)" if not sick and failed(row) else "") for row in mine]
             if mine:
-                details.append(f"| {kind} | {name} | {', '.join(str(row['seed']) for row in mine)} | {'; '.join(said)} |")
+                details.append(f"| {LISTS[kind]} | {name} | {', '.join(str(row['seed']) for row in mine)} | {'; '.join(said)} |")
     for words, mine in (
         ("natural failures, far from the data", [row for row in natural if not blurred(row)]),
         ("natural failures, blurred", [row for row in natural if blurred(row)]),
