@@ -45,7 +45,7 @@ def _kept(remedy: Remedy, config: Mapping[str, Any]) -> Iterator[str]:
             continue
         for name in stack.strip("[]").split(","):
             held = identity.entry(config, f"{group}.{name}")
-            if not isinstance(held, Mapping):
+            if not isinstance(held, Mapping) or "name" not in held:
                 continue  # it is new
             known = catalog.files(group, catalog.places(None))
             default = catalog.entry(group, name, catalog.places(None)).values if name in known else {}

@@ -83,9 +83,16 @@ def rate(config: Mapping[str, Any], player: str) -> float | None:
     return float(held) if isinstance(held, int | float) else None
 
 
+def regularizers(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The run's own regularizers; an option that an experiment left for another one has no name, and none stands for it."""
+    return {
+        name: entry for name, entry in (at(config, "regularizer") or {}).items() if isinstance(entry, Mapping) and "name" in entry
+    }
+
+
 def stack(config: Mapping[str, Any], *added: str, without: tuple[str, ...] = ()) -> str:
     """``regularizer=[...]``: the run's own regularizers, ``added`` ones and none of ``without``."""
-    held = [name for name in at(config, "regularizer") or {} if name not in without]
+    held = [name for name in regularizers(config) if name not in without]
     return f"regularizer=[{','.join(dict.fromkeys([*held, *added]))}]"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganrun.diseases.base import Disease, at, rate, stack
+from ganrun.diseases.base import Disease, rate, regularizers, stack
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
@@ -37,7 +37,7 @@ class Collapse(Disease):
         generator, critic = rate(config, "generator"), rate(config, "discriminator")
         if generator and critic and generator > critic:
             found.append(Remedy((f"optimizer.generator.lr={critic:g}", stack(config, "r1")), "G no longer outruns D"))
-        if not at(config, "regularizer.r1"):
+        if "r1" not in regularizers(config):
             found.append(Remedy((stack(config, "r1"),), "a smooth D pulls a collapsed G apart"))
         found.append(Remedy(("pack=2",), "a D that sees two samples at once sees that they are equal", fork=False))
         return found

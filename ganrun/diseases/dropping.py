@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from ganrun.diseases.base import Disease, at, percent, series, stack
+from ganrun.diseases.base import Disease, at, percent, regularizers, series, stack
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
@@ -40,7 +40,7 @@ class Dropping(Disease):
 
     def remedies(self, config: Mapping[str, Any], evidence: Evidence) -> list[Remedy]:
         found = []
-        if not at(config, "regularizer.r1"):
+        if "r1" not in regularizers(config):
             found.append(Remedy((stack(config, "r1"),), "a smooth discriminator pulls samples to where they are missing"))
         found.append(Remedy(("pack=2",), "a discriminator that sees two samples at once sees their variety", fork=False))
         if at(config, "game.name") == "adversarial":

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganrun.diseases.base import Disease, at, kendall, rate, series, stack
+from ganrun.diseases.base import Disease, kendall, rate, regularizers, series, stack
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
@@ -89,7 +89,7 @@ class Explosion(Disease):
 
     def remedies(self, config: Mapping[str, Any], evidence: Evidence) -> list[Remedy]:
         found = []
-        if not at(config, "regularizer.gradient_penalty") and not at(config, "regularizer.r1"):
+        if "gradient_penalty" not in regularizers(config) and "r1" not in regularizers(config):
             found.append(
                 Remedy(
                     (stack(config, "gradient_penalty", without=("weight_clip",)),),

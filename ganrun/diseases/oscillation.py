@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganrun.diseases.base import Disease, at, improving, percent, rate, stack
+from ganrun.diseases.base import Disease, at, improving, percent, rate, regularizers, stack
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
@@ -40,7 +40,7 @@ class Oscillation(Disease):
         betas = at(config, "optimizer.betas")
         if isinstance(betas, Sequence) and betas and float(betas[0]) > 0:
             found.append(Remedy(("optimizer.betas=[0.0,0.9]",), "momentum carries the players round each other"))
-        if not at(config, "regularizer.r1"):
+        if "r1" not in regularizers(config):
             found.append(Remedy((stack(config, "r1"),), "R1 damps the game around its equilibrium"))
         held = rate(config, "generator")
         if held:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from ganrun.diseases.base import Disease, at, percent, series, stack
+from ganrun.diseases.base import Disease, percent, regularizers, series, stack
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
@@ -37,6 +37,6 @@ class Overfit(Disease):
         return Evidence(words, {"auc_held_out": median(held)})
 
     def remedies(self, config: Mapping[str, Any], evidence: Evidence) -> list[Remedy]:
-        if at(config, "regularizer.diffaugment") or at(config, "regularizer.ada"):
+        if "diffaugment" in regularizers(config) or "ada" in regularizers(config):
             return []
         return [Remedy((stack(config, "diffaugment"),), "a discriminator that never sees the same image twice")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganrun.diseases.base import Disease, at, improving, percent, series
+from ganrun.diseases.base import Disease, improving, percent, regularizers, series
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
@@ -45,8 +45,8 @@ class Penalty(Disease):
 
     def remedies(self, config: Mapping[str, Any], evidence: Evidence) -> list[Remedy]:
         found = []
-        for name, options in (at(config, "regularizer") or {}).items():
-            weight = at(options, "weight") if isinstance(options, Mapping) else None
+        for name, options in regularizers(config).items():
+            weight = options.get("weight")
             if not isinstance(weight, int | float) or weight <= 0:
                 continue
             if weight > USUAL:

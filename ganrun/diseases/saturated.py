@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganrun.diseases.base import Disease, at, improving, rate, stack
+from ganrun.diseases.base import Disease, at, improving, rate, regularizers, stack
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
@@ -42,7 +42,7 @@ class Saturated(Disease):
             overrides.append(f"optimizer.generator.lr={critic:g}")
         if overrides:
             found.append(Remedy(tuple(overrides), "the discriminator loses its head start"))
-        if not at(config, "regularizer.r1"):
+        if "r1" not in regularizers(config):
             found.append(Remedy((stack(config, "r1"),), "a discriminator of bounded slope cannot separate for ever"))
         if critic:
             found.append(Remedy((f"optimizer.discriminator.lr={critic / 4:g}",), "a slower discriminator"))

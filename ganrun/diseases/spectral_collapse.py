@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganrun.diseases.base import Disease, at, series, stack
+from ganrun.diseases.base import Disease, regularizers, series, stack
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
@@ -38,6 +38,6 @@ class SpectralCollapse(Disease):
         return None
 
     def remedies(self, config: Mapping[str, Any], evidence: Evidence) -> list[Remedy]:
-        if at(config, "regularizer.spectral_regularization"):
+        if "spectral_regularization" in regularizers(config):
             return []
         return [Remedy((stack(config, "spectral_regularization"),), "it keeps the singular values up", fork=False)]

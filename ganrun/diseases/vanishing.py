@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganrun.diseases.base import Disease, at, percent, rate, stack
+from ganrun.diseases.base import Disease, at, percent, rate, regularizers, stack
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
@@ -54,6 +54,6 @@ class Vanishing(Disease):
             found.append(Remedy(tuple(overrides), "the discriminator's head start goes, so that its scores overlap again"))
         if at(config, "loss.name") == "minimax":
             found.append(Remedy(("loss=nonsaturating", stack(config, "r1")), "a loss that is steep where fakes are told apart"))
-        elif not at(config, "regularizer.r1"):
+        elif "r1" not in regularizers(config):
             found.append(Remedy((stack(config, "r1"),), "a bound on the slope keeps scores where the loss is not flat"))
         return found
