@@ -68,6 +68,10 @@ def test_a_remedy_that_adds_to_the_regularizers_keeps_the_values_of_those_that_a
         "regularizer.lecam.weight=0.02",
     ]
     assert "regularizer.dragan.weight=3" in remedy["command"]
+    # what an experiment left of a regularizer that was replaced is none of the run's
+    other = make(tmp_path / "other", (6, {}), (10, SICK["collapse"]), overrides=("experiment=digits", "regularizer=[lecam]"))
+    (finding,) = [entry for entry in json.loads(ask("--json", other)[1])[0]["findings"] if entry["disease"] == "collapse"]
+    assert ["regularizer=[lecam,r1]"] in [entry["overrides"] for entry in finding["remedies"]]
     config = compose_config(*remedy["overrides"])  # it composes, and the values are those of the run
     assert {name: entry["weight"] for name, entry in config["regularizer"].items()} == {"dragan": 3, "lecam": 0.02, "r1": 10.0}
 
