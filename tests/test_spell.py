@@ -52,6 +52,7 @@ def test_an_override_that_is_offered_is_quoted_for_the_shell_and_its_words_are_n
     assert spell.pasted("regularizer=[r1,r2]") == "'regularizer=[r1,r2]'"
     assert spell.pasted("loss=lsgan (or minimax)") == "loss=lsgan (or minimax)"
     assert spell.pasted("output=my (old) runs") == "'output=my (old) runs'"
+    assert spell.override("resume", Path("my runs/a")) == "'resume=\"my runs/a\"'"
     assert spell.pasted(f"output={spell.value('my runs')}") == "'output=\"my runs\"'"
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from ganrun.disk import earlier, image_folder, runs
 from ganrun.disk.run_folder import RunFolder
 from ganrun.ground.errors import BadInput
+from ganrun.ground.spell import override
 
 NEUTRAL = (
     "hydra",
@@ -216,7 +217,8 @@ def scheduled(folder: object, config: Mapping[str, Any], held: Mapping[str, Any]
     return (
         f"steps={config['steps']}: the optimizer of {folder} follows a schedule over its {held['steps']} steps "
         f"({over_the_run(held)}), so a run of {config['steps']} is another one from "
-        f"its first step on. Go on from its checkpoint under the new schedule: resume={folder} steps={config['steps']} fork=true"
+        f"its first step on. Go on from its checkpoint under the new schedule: {override('resume', str(folder))} "
+        f"steps={config['steps']} fork=true"
     )
 
 
@@ -229,7 +231,8 @@ def _another(folder: Path, changed: list[str], config: Mapping[str, Any], held: 
 
 
 def _choose(folder: Path) -> str:
-    return f"Choose another folder; resume={folder} goes on with that run; fresh=true sets it aside and starts this one"
+    resumed = override("resume", folder)
+    return f"Choose another folder; {resumed} goes on with that run; fresh=true sets it aside and starts this one"
 
 
 def _shown(value: Any) -> str:

@@ -18,6 +18,7 @@ from ganrun.disk import earlier, image_folder, yaml_files
 from ganrun.disk.run_folder import RunFolder
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
+from ganrun.ground.spell import override
 
 LARGEST = 1_000_000  # bytes
 MOST = 20_000  # entries
@@ -120,7 +121,7 @@ def read_config(run: Path) -> dict[str, Any]:
         raise BadInput(
             f"{path}: was changed after the run began: it does not have the SHA-256 that run.json says, so it is not what the "
             f"run was trained with. Put it back as it was (the command that began the run writes it again); "
-            f"a key is changed by typing it: resume={run} KEY=VALUE"
+            f"a key is changed by typing it: {override('resume', run)} KEY=VALUE"
         )
     return earlier.completed({str(key): value for key, value in config.items()})
 

@@ -64,6 +64,11 @@ def pasted(text: str) -> str:
     return shlex.quote(found[1]) + found[2] if found else shlex.quote(text)
 
 
+def override(key: str, entry: Any) -> str:
+    """``key=entry`` as a person types it in a shell; a path as text."""
+    return shlex.quote(f"{key}={value(str(entry) if isinstance(entry, Path) else entry)}")
+
+
 def path(place: str | Path) -> str:
     """A path as one word of a command, which no flag and no override begins with."""
     text = str(place)
