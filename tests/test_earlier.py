@@ -20,7 +20,10 @@ from ganrun.disk.identity import entry, identity, result_keys
 from ganrun.engine import export
 from ganrun.optimizers.base import schedule
 
-MODELS, DATA = ([f"{group}={name}" for name in names] for group, names in (("model", ("mlp",)), ("dataset", ("digits",))))
+MODELS, DATA = (
+    [f"{group}={name}" for name in names]
+    for group, names in (("model", ("mlp",)), ("dataset", ("paired_digits", "paired_folder")))
+)
 
 
 def holds(config: dict[str, Any], path: str) -> bool:

@@ -15,12 +15,17 @@ from torch import Tensor
 from ganrun.data.base import Images, to_pixels
 from ganrun.data.digit_tasks import blur, invert, outline
 from ganrun.data.digits import digits
+from ganrun.data.jitter import Jitter
 from ganrun.data.streamed import StreamedImages
 from ganrun.data.translation import Paired, Translation
 from ganrun.data.unpaired_digits import halves
+from ganrun.engine import assemble
+from ganrun.ground import rng
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import build
-from ganrun.ground.spec import Spec
+from ganrun.ground.runtime import resolve
+from ganrun.ground.spec import Latent, Spec
+from ganrun.ground.turn import Turn
 
 RED, BLUE, GREEN = (200, 10, 30), (5, 20, 250), (0, 255, 0)
 
@@ -284,3 +289,51 @@ def test_folders_that_cannot_be_are_refused_in_words(tmp_path: Path, name: str, 
     picture(tmp_path / "trainB" / "only.png", GREEN)
     with pytest.raises(BadInput, match=match):
         folder(name, **{"root": tmp_path, **options}) if options.get("root", 1) else build("dataset", {"name": name})
+
+
+# jitter and mirroring
+
+
+def counted(size: int) -> Tensor:
+    """Images whose pixels say their row and column."""
+    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    return torch.stack((rows, columns)).double()
+
+
+def test_jitter_is_a_part_of_the_enlarged_image_and_mirroring_turns_it_round() -> None:
+    """Of a linear image, bilinear enlargement is known inside: at place i it is (i + 1/2) s / S - 1/2."""
+    x = counted(16).expand(5, 2, 16, 16)
+    draws = torch.tensor([[0.0, 0.0, 0.9], [0.99, 0.0, 0.9], [0.4, 0.99, 0.9], [0.0, 0.0, 0.1], [0.5, 0.5, 0.2]])
+    made = Jitter(0.125, True).changed(x, draws)
+    places = (torch.arange(18).double() + 0.5) * 16 / 18 - 0.5
+    for image, (top, left, mirrored) in zip(made, ((0, 0, 0), (2, 0, 0), (1, 2, 0), (0, 0, 1), (1, 1, 1)), strict=True):
+        image = image.flip(2) if mirrored else image
+        inside = slice(1, 15)
+        assert torch.allclose(image[0, inside, 3], places[top : top + 16][inside])
+        assert torch.allclose(image[1, 3, inside], places[left : left + 16][inside])
+
+
+def test_jitter_treats_a_source_as_its_sample_and_comes_out_again_as_it_was() -> None:
+    data = build("dataset", {"name": "paired_digits", "task": "invert", "jitter": 0.125})
+    plain = build("dataset", {"name": "paired_digits", "task": "invert"})
+    assert plain.change is None
+    stream = assemble.supply(data, resolve({"name": "cpu", "threads": 1, "precision": "fp32", "deterministic": True}))
+
+    def turn_at(index: int, part: tuple[int, int] = (0, 1)) -> Turn:
+        where = {"streams": {"data": stream}, "batch_index": index, "micro_batch": part}
+        return Turn(0, index, "discriminator", 0, 8, Latent(1), torch.device("cpu"), **where)
+
+    batch = turn_at(0).real()
+    assert torch.allclose(batch.source, -batch.x, atol=1e-6)  # the negative of each was cut out at the same place
+    assert torch.equal(turn_at(0).real().x, batch.x)
+    assert torch.equal(torch.cat([turn_at(0, (part, 2)).real().x for part in (0, 1)]), batch.x)
+    usual = data.batch(rng.order(0, "data", 0, 8, len(data)))
+    assert not torch.equal(batch.x, usual.x)
+
+
+def test_the_sides_of_unpaired_data_are_both_jittered_and_padding_keeps_it() -> None:
+    data = build("dataset", {"name": "unpaired_digits", "jitter": 0.125})
+    for made in (data, data.fitted(32)):
+        assert made.change == made.sources().change == Jitter(0.125, False)
+    with pytest.raises(BadInput, match=r"dataset\.jitter=1\.5"):
+        build("dataset", {"name": "paired_digits", "jitter": 1.5})

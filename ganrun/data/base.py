@@ -27,6 +27,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     labels: Tensor | None = None
+    change: Callable[[Batch, Tensor], Batch] | None = None  # of batches to train on, by draws in [0, 1) of shape (n, 3)
     chiral = False  # whether mirror images of samples are none: of digits and letters
 
     @property
@@ -119,7 +120,9 @@ class Subset(Dataset):
         return self.parent.sources()
 
     def fitted(self, size: int) -> Dataset:
-        return Subset(self.parent.fitted(size), self.indices)
+        made = Subset(self.parent.fitted(size), self.indices)
+        made.change = self.change
+        return made
 
     def fingerprint(self) -> str:
         return hashlib.sha256(self.parent.fingerprint().encode() + self.indices.numpy().tobytes()).hexdigest()
@@ -199,7 +202,7 @@ class Images(Dataset):
         held_out = None if self._held_out is None else change(self._held_out)
         notes = (*self.notes, note)
         made = Images(pixels, self.labels, class_names=self.class_names, held_out=held_out, notes=notes, chiral=self.chiral)
-        made.remarks = self.remarks
+        made.remarks, made.change = self.remarks, self.change
         return made
 
 

@@ -25,6 +25,7 @@ from ganrun.data.folder_reading import (
     named,
     read,
 )
+from ganrun.data.jitter import jittering
 from ganrun.data.streamed import StreamedImages
 from ganrun.data.translation import Paired
 from ganrun.data.unpaired_folder import below
@@ -59,6 +60,8 @@ def paired_folder(
     resize: str = "crop",
     channels: int = 3,
     source_channels: int | None = None,
+    jitter: float = 0.0,
+    mirror: bool = False,
     held_out: float | None = None,
     on_error: str = "fail",
     memory_gib: float = 4.0,
@@ -111,7 +114,9 @@ def paired_folder(
     assert sources is not None
     assert targets is not None
     targets.remarks = tuple(remarks)
-    return Paired(targets, sources)
+    pairs = Paired(targets, sources)
+    pairs.change = jittering(jitter, mirror)
+    return pairs
 
 
 def _side(place: str, key: str, name: str, first: Pass, remarks: list[str]) -> Side:

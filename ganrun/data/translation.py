@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ganrun.data.base import Dataset
+from ganrun.data.jitter import Jitter
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import Batch
 
@@ -52,7 +53,14 @@ class Translation(Dataset):
         return self._sources
 
     def fitted(self, size: int) -> Translation:
-        return type(self)(self.targets.fitted(size), self._sources.fitted(size))
+        made = type(self)(self.targets.fitted(size), self._sources.fitted(size))
+        made.change = self.change
+        return made
+
+    def jittered(self, change: Jitter | None) -> Translation:
+        """The same, whose batches to train on are changed by ``change``; of an unpaired set, those of either side."""
+        self.change = self._sources.change = change
+        return self
 
     def fingerprint(self) -> str:
         both = f"{self.kind} {self.targets.fingerprint()} {self._sources.fingerprint()}"

@@ -10,6 +10,7 @@ import torch
 from ganrun.data.base import Images
 from ganrun.data.digit_tasks import sources_of
 from ganrun.data.digits import digits
+from ganrun.data.jitter import jittering
 from ganrun.data.selection import select
 from ganrun.data.translation import Translation
 from ganrun.ground import rng
@@ -18,11 +19,17 @@ from ganrun.ground.registry import register
 
 @register("dataset", "unpaired_digits")
 def unpaired_digits(
-    *, size: int | None = 16, task: str = "outline", classes: list[int | str] | None = None, fraction: float = 1.0
+    *,
+    size: int | None = 16,
+    task: str = "outline",
+    jitter: float = 0.0,
+    classes: list[int | str] | None = None,
+    fraction: float = 1.0,
 ) -> Translation:
     """719 targets and 718 sources of other digits to train on, 180 of each held out; ``task``: outline | invert | blur."""
     targets, others = halves(digits(size=size))
-    return Translation(select(targets, classes, fraction), select(sources_of(others, task), classes, fraction))
+    made = Translation(select(targets, classes, fraction), select(sources_of(others, task), classes, fraction))
+    return made.jittered(jittering(jitter))
 
 
 def halves(images: Images) -> tuple[Images, Images]:

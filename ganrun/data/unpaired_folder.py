@@ -10,6 +10,7 @@ from typing import Any
 
 from ganrun.data.folder import folder
 from ganrun.data.folder_reading import check_content, check_root
+from ganrun.data.jitter import jittering
 from ganrun.data.translation import Translation
 from ganrun.data.working_size import Files, Legal, any_size, working_size
 from ganrun.disk.file_names import printable
@@ -30,6 +31,8 @@ def unpaired_folder(
     resize: str = "crop",
     channels: int = 3,
     source_channels: int | None = None,
+    jitter: float = 0.0,
+    mirror: bool = False,
     held_out: float | None = None,
     on_error: str = "fail",
     memory_gib: float = 4.0,
@@ -59,7 +62,7 @@ def unpaired_folder(
         folder(root=targets, channels=channels, **options), folder(root=sources, channels=from_channels, **options)
     )
     made.notes = (*sized, *made.notes)
-    return made
+    return made.jittered(jittering(jitter, mirror))
 
 
 def below(place: str, key: str, name: str) -> str:

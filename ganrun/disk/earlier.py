@@ -28,6 +28,8 @@ STILL = (
 LATER: dict[str, Any] = {
     "generator_batch": None,
     "model.discriminator.dropout": 0,
+    "dataset.jitter": 0,
+    "dataset.mirror": False,
     **{
         f"optimizer.{player}{key}": None
         for player in ("", "generator.", "discriminator.")

@@ -168,6 +168,7 @@ def supply(dataset: Dataset, runtime: Runtime) -> Stream:
         len(dataset),
         lambda indices: dataset.batch(indices, runtime.device),
         dataset.expect if type(dataset).expect is not Dataset.expect else None,
+        dataset.change,
     )
 
 

@@ -18,12 +18,14 @@ Reader = Callable[[Tensor], Batch]
 class Stream:
     """An endless supply of real samples: ``read`` turns indices into a batch on the training device.
 
-    ``expect``, where the supply reads from disk, is told which indices come next.
+    ``expect``, where the supply reads from disk, is told which indices come next. ``change``, where samples are varied, makes
+    another batch of one by draws in [0, 1) of shape (n, 3).
     """
 
     length: int
     read: Reader
     expect: Callable[[Tensor], None] | None = None
+    change: Callable[[Batch, Tensor], Batch] | None = None
 
 
 @dataclass
@@ -55,7 +57,11 @@ class Turn:
         if key not in self.batch_cache:
             source = self.streams[stream]
             indices = rng.order(self.seed, stream, self.batch_index * count, count, source.length)
-            self.batch_cache[key] = source.read(self._mine(indices))
+            batch = source.read(self._mine(indices))
+            if source.change is not None:
+                drawn = torch.rand(count, 3, generator=rng.generator(self.seed, "change", stream, self.batch_index, count))
+                batch = source.change(batch, self._mine(drawn))
+            self.batch_cache[key] = batch
         return self.batch_cache[key]
 
     def latent(self, count: int | None = None) -> Tensor:
