@@ -61,6 +61,7 @@ docs: $(STAMP)
 	$(BIN)/python scripts/techniques_page.py
 	$(BIN)/python scripts/doctor_page.py
 	$(BIN)/python scripts/keys_page.py
+	$(BIN)/python scripts/readme_table.py
 
 # how often the doctor names an injected fault; writes the table of docs/doctor.md
 doctor: $(STAMP)
