@@ -63,7 +63,7 @@ def test_sample_passes_its_options_on_and_prints_where_the_samples_are(trained: 
 )
 def test_other_keys_are_refused_with_those_that_are_allowed(typed: str, trained: Path, engine: Engine) -> None:
     assert run("eval", trained, typed).lines == [f"{typed}: ganrun eval takes metric, evaluation, device, plugins, dataset.root"]
-    assert run("sample", trained, typed).lines == [f"{typed}: ganrun sample takes device, plugins"]
+    assert run("sample", trained, typed).lines == [f"{typed}: ganrun sample takes device, plugins, evaluation.standing"]
     assert run("eval", trained, typed).code == run("sample", trained, typed).code == 2
     assert engine.calls == []
 

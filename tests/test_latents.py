@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from scipy.stats import kstest, truncnorm
 from torch import nn
 
+from ganrun.disk import checkpoint
+from ganrun.engine import assemble, sampling
 from ganrun.engine.choice import Wish, choose
 from ganrun.engine.directions import factorized, first_layers
 from ganrun.engine.latents import code_traversal, linear, of_sample, of_samples, slerp, terms, traversal, truncated, walks
+from ganrun.engine.standing import stand
 from ganrun.games.infogan import Coded
+from ganrun.ground import rng
 from ganrun.ground.errors import BadInput
 from ganrun.ground.spec import Latent
 
@@ -199,3 +204,33 @@ def test_codes_are_what_is_traversed_where_there_are_some(toy) -> None:
     plain = choose(Wish(64, 0, traverse="sefa"), game, {})
     assert plain.count == 3 * 8  # the directions of the noise alone
     assert torch.equal(plain.latents[:, 3:], of_sample(game.latent_law, 0, 0)[:, 3:].expand(24, -1))
+
+
+# standing statistics
+
+
+def test_standing_statistics_are_the_means_over_batches_of_their_means_and_variances(toy: Any) -> None:
+    """Of the first normalization they follow from latents and one linear layer; the run's own stay as they were."""
+    made = toy("mlp", "toy_points", "model.generator.norm=batch", "model.discriminator.norm=batch", "loss=hinge")
+    made.trainer.advance()
+    game, batches = made.parts.game, 3
+    before = {role: checkpoint.digest(dict(player.state_dict())) for role, player in game.players.items()}
+    z = [game.latent_law.draw(256, rng.generator(5, batch, "standing statistics", 0, "latent")) for batch in range(batches)]
+    with assemble.performing(game, {}):
+        stand(game, batches, lambda batch: game.generate(z[batch], None))
+        layer, norm = game.players["generator"].hidden[:2]
+        hidden = [layer(entry) for entry in z]
+        assert torch.allclose(norm.running_mean, torch.stack([entry.mean(0) for entry in hidden]).mean(0), atol=1e-6)
+        assert torch.allclose(norm.running_var, torch.stack([entry.var(0) for entry in hidden]).mean(0), atol=1e-6)
+        judge, own = game.players["discriminator"], made.parts.game.players["discriminator"]
+        assert checkpoint.digest(dict(judge.state_dict())) == checkpoint.digest(dict(own.state_dict()))
+        kept = game.generate(z[0][:5], None)
+    assert {role: checkpoint.digest(dict(player.state_dict())) for role, player in game.players.items()} == before
+    options = {"seed": 5, "runtime": made.trainer.runtime, "averages": {}}
+    usual = sampling.generate(game, 5, **options)
+    standing = sampling.generate(game, 5, standing=batches, **options)
+    assert not torch.allclose(usual, standing, atol=1e-4)
+    assert torch.equal(standing, sampling.generate(game, 9, standing=batches, **options)[:5])
+    assert kept.shape == standing.shape
+    with pytest.raises(BadInput, match="no batch normalization"):
+        sampling.generate(toy("mlp", "toy_points", "model.generator.norm=none").parts.game, 5, standing=1, **options)

@@ -198,7 +198,7 @@ def sample(
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Generate samples from a run folder; no data set is needed. Overrides: device, plugins."""
+    """Generate samples from a run folder; no data set is needed. Overrides: device, plugins, evaluation.standing."""
     with answering():
         from ganrun.cli import targets
 

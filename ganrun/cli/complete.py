@@ -25,8 +25,12 @@ PLACES = ("output", "dataset.root", "dataset.source", "dataset.target")  # keys 
 EXPERIMENT = re.compile(r'@experiment\("(\w+)"')
 
 # What may differ from the run's own config, by command.
-ALLOWED = {"eval": ("metric", "evaluation", "device", "plugins", "dataset.root"), "sample": ("device", "plugins")}
-ALLOWED |= {"export": ALLOWED["sample"], "probe": ("device", "plugins", "dataset.root")}
+ALLOWED: dict[str, tuple[str, ...]] = {"eval": ("metric", "evaluation", "device", "plugins", "dataset.root")}
+ALLOWED |= {
+    "sample": ("device", "plugins", "evaluation.standing"),
+    "export": ("device", "plugins"),
+    "probe": ("device", "plugins", "dataset.root"),
+}
 ALLOWED |= {"doctor": ALLOWED["probe"], "replay": ALLOWED["probe"], "invert": ALLOWED["probe"]}
 
 

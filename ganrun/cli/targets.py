@@ -105,7 +105,7 @@ def sample(target: Path, overrides: Sequence[str], config_dir: Path | None, opti
 
 def export(target: Path, overrides: Sequence[str], config_dir: Path | None, out: Path | None, raw: bool, role: str) -> Path:
     """Write a generator as safetensors; where it is."""
-    target, config = prepare(target, overrides, config_dir, ALLOWED["sample"], "export")
+    target, config = prepare(target, overrides, config_dir, ALLOWED["export"], "export")
     from ganrun.engine.export import export as write
 
     made: Path = write(target, out, config, raw=raw, role=role)

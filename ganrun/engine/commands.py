@@ -151,6 +151,7 @@ def sample(
         picture = pictures.beside(x, trained.spec, starts.source, starts.target)
     else:
         picture = pictures.picture_of(x, trained.spec, columns=columns, table=table)
+    standing = config["evaluation"].get("standing", 0)
     request = {
         "run": trained.folder.resolve().name,
         "step": trained.step,
@@ -163,6 +164,7 @@ def sample(
         "class_grid": class_grid,
         **({"traverse": traverse} if traverse else {}),
         **({"arithmetic": arithmetic} if arithmetic else {}),
+        **({"standing": standing} if standing else {}),
         "input": None if source is None else source.resolve().name,
     }
     exact = {"weights": trained.digest, "precision": trained.runtime.precision, **({} if given is None else vars(given))}
@@ -188,7 +190,7 @@ def spoken(request: Mapping[str, Any]) -> list[str]:
             words.append("traverse" if entry == "auto" else f"traverse_{entry}")
         elif key == "arithmetic":
             words.append("sum_" + entry.replace(" ", "").replace("+", "_plus_").replace("-", "_minus_").replace("*", "x"))
-        elif key in ("truncation", "interpolate", "input") and entry is not None:
+        elif key in ("truncation", "interpolate", "standing", "input") and entry is not None:
             words.append(f"{key}_{entry}")
     return words
 

@@ -43,7 +43,10 @@ def evaluate(
         source, labels = given.source, given.labels if game.condition.uses_labels else None
     else:
         source, labels = None, labels_like(dataset, game, count, seed)
-    x = sampling.generate(game, count, seed=seed, runtime=runtime, averages=used, labels=labels, sources=source)
+    standing = int(evaluation.get("standing", 0))
+    x = sampling.generate(
+        game, count, seed=seed, runtime=runtime, averages=used, labels=labels, sources=source, standing=standing
+    )
     done = {**evaluation, "average": bool(used)}
     reads_networks = any("networks" in metric.extracts for metric in metrics.values())
     sandbox = Sandbox(game, dataset, runtime, seed) if reads_networks else None

@@ -21,6 +21,7 @@ from ganrun.engine.choice import Choice, Wish, choose
 from ganrun.engine.ema import EMA
 from ganrun.engine.latents import BLOCK, COLUMNS, Given
 from ganrun.engine.sources import Sources, load, translates
+from ganrun.engine.standing import stand
 from ganrun.games.base import Game
 from ganrun.ground import rng
 from ganrun.ground.errors import BadInput, NoCheckpoint
@@ -42,6 +43,7 @@ def generate(
     labels: Tensor | None = None,
     sources: Tensor | None = None,
     latents: Tensor | None = None,
+    standing: int = 0,
 ) -> Tensor:
     """``count`` samples in the training range: float32 of shape (count, *spec.shape), on the CPU.
 
@@ -49,12 +51,15 @@ def generate(
     ``labels``: int64 of shape (count,), or codes, float (count, classes), for a game that uses them; by default the classes in
     turn. ``sources``: the images to translate, in the training range, of shape (count, *spec.source), for a game that does; a
     block of them is worked on in parts, since whole images go in. ``latents``: (count, size), in place of drawn ones.
+    ``standing``: batches of 256 from which batch normalizations take their statistics, or 0 for those of training.
     """
     if game.condition.uses_labels and labels is None:
         labels = torch.arange(count) % int(game.spec.classes or 1)
     rows = []
     with assemble.performing(game, averages):
         parts = 1 if sources is None else PARTS
+        if standing:
+            stand(game, standing, lambda batch: _one_batch(game, batch, BLOCK // parts, seed, runtime, labels, sources))
         for block, part in itertools.product(range(math.ceil(count / BLOCK)), range(parts)):
             if block * BLOCK + part * (BLOCK // parts) >= count:
                 break
@@ -76,6 +81,26 @@ def generate(
             with runtime.autocast():
                 rows.append(game.sample(BLOCK, turn, condition, source).float().cpu())
     return torch.cat(rows)[:count]
+
+
+def _one_batch(
+    game: Game, batch: int, size: int, seed: int, runtime: Runtime, labels: Tensor | None, sources: Tensor | None
+) -> Tensor:
+    """Samples for standing statistics: of latents of their own, and of the given labels and sources in turn."""
+    rows = torch.arange(batch * size, (batch + 1) * size)
+    condition, source = (None if held is None else held[rows % len(held)].to(runtime.device) for held in (labels, sources))
+    turn = Turn(
+        seed=seed,
+        step=batch,
+        phase="standing statistics",
+        repeat=0,
+        batch_size=size,
+        latent_law=game.latent_law,
+        device=runtime.device,
+    )
+    rng.seed_default(turn.generator("default").initial_seed(), runtime.device)
+    with runtime.autocast():
+        return game.sample(size, turn, condition, source)
 
 
 def _block(rows: Tensor, block: int) -> Tensor:
@@ -191,6 +216,7 @@ class Trained:
                 labels=labels,
                 sources=None if starts is None else starts.source,
                 latents=choice.latents,
+                standing=int(self.config["evaluation"].get("standing", 0)),
             )
 
 

@@ -200,6 +200,7 @@ def _common(bench: Bench, split: Dataset, count: int) -> dict[str, Any]:
         "extractor": None if bench.extractor is None else dict(bench.extractor.card()),
         "quantised": "to bytes, rounded to the nearest" if dataset.spec.kind == "image" else "no",
         "average": bool(evaluation["average"]),
+        **({"standing": evaluation["standing"]} if evaluation.get("standing") else {}),
         "seed": evaluation["seed"],
         "versions": versions(),
     }
