@@ -111,6 +111,7 @@ class Composer:
         self.loader = GlobalHydra.instance().config_loader()
         self.parser = OverridesParser.create(config_loader=self.loader)
         self.groups = self._groups()
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def look_into(self, override: str, folders: Sequence[Path]) -> None:
         """Find options in ``folders``, too, which the ``override`` of hydra.searchpath names."""
@@ -118,8 +119,11 @@ class Composer:
         self.groups = self._groups()
 
     def compose(self, overrides: list[str]) -> DictConfig:
-        """The config, Hydra's own part included, unresolved."""
-        return compose(self.config_name, overrides=overrides, return_hydra_config=True)
+        """The config, Hydra's part included, unresolved. Composed once for the same overrides: whoever changes it copies it."""
+        key = tuple(overrides)
+        if key not in self._composed:
+            self._composed[key] = compose(self.config_name, overrides=overrides, return_hydra_config=True)
+        return self._composed[key]
 
     def parse(self, text: str) -> Override:
         return self.parser.parse_overrides([text])[0]

@@ -1,7 +1,8 @@
 """``ganrun train``: from a typed line to Hydra, which composes and launches.
 
-The line is checked whole, rewritten where ganrun offers more than Hydra (``+experiment=``, ``resume=RUN``), and handed
-to the public ``hydra.main`` as its command line. Hydra's errors come back as ganrun's, with exit codes.
+The line is checked whole, and rewritten where ganrun offers more than Hydra (``+experiment=``, ``resume=RUN``). One run is
+started from the config that was composed for the check, by what Hydra's launchers call; a sweep, and Hydra's pages, are
+handed to the public ``hydra.main`` as its command line. Hydra's errors come back as ganrun's, with exit codes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig
 
 from ganrun.cli import job, places, preflight, resume, signature, starts
 from ganrun.cli.compose import (
@@ -58,6 +64,11 @@ class Command:
     hydra_help: bool = False
     ledger: Path | None = field(default=None, init=False)
 
+    @property
+    def is_one_run(self) -> bool:
+        """True where one run is to be trained: no sweep, and no page of Hydra's."""
+        return not (self.multirun or self.cfg or self.info or self.hydra_help)
+
     def flags(self) -> list[str]:
         """Hydra's own spelling of the flags."""
         said = {"--cfg": self.cfg, "--package": self.package, "--info": self.info, "--config-name": self.config_name}
@@ -71,13 +82,17 @@ def train(command: Command) -> int:
     signature.forget()
     fits(command)
     overrides = [text.removeprefix("+") if text.startswith("+experiment=") else text for text in command.overrides]
-    if not command.hydra_help:
-        with errors_for_people(), composer(command.config_dir, command.config_name) as found:
-            overrides = prepare(command, overrides, found)
     job.State.failure, job.State.stopped, job.State.launching = None, False, True
     try:
-        with _hydra_answers(command), searching(command.config_dir):
-            _call_hydra([*command.flags(), *overrides])
+        if not command.hydra_help:
+            with errors_for_people(), composer(command.config_dir, command.config_name) as found:
+                overrides = prepare(command, overrides, found)
+                if command.is_one_run:
+                    with _hydra_answers(command):
+                        _run(found.compose(overrides), command)
+        if not command.is_one_run:
+            with _hydra_answers(command), searching(command.config_dir):
+                _call_hydra([*command.flags(), *overrides])
     except SystemExit as end:  # Hydra has shown a page, or said what is wrong with a flag's value
         return 2 if end.code else 0
     finally:
@@ -271,6 +286,22 @@ def _hydra_answers(command: Command) -> Iterator[None]:
         raise GanrunError(
             f"{culprit(error) or 'the launcher'} gave up ({in_words(error)}){known_cause(error)}; {AGAIN}"
         ) from error
+
+
+def _run(config: DictConfig, command: Command) -> None:
+    """Run the job of ``config``, which was composed for the check already, as Hydra runs a single one."""
+    loader, callbacks = GlobalHydra.instance().config_loader(), Callbacks(config)
+    config.hydra.mode = RunMode.RUN
+    callbacks.on_run_start(config=config, config_name=command.config_name)
+    done = run_job(
+        hydra_context=HydraContext(config_loader=loader, callbacks=callbacks),
+        task_function=job.train_job,
+        config=config,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+    )
+    callbacks.on_run_end(config=config, config_name=command.config_name, job_return=done)
+    _ = done.return_value  # raises what the job raised
 
 
 def _call_hydra(arguments: list[str]) -> None:

@@ -7,6 +7,7 @@ player's learning rate follows the optimizer's) go on following it, and what is 
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def origin(
         if group not in chosen and group != "experiment":
             choices += _choice(group, config.get(group), folder, composer)
     replaced = [entry.spelt for entry in typed if entry.key in chosen and _is_plain(entry, composer)]
-    composed = composer.compose([*choices, *replaced])
+    composed = copy.deepcopy(composer.compose([*choices, *replaced]))
     for key in config:
         if key not in composed or key == "hydra":
             raise BadInput(f"{folder / 'config.yaml'}: {key!r} is not a key of a run. {suggestion(key, map(str, composed))}")
