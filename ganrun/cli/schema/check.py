@@ -196,31 +196,47 @@ def _combination(combination: Sequence[str], line: Line) -> tuple[list[str], lis
     fixed = [*line.given, *(entry.spelt for entry in line.hydra_choices)]
     fixed += [entry.spelt for entry in line.hydra_values if entry.key == "hydra.searchpath"]
     fixed += [entry.spelt for entry in line.typed if entry.override.is_delete() and entry.key in STACKS]
+    whole = _whole(line)
     try:
-        composed = composer.compose([*fixed, *combination])
-        found = layers.analyse(composed, composer, line.folders, frozenset(line.choices), line.origin)
+        composed = whole or composer.compose([*fixed, *combination])
+        groups, typed = frozenset(line.choices), whole is not None
+        found = layers.analyse(composed, composer, line.folders, groups, line.origin, values_are_typed=typed)
     except COMPOSING_FAILS as error:
         return [_composing_failed(error)], [], Hydras()
     plugins = [value for entry in values if entry.key == "plugins" for _, value in entry.values]
     found.world = catalog.world(line.folders, [module for modules in plugins if isinstance(modules, list) for module in modules])
-    removed = {entry.key for entry in values if entry.override.is_delete()}
-    sentences = list(layers.mistakes(found, removed))
+    known_typed = {".".join(entry.path) for entry in values if whole or entry.override.is_delete()}
+    sentences = list(layers.mistakes(found, known_typed))
     for entry in values:
         if entry.path[0] not in line.wrong:
             sentences += _value(entry, found, line)
     sentences += _together(values, found.config)
     if not sentences:
-        sentences += _linked([*fixed, *combination], found, line)
+        sentences += _linked([*fixed, *combination], found, line, whole)
     known = {"hydra": OmegaConf.to_container(composed.hydra, resolve=False)} if line.hydra_values else {}
     unknown = [text for entry in line.hydra_values if not entry.adds for text in _unknown(entry.text, known, entry.path)]
     hydras = _hydras(composed)
-    if line.hydra_values and not unknown:
+    if line.hydra_values and not unknown and whole is None:
         try:
-            whole = composer.compose([*fixed, *combination, *(entry.spelt for entry in line.hydra_values)])
-            hydras = _hydras(whole)
+            with_hydras = composer.compose([*fixed, *combination, *(entry.spelt for entry in line.hydra_values)])
+            hydras = _hydras(with_hydras)
         except COMPOSING_FAILS as error:
             unknown = [_composing_failed(error)]
     return sentences + unknown, list(layers.left_out(found, line.folders)), hydras
+
+
+def _whole(line: Line) -> DictConfig | None:
+    """The config of all that is typed, which one run then starts from. None where it cannot be composed, and where the keys of an
+    option are not to be read from ganrun's own files alone: then options are composed first and values are held against them.
+    """
+    if line.multirun or line.given or line.wrong or any(entry.override.is_sweep_override() for entry in line.typed):
+        return None
+    try:
+        composed = line.composer.compose([entry.spelt for entry in line.typed])
+    except COMPOSING_FAILS:
+        return None
+    chosen = {str(group): str(name) for group, name in composed.hydra.runtime.choices.items() if group in line.composer.groups}
+    return composed if layers.ours_alone(chosen, line.folders) else None
 
 
 def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:
@@ -233,15 +249,15 @@ def _value(entry: Typed, found: layers.Layers, line: Line) -> list[str]:
             return [f"{text}: every option keeps its keys; write {entry.key}=VALUE"]
         _, depth = compare.locate(found.config, path)
         return [] if depth == len(path) else _unknown_here(text, found, line, path)
+    leader = _group_that_leads(path, found, line)
+    if leader:
+        typed = spell.pasted(f"{leader}={text.partition('=')[2]}")
+        return [f"{text}: follows the group {leader.split('.')[0]}; write {typed}"]
     if not known and stack and depth == 1 and path[1] in line.composer.options(path[0]):
         wanted = ",".join([*found.base[path[0]], path[1]])
         return [f"{text}: {path[1]} is not chosen; add {path[0]}=[{wanted}]"]
     if not known:
         return _unknown_here(text, found, line, path)
-    leader = _group_that_leads(path, found, line)
-    if leader:
-        typed = spell.pasted(f"{leader}={text.partition('=')[2]}")
-        return [f"{text}: follows the group {leader.split('.')[0]}; write {typed}"]
     if entry.adds:
         return [f"{text}: the key exists; write {entry.key}=VALUE, without '+'"]
     if path[-1] == "name" and path[0] in line.composer.groups and len(path) == (3 if stack else 2):
@@ -272,7 +288,7 @@ def _group_that_leads(path: list[str], found: layers.Layers, line: Line) -> str 
     return None
 
 
-def _linked(before: Sequence[str], found: layers.Layers, line: Line) -> list[str]:
+def _linked(before: Sequence[str], found: layers.Layers, line: Line, whole: DictConfig | None) -> list[str]:
     """What is wrong with what the typed interpolations give."""
     sentences = []
     for entry in line.values:
@@ -281,7 +297,7 @@ def _linked(before: Sequence[str], found: layers.Layers, line: Line) -> list[str
                 continue
             others = [_one_value(other) for other in line.values if other is not entry]
             try:
-                composed = line.composer.compose([*before, *others, f"{entry.key}={spelling}"])
+                composed = whole or line.composer.compose([*before, *others, f"{entry.key}={spelling}"])
                 gives = OmegaConf.select(composed, entry.key, throw_on_missing=True)
                 gives = OmegaConf.to_container(gives, resolve=True) if OmegaConf.is_config(gives) else gives
             except COMPOSING_FAILS as error:

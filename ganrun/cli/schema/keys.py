@@ -11,6 +11,7 @@ from typing import Any
 
 from ganrun.cli.schema import grammar
 from ganrun.cli.schema.comments import comments
+from ganrun.cli.schema.compare import Anything
 from ganrun.cli.schema.grammar import Rule, World
 from ganrun.disk import yaml_files
 from ganrun.ground.errors import BadInput
@@ -20,12 +21,16 @@ FOLLOWS = re.compile(r"\$\{(\.*)([\w.]+)\}")
 
 @dataclass(frozen=True)
 class Key:
-    """One key: its dotted ``path`` in a config, its ``default``, the ``rule`` of its values, and what it means in ``help``."""
+    """One key: its dotted ``path`` in a config, its ``default``, the ``rule`` of its values, and what it means in ``help``.
+
+    ``example``: what the default is in the end where it follows other keys; ``Anything`` where only a config can say.
+    """
 
     path: str
     default: Any
     rule: Rule | None
     help: str
+    example: Any = None
 
 
 def conf_dir() -> Path:
@@ -98,7 +103,8 @@ def described(
             seen.add(target)
             path_words, default = grammar.split(said.get(target, ""))[0], flat[target]
             rule = _rule(path_words, default)
-        yield Key(f"{prefix}{path}", flat[path], rule, sentence)
+        example = Anything if isinstance(default, str) and "${" in default else default
+        yield Key(f"{prefix}{path}", flat[path], rule, sentence, example)
 
 
 def _target(path: str, dots: str, name: str) -> str:

@@ -1,13 +1,13 @@
 """What stands where in a composed config: the schema of the chosen options, and which file wrote a value.
 
-Recipes, data sets and experiments may write anywhere. So that a misspelt key of theirs does not pass for an option, a
-group that they write into is composed once more without them: that is its schema. What they write for one option alone is gone
-by then where another one is chosen (see ``config_files``), and that is said.
+Recipes, data sets and experiments may write anywhere. So that a misspelt key of theirs does not pass for an option, the schema of
+a group that they write into is what its own file says; where that file is a person's, the group is composed once more without
+them. What they write for one option alone is gone by then where another one is chosen (see ``config_files``), and that is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,13 @@ ONLY_TYPED = ("plugins", "resume", "at", "fork", "fresh")  # what is imported an
 class Layers:
     """A composed ``config`` (plain), the options ``chosen``, the ``base`` that values are compared with, and authors.
 
+    ``written``: the config as it is compared with the base.
     ``writes``: {option as typed: top-level keys that its file writes outside its own group}, experiment first.
     """
 
     config: dict[str, Any]
     chosen: dict[str, str]
+    written: dict[str, Any] = field(default_factory=dict)
     base: dict[str, Any] = field(default_factory=dict)
     writes: dict[str, list[str]] = field(default_factory=dict)
     typed_groups: frozenset[str] = frozenset()
@@ -53,11 +55,18 @@ def analyse(
     folders: Sequence[Path],
     typed_groups: frozenset[str],
     origin: str,
+    *,
+    values_are_typed: bool = False,
 ) -> Layers:
-    """Take a composed config apart."""
+    """Take a composed config apart; where ``values_are_typed``, it holds what a person typed, too, which is no schema.
+
+    Keys that follow a typed one are then no values of a file.
+    """
     choices = composed.hydra.runtime.choices
     chosen = {str(group): str(option) for group, option in choices.items() if group in composer.groups and option is not None}
     layers = Layers(plain(composed, skip=("hydra",)), chosen, typed_groups=typed_groups, origin=origin)
+    raw: Any = OmegaConf.to_container(composed, resolve=False)
+    layers.written = {str(key): value for key, value in raw.items() if key != "hydra"} if values_are_typed else layers.config
     layers.rules = catalog.rules(chosen, folders)
     layers.world = catalog.world(folders, layers.config.get("plugins"))
     for group in sorted(chosen, key=lambda group: (group != "experiment", group)):
@@ -67,26 +76,70 @@ def analyse(
     assert isinstance(root, dict)
     layers.base = {str(key): value for key, value in root.items() if key not in ("defaults", "hydra", *composer.groups)}
     layers.base |= {key: value for key, value in layers.config.items() if key in composer.groups and key != "experiment"}
-    for option, keys in layers.writes.items():
-        for group in keys:
-            if group in composer.groups and group != option.split("=")[0]:
-                layers.base[group] = _pure(group, layers, composer)
+    written = {group for option, keys in layers.writes.items() for group in keys if group != option.split("=")[0]}
+    for group in layers.base.keys() & (set(composer.groups) if values_are_typed else written):
+        if group in composer.groups:
+            of_file = _of_file(group, layers, folders)
+            layers.base[group] = _pure(group, layers, composer) if of_file is None else of_file
     return layers
 
 
-def mistakes(layers: Layers, removed: set[str]) -> Iterator[str]:
-    """What is wrong with what the files say; ``removed`` are keys that the person deletes with ``~``."""
-    config = dict(layers.config)
+def ours_alone(chosen: Mapping[str, str], folders: Sequence[Path]) -> bool:
+    """True where each of these options is one of ganrun's own files, which say all of their keys themselves."""
+    return all(
+        name in (files := catalog.files(group, folders)) and files[name].is_relative_to(catalog.conf_dir())
+        for group, name in chosen.items()
+        if group not in STACKS
+    )
+
+
+def _of_file(group: str, layers: Layers, folders: Sequence[Path]) -> dict[str, Any] | None:
+    """The keys of ``group`` as the chosen options' own files have them; None where one of these is not ganrun's."""
+    held, files = layers.config[group], catalog.files(group, folders)
+    named = [name for name, entry in held.items() if isinstance(entry, Mapping) and "name" in entry]
+    found: dict[str, Any] = {}
+    for name in named if group in STACKS else [layers.chosen.get(group, "")]:
+        if name not in files or not files[name].is_relative_to(catalog.conf_dir()):
+            return None
+        option = catalog.entry(group, name, folders)
+        found |= nested([(f"{option.place}.name", option.values.get("name")), *_examples(option)]).get(group, {})
+    return found
+
+
+def _examples(option: catalog.OptionFile) -> Iterator[tuple[str, Any]]:
+    for key in catalog.keys(option):
+        yield key.path, key.example
+
+
+def nested(found: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Dotted keys as mappings in mappings."""
+    tree: dict[str, Any] = {}
+    for path, value in found:
+        *above, last = path.split(".")
+        holder = tree
+        for part in above:
+            holder = holder.setdefault(part, {})
+        holder[last] = value
+    return tree
+
+
+def mistakes(layers: Layers, typed: set[str]) -> Iterator[str]:
+    """What is wrong with what the files say, and not with the ``typed`` keys, which are looked at one by one."""
+    config = dict(layers.written)
     if config.pop("experiment", None):
         yield f"experiment={layers.chosen.get('experiment')}: its first line must be '# @package _global_'"
     for place in _targets(config, ""):
         yield f"{layers.author(place)}: writes {place}; ganrun names components, it never runs a class path"
     for key in ONLY_TYPED:
-        if config.get(key):
+        if config.get(key) and key not in typed:
             yield f"{layers.author(key)}: {key} belongs on the command line, not into a file"
     for mistake in compare.compare(layers.base, config, "", layers.rules, layers.world):
         path = mistake.path.split(".")
-        if mistake.path in removed or _idle(path, config) or path[-1] == "_target_":
+        if (
+            any(mistake.path == key or mistake.path.startswith(f"{key}.") for key in typed)
+            or _idle(path, config)
+            or path[-1] == "_target_"
+        ):
             continue
         author = layers.author(mistake.path)
         if mistake.unknown:
