@@ -231,7 +231,7 @@ def test_the_values_of_a_sweep_are_checked_one_by_one_and_combinations_named() -
         "accumulate=3: batch_size=10 cannot be cut into 3 equal parts"
     ]
     assert "no loss matches" in mistakes("loss=glob(zz*)", multirun=True)[0]
-    for fine in ("loss=glob(h*)", "regularizer=none,r1,[r1,spectral_norm]", "seed=range(0,5)", "optimizer.lr=interval(0,1)"):
+    for fine in ("loss=glob(h*)", "regularizer=none,r1,[r1,spectral_norm]", "seed=range(0,5)"):
         assert mistakes(fine, multirun=True) == []
 
 
