@@ -11,6 +11,7 @@ from typing import Any
 import cli_driver
 import pytest
 from cli_driver import Engine, await_line, files, finish, run, start, write
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 import ganrun.engine
 from ganrun.cli import signature
@@ -298,3 +299,17 @@ def test_a_second_ctrl_c_ends_at_once_with_130(inside: Path) -> None:
     await_line(process, "HEARD")
     process.send_signal(signal.SIGINT)
     assert finish(process).code == 130
+
+
+@pytest.mark.parametrize(
+    "line", [["loss=hinge"], ["experiment=wgan_gp", "seed=3"], ["model=wgan", "optimizer.lr=1e-4"], ["optimizer.lr=${ema}"]]
+)
+def test_a_run_is_composed_once(line: list[str], inside: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, composed = ConfigLoaderImpl._load_configuration_impl, []
+    monkeypatch.setattr(
+        ConfigLoaderImpl,
+        "_load_configuration_impl",
+        lambda self, *args, **kwargs: composed.append(1) or load(self, *args, **kwargs),
+    )
+    assert run("train", *line).code == 0
+    assert (len(composed), len(engine.calls)) == (1, 1)
