@@ -306,10 +306,11 @@ def test_a_second_ctrl_c_ends_at_once_with_130(inside: Path) -> None:
 )
 def test_a_run_is_composed_once(line: list[str], inside: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     load, composed = ConfigLoaderImpl._load_configuration_impl, []
-    monkeypatch.setattr(
-        ConfigLoaderImpl,
-        "_load_configuration_impl",
-        lambda self, *args, **kwargs: composed.append(1) or load(self, *args, **kwargs),
-    )
+
+    def counted(self: ConfigLoaderImpl, *args: object, **said: object) -> object:
+        composed.append(1)
+        return load(self, *args, **said)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", counted)
     assert run("train", *line).code == 0
     assert (len(composed), len(engine.calls)) == (1, 1)
