@@ -92,7 +92,7 @@ def write(rows: Iterable[Mapping[str, Any]], specs: Mapping[str, Sequence[str]])
             overrides = f"`{' '.join(pairs[0][3])}`: {why}"
             counts = f"{helps} of {len(pairs)} | {share(better, len(pairs))}"
             lines.append(f"| {disease} (`{' '.join(words)}`) | {overrides} | {values} | {counts} |")
-            said = f"in {helps} of {len(pairs)} paired forks on {_data(words)} the disease was gone and samples better"
+            said = f"in {helps} of {len(pairs)} paired forks on {_data(words)} it was gone, with a better {mine[0]['outcome']}"
             records.setdefault(disease, {})[why] = said
         if unnamed:
             lines.append(
