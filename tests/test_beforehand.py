@@ -60,9 +60,9 @@ def test_the_fewest_samples_that_are_accepted_are_computed_from_and_one_less_is_
     dataset = registry.build("dataset", {"name": DATA.get(name, "digits"), **({"num": 300} if DATA.get(name) == "ring8" else {})})
     metrics = {name: registry.build("metric", {"name": name, **OPTIONS.get(name, {})})}
     _, fewest = metrics[name].fewest()
-    x = dataset.batch(torch.arange(fewest)).x
+    x, labels = dataset.batch(torch.arange(fewest)).x, dataset.batch(torch.arange(fewest)).y
     scoring.verify(metrics, dataset, num=fewest, evaluation=EVALUATION)
-    found = scoring.score(metrics, x, dataset, evaluation=EVALUATION, say=quiet)[name]
+    found = scoring.score(metrics, x, dataset, evaluation=EVALUATION, say=quiet, labels=labels)[name]
     assert not found.failed, found.missing
     assert set(found.values) <= set(metrics[name].directions)
     with pytest.raises(BadInput, match=f"metric={name}: needs at least {fewest} generated samples"):
