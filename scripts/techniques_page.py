@@ -54,6 +54,7 @@ PARTS = """
 | class grid | `ganrun sample RUN --class-grid` | |
 | latent traversal | `ganrun sample RUN --traverse --along axes`; `codes` of `game=infogan` | Chen et al. 2016 |
 | closed-form directions (SeFa) | `ganrun sample RUN --traverse --along sefa` | Shen and Zhou 2021 |
+| discriminator rejection sampling | `ganrun sample RUN --reject 0.8` | Azadi et al. 2019 |
 | inversion: the latent of an image | `ganrun invert RUN --input DIR` | Zhu et al. 2016; Creswell and Bharath 2019 |
 | arithmetic on latents or classes | `ganrun sample RUN --arithmetic "3 - 5 + 8"` | Radford et al. 2016 |
 | fine-tuning | `init_from=RUN` | |

@@ -46,14 +46,21 @@ def test_sample_passes_its_options_on_and_prints_where_the_samples_are(trained: 
     assert answer.out == "where/the/samples/are\n"
     plain = {"num": None, "seed": 0, "out": None, "raw": False, "labels": None, "separate": False}
     chosen = {"truncation": None, "interpolate": None, "class_grid": False, "source": None}
-    chosen |= {"traverse": None, "arithmetic": None}
+    chosen |= {"traverse": None, "arithmetic": None, "reject": None}
     assert engine.last == {"target": trained, "config": runs.read_config(trained), **plain, **chosen}
     line = ["--num", "3", "--seed", "4", "--out", "there", "--raw", "--separate", "--label", "1", "--label", "0", "device=cpu"]
     line += ["--truncation", "0.5", "--interpolate", "slerp", "--class-grid"]
-    line += ["--traverse", "--along", "axes", "--arithmetic", "1 - 2"]
+    line += ["--traverse", "--along", "axes", "--arithmetic", "1 - 2", "--reject", "0.5"]
     assert run("sample", trained, *line).code == 0
     said = {"num": 3, "seed": 4, "out": Path("there"), "raw": True, "labels": [1, 0], "separate": True}
-    said |= {"truncation": 0.5, "interpolate": "slerp", "class_grid": True, "traverse": "axes", "arithmetic": "1 - 2"}
+    said |= {
+        "truncation": 0.5,
+        "interpolate": "slerp",
+        "class_grid": True,
+        "traverse": "axes",
+        "arithmetic": "1 - 2",
+        "reject": 0.5,
+    }
     assert {key: engine.last[key] for key in said} == said
     assert engine.last["config"]["device"]["name"] == "cpu"
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 import ganrun
 from ganrun.disk.runs import read_config
-from ganrun.engine import commands, probe
+from ganrun.engine import commands, probe, rejection
+from ganrun.engine.choice import Wish, choose
 from ganrun.engine.invert import invert, search
 from ganrun.engine.latents import of_samples
 from ganrun.engine.run import train
@@ -123,7 +124,6 @@ def test_where_most_weights_would_start_anew_it_must_be_allowed(run: Path, tmp_p
 def test_an_exported_generator_gives_the_samples_of_its_run(run: Path, tmp_path: Path) -> None:
     from conftest import compose_config
 
-    from ganrun.engine.choice import Wish
     from ganrun.engine.export import export
     from ganrun.engine.sampling import Trained
 
@@ -302,3 +302,78 @@ def test_images_are_looked_for_and_what_was_found_is_kept(run: Path, tmp_path: P
             invert(run, places, read_config(run), num=num, out=tmp_path, **options)
     with pytest.raises(BadInput, match="classes are 0 to 9"):
         invert(run, [], read_config(run), num=1, out=tmp_path, **{**options, "labels": [10]})
+
+
+# rejection by the discriminator
+
+
+def test_the_kept_share_at_gamma_zero_is_the_ratio_and_gamma_sets_the_mean() -> None:
+    scores = torch.linspace(-4, 1, 50, dtype=torch.float64)
+    torch.testing.assert_close(torch.sigmoid(rejection.lift(scores, 1.0)), (scores - 1).exp(), atol=1e-5, rtol=0)
+    lifted = rejection.lift(torch.randn(2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64), 3.0)
+    for share in (0.2, 0.5, 0.9):
+        gamma = rejection.find_gamma(lifted, share)
+        assert float(torch.sigmoid(lifted - gamma).mean()) == pytest.approx(1 - share, abs=1e-6)
+
+
+class Ratio(nn.Module):
+    """log p / q of atoms 0, 1, 2 ..., by class if there are some."""
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.table = nn.Parameter(table)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> DiscriminatorOutput:
+        rows = torch.zeros(len(x), dtype=torch.int64) if condition is None else condition
+        return DiscriminatorOutput(self.table[rows, x[:, 0].round().long()])
+
+
+def let_through(toy: Any, law: list[list[float]], reject: float, count: int, labels: Tensor | None) -> Tensor:
+    """Atoms of equal shares that pass a discriminator which knows their ``law``."""
+    how = ["condition=concat"] if labels is not None else []
+    game = toy("mlp", "toy_points", *how).parts.game
+    wanted = torch.tensor(law)
+    game.players["discriminator"] = Ratio((wanted * wanted.shape[1]).log())
+
+    def make(number: int, seed: int, _: Tensor | None) -> Tensor:
+        drawn = torch.randint(wanted.shape[1], (number,), generator=torch.Generator().manual_seed(seed)).float()
+        return torch.stack((drawn, drawn), 1)
+
+    return rejection.kept(game, {}, make, labels, count, 0, reject)[:, 0].long()
+
+
+def test_what_is_let_through_has_the_law_that_the_discriminator_knows(toy: Any) -> None:
+    law = [0.5, 0.25, 0.125, 0.125]
+    reject = 1 - sum(share / max(law) for share in law) / len(law)  # that of gamma 0
+    found = let_through(toy, [law], reject, 6000, None)
+    shares = torch.bincount(found, minlength=4) / 6000
+    torch.testing.assert_close(shares, torch.tensor(law), atol=0.03, rtol=0)
+    assert torch.equal(found[:50], let_through(toy, [law], reject, 50, None))
+
+
+def test_each_class_has_a_law_of_its_own(toy: Any) -> None:
+    labels = torch.arange(3000) % 3
+    found = let_through(toy, [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], 0.58, 3000, labels)
+    assert float((found == labels).float().mean()) == pytest.approx(0.8, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("loss=hinge", "log p / q"), ("game=aae", "something else"), ("game=bigan", "something else"), ("pack=2", "packs")],
+)
+def test_scores_that_are_no_ratio_of_a_sample_reject_nothing(toy: Any, how: str, said: str) -> None:
+    made = toy("mlp", "toy_points", how)
+    with pytest.raises(BadInput, match=said):
+        choose(Wish(16, 0, reject=0.5), made.parts.game, {})
+    with pytest.raises(BadInput, match="above 0 and below 1"):
+        choose(Wish(16, 0, reject=1.0), made.parts.game, {})
+
+
+def test_a_run_leaves_out_samples_by_its_discriminator(run: Path) -> None:
+    trained = ganrun.load(run)
+    few, many = (trained.sample(count, seed=1, reject=0.5) for count in (20, 60))
+    assert many.shape == (60, 1, 8, 8)
+    assert torch.equal(few, many[:20])
+    every = trained.sample(600, seed=1, labels=3)
+    one = trained.sample(5, seed=1, labels=3, reject=0.5)
+    assert all((sample - every).abs().flatten(1).amax(1).min() < 0.01 for sample in one)

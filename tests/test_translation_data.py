@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganrun.data.base import Images, to_pixels
-from ganrun.data.digit_tasks import blur, invert, outline
+from ganrun.data.digit_tasks import blur, downscale, invert, mask, outline
 from ganrun.data.digits import digits
 from ganrun.data.jitter import Jitter
 from ganrun.data.streamed import StreamedImages
@@ -104,7 +104,7 @@ def test_the_fingerprint_covers_the_sources_and_the_pairing() -> None:
     prints = {
         build("dataset", {"name": name, "size": 8, "task": task}).fingerprint()
         for name in ("paired_digits", "unpaired_digits")
-        for task in ("outline", "invert", "blur")
+        for task in ("outline", "invert", "blur", "downscale", "mask")
     }
     assert len(prints) == 6
     images = digits()
@@ -121,6 +121,26 @@ def test_padding_pads_both_sides_and_what_is_held_out() -> None:
     for side in (batch.x, batch.source):
         assert (side[:, :, :2] == -1).all()
         assert side[:, :, 2:14, 2:14].max() > 0
+
+
+@pytest.mark.parametrize(("size", "side"), [(8, 2), (16, 4), (32, 4)])
+def test_small_images_are_the_means_of_blocks_by_another_library(size: int, side: int) -> None:
+    pixels = torch.randint(0, 256, (5, size, size, 1), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for image, made in zip(pixels, downscale(pixels), strict=True):
+        small = Image.fromarray(image[:, :, 0].numpy()).resize((size // side,) * 2, Image.Resampling.BOX)
+        wanted = torch.from_numpy(np.array(small.resize((size, size), Image.Resampling.NEAREST)))
+        assert (made[:, :, 0].int() - wanted.int()).abs().max() <= 1  # rounding of halves
+    assert downscale(pixels[:, :7, :7]).shape == (5, 7, 7, 1)
+    assert (downscale(torch.full((1, 8, 8, 1), 201, dtype=torch.uint8)) == 201).all()
+
+
+def test_the_hole_is_grey_and_the_rest_is_the_target() -> None:
+    pixels = torch.randint(0, 128, (2, 16, 16, 1), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    made = mask(pixels)
+    hole = torch.zeros(16, 16, dtype=torch.bool)
+    hole[4:12, 4:12] = True
+    assert (made[:, hole] == 128).all()
+    assert torch.equal(made[:, ~hole], pixels[:, ~hole])
 
 
 @pytest.mark.parametrize("task", ["outlines", ""])

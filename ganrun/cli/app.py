@@ -179,6 +179,10 @@ def sample(
             help="Of --traverse: InfoGAN's codes, the first layer's main directions (both by default), or numbers of the latent.",
         ),
     ] = None,
+    reject: Annotated[
+        float | None,
+        typer.Option("--reject", metavar="SHARE", help="Leave out the share of samples that the discriminator finds least real."),
+    ] = None,
     arithmetic: Annotated[
         str | None,
         typer.Option(
@@ -214,6 +218,7 @@ def sample(
             class_grid=class_grid,
             traverse=targets.direction(traverse, along),
             arithmetic=arithmetic,
+            reject=reject,
             source=source,
         )
         typer.echo(targets.sample(target, overrides or [], config_dir, options))

@@ -33,6 +33,7 @@ class Sampling:
     class_grid: bool = False  # a row for each class
     traverse: str | None = None  # auto | codes | sefa | axes | numbers of the latent: rows along these
     arithmetic: str | None = None  # a sum of samples or of classes
+    reject: float | None = None  # the share of candidates that D keeps from being samples
     source: Path | None = None  # a folder of images to translate
 
 

@@ -2,7 +2,10 @@
 
 - outline: white where ink (128 or more) has a neighbour above, below, left or right, or the border, that is none;
 - invert: 255 - v;
-- blur: the binomial filter 1 4 6 4 1 in both directions, size / 8 times, borders repeated.
+- blur: the binomial filter 1 4 6 4 1 in both directions, size / 8 times, borders repeated;
+- downscale: the mean of each block of 2 x 2 pixels, from size 16 of 4 x 4, in all of the block, borders repeated, so that the
+  translation is super-resolution (Ledig et al. 2017);
+- mask: grey (128) in the middle square of half the size, so that the translation is inpainting (Pathak et al. 2016).
 """
 
 from __future__ import annotations
@@ -45,10 +48,32 @@ def blur(pixels: Tensor) -> Tensor:
     return x.to(torch.uint8)
 
 
+def downscale(pixels: Tensor) -> Tensor:
+    """uint8 (n, height, width, 1) to the means of its blocks, each in all of its block."""
+    size = pixels.shape[1]
+    side = 4 if size >= 16 else 2
+    places = torch.arange(-(-size // side) * side).clamp_max(size - 1)
+    wide = pixels.to(torch.int64).index_select(1, places).index_select(2, places)
+    blocks = wide.unflatten(2, (-1, side)).unflatten(1, (-1, side)).sum((2, 4))
+    means = (blocks + side * side // 2) // (side * side)
+    return means.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, :size, :size].to(torch.uint8)
+
+
+def mask(pixels: Tensor) -> Tensor:
+    """uint8 (n, height, width, 1) with a grey square of half the size in the middle."""
+    size = pixels.shape[1]
+    hole = slice(size // 4, size // 4 + size // 2)
+    made = pixels.clone()
+    made[:, hole, hole] = 128
+    return made
+
+
 TASKS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "outline": (outline, "the outlines of the ink"),
     "invert": (invert, "the negative"),
     "blur": (blur, "blurred"),
+    "downscale": (downscale, "the means of blocks"),
+    "mask": (mask, "a grey square in the middle"),
 }
 
 

@@ -1,7 +1,7 @@
 """Handwritten digits and what was made of them: pairs for image-to-image translation that ship with ganrun.
 
-A small stand-in for the edges and photographs of Isola et al. 2017: the source is the digit's outline, its negative or a
-blurred copy, the target the digit.
+A small stand-in for the edges and photographs of Isola et al. 2017: the source is the digit's outline, its negative, a
+blurred, a small or a masked copy, the target the digit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def paired_digits(
     classes: list[int | str] | None = None,
     fraction: float = 1.0,
 ) -> Dataset:
-    """1437 pairs of ``size`` x ``size`` pixels to train on, 360 held out; ``task``: outline | invert | blur."""
+    """1437 pairs of ``size`` x ``size`` pixels to train on, 360 held out; ``task``: one of ``TASKS``."""
     targets = digits(size=size)
     made = select(Paired(targets, sources_of(targets, task)), classes, fraction)
     made.change = jittering(jitter)

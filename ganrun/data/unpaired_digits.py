@@ -26,7 +26,7 @@ def unpaired_digits(
     classes: list[int | str] | None = None,
     fraction: float = 1.0,
 ) -> Translation:
-    """719 targets and 718 sources of other digits to train on, 180 of each held out; ``task``: outline | invert | blur."""
+    """719 targets and 718 sources of other digits to train on, 180 of each held out; ``task``: one of ``TASKS``."""
     targets, others = halves(digits(size=size))
     made = Translation(select(targets, classes, fraction), select(sources_of(others, task), classes, fraction))
     return made.jittered(jittering(jitter))

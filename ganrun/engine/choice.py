@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ganrun.engine import latents as made_of
+from ganrun.engine import rejection
 from ganrun.engine.directions import factorized
 from ganrun.engine.ema import EMA
 from ganrun.engine.latents import COLUMNS, of_sample, of_samples, walks
@@ -34,6 +35,7 @@ class Wish:
     class_grid: bool = False
     traverse: str | None = None
     arithmetic: str | None = None
+    reject: float | None = None
 
     def table(self) -> str | None:
         """Which of ``TABLES`` is asked for; ``BadInput`` for more than one."""
@@ -53,6 +55,7 @@ class Choice:
     labels: Tensor | None = None
     columns: int | None = None
     note: str = ""
+    reject: float | None = None  # the share of candidates that the discriminator keeps from being samples
 
 
 def choose(wish: Wish, game: Game, averages: Mapping[str, EMA]) -> Choice:
@@ -66,6 +69,11 @@ def choose(wish: Wish, game: Game, averages: Mapping[str, EMA]) -> Choice:
         raise BadInput("truncation, interpolate, traverse, arithmetic: choose latents, and this run's generator takes none")
     if table in ("traverse", "arithmetic"):
         check_single(game, table)
+    if wish.reject is not None:
+        if table or wish.truncation is not None:
+            raise BadInput(f"reject={wish.reject}: chooses among plain samples; no truncation, and no table of {table or 'them'}")
+        rejection.check(game, wish.reject)
+        return replace(_labelled(Choice(wish.count), wish.labels, game), reject=wish.reject)
     if wish.class_grid:
         return _class_grid(wish, game)
     if table == "traverse":

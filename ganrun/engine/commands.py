@@ -124,6 +124,7 @@ def sample(
     class_grid: bool = False,
     traverse: str | None = None,
     arithmetic: str | None = None,
+    reject: float | None = None,
     source: Path | None = None,
 ) -> Path:
     """Write ``num`` samples (64 unless told) of a trained run as a picture, and each for itself if asked.
@@ -134,9 +135,9 @@ def sample(
     trained = sampling.Trained(target, config, raw=raw)
     given = None if source is None else own_images(source, trained, config)
     asked, num = num, (64 if given is None else len(given.source)) if num is None else num
-    wish = Wish(num, seed, labels or None, truncation, interpolate, class_grid, traverse, arithmetic)
+    wish = Wish(num, seed, labels or None, truncation, interpolate, class_grid, traverse, arithmetic, reject)
     table = wish.table() is not None
-    if given is not None and (asked is not None or table):
+    if given is not None and (asked is not None or table or reject is not None):
         raise BadInput("--input: makes one translation of each image; leave out --num, --interpolate and --class-grid")
     starts = trained.starts(num, given, interpolate=interpolate, class_grid=class_grid)
     choice = trained.choose(wish)
@@ -165,6 +166,7 @@ def sample(
         **({"traverse": traverse} if traverse else {}),
         **({"arithmetic": arithmetic} if arithmetic else {}),
         **({"standing": standing} if standing else {}),
+        **({"reject": reject} if reject is not None else {}),
         "input": None if source is None else source.resolve().name,
     }
     exact = {"weights": trained.digest, "precision": trained.runtime.precision, **({} if given is None else vars(given))}
@@ -188,6 +190,8 @@ def spoken(request: Mapping[str, Any]) -> list[str]:
             words.append("label_" + "_".join(map(str, entry)))
         elif key == "traverse":
             words.append("traverse" if entry == "auto" else f"traverse_{entry}")
+        elif key == "reject":
+            words.append(f"reject_{entry:g}")
         elif key == "arithmetic":
             words.append("sum_" + entry.replace(" ", "").replace("+", "_plus_").replace("-", "_minus_").replace("*", "x"))
         elif key in ("truncation", "interpolate", "standing", "input") and entry is not None:

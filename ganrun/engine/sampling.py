@@ -16,7 +16,7 @@ from torch import Tensor
 from ganrun.data.base import Dataset, to_pixels
 from ganrun.disk import checkpoint, runs
 from ganrun.disk.run_folder import RunFolder
-from ganrun.engine import assemble
+from ganrun.engine import assemble, rejection
 from ganrun.engine.choice import Choice, Wish, choose
 from ganrun.engine.ema import EMA
 from ganrun.engine.latents import BLOCK, COLUMNS, Given
@@ -155,6 +155,7 @@ class Trained:
         class_grid: bool = False,
         traverse: str | None = None,
         arithmetic: str | None = None,
+        reject: float | None = None,
         sources: Tensor | None = None,
     ) -> Tensor:
         """``count`` samples on the CPU.
@@ -162,17 +163,18 @@ class Trained:
         Images are float32 (count, channels, height, width) in [0, 1], points float32 (count, d) as they are. Sample i depends on
         ``seed`` and i alone. ``labels`` (one class, or one a sample) needs a conditional run. ``truncation``: no |z_i| is above
         it. ``interpolate``: "slerp" or "linear", rows of 8 that walk from one sample to the next. ``class_grid``: a row for each
-        class, with the same latents in every row. ``traverse``: sample 0 moved along a direction a row, "codes",
-        "sefa" (closed-form factorization), "axes" or such as "0,3,5", or "auto". ``arithmetic``: a sum such as "3 - 5 + 8" of
-        samples of the seed, or "label 3 - label 5" of classes; each row shows the terms and the sum. ``sources``, for a run that
-        translates, are like its own, images in [0, 1]; by default those that lie in the run folder. Sample i is made from source
-        i, which come over and over; in walks and grids of classes each row, or column, from one.
+        class, with the same latents in every row. ``traverse``: sample 0 moved along a direction a row, "codes", "sefa"
+        (closed-form factorization), "axes" or such as "0,3,5", or "auto". ``arithmetic``: a sum such as "3 - 5 + 8" of samples
+        of the seed, or "label 3 - label 5" of classes; each row shows the terms and the sum. ``reject``: the share of candidates
+        that the discriminator keeps from being samples. ``sources``, for a run that translates, are like its own, images in [0,
+        1]; by default those that lie in the run folder. Sample i is made from source i, which come over and over; in walks and
+        grids of classes each row, or column, from one.
         """
         given = None
         if sources is not None:
             given = Sources(sources * 2 - 1 if self.spec.kind == "image" else sources)
         starts = self.starts(count, given, interpolate=interpolate, class_grid=class_grid)
-        wish = Wish(count, seed, labels, truncation, interpolate, class_grid, traverse, arithmetic)
+        wish = Wish(count, seed, labels, truncation, interpolate, class_grid, traverse, arithmetic, reject)
         x = self.make(self.choose(wish), seed=seed, starts=starts)
         return to_pixels(x).float() / 255 if self.spec.kind == "image" else x
 
@@ -206,18 +208,17 @@ class Trained:
             if starts.labels is None:
                 raise BadInput("labels: this run translates by class, and the sources come without: say which class")
             labels = starts.labels
+        standing = int(self.config["evaluation"].get("standing", 0))
+        common: dict[str, Any] = {"runtime": self.runtime, "averages": self.averages, "standing": standing}
         with self.runtime.applied():
-            return generate(
-                self.game,
-                choice.count,
-                seed=seed,
-                runtime=self.runtime,
-                averages=self.averages,
-                labels=labels,
-                sources=None if starts is None else starts.source,
-                latents=choice.latents,
-                standing=int(self.config["evaluation"].get("standing", 0)),
-            )
+            if choice.reject is not None:
+                if self.game.condition.uses_labels and labels is None:
+                    labels = torch.arange(choice.count) % int(self.spec.classes or 1)
+                make = lambda count, seed, labels: generate(self.game, count, seed=seed, labels=labels, **common)  # noqa: E731
+                return rejection.kept(self.game, self.averages, make, labels, choice.count, seed, choice.reject)
+            source = None if starts is None else starts.source
+            chosen: dict[str, Any] = {"labels": labels, "sources": source, "latents": choice.latents}
+            return generate(self.game, choice.count, seed=seed, **chosen, **common)
 
 
 def load_state(target: Path, accept: Callable[[dict[str, Any]], Any] = checkpoint.demand_sound) -> tuple[Path, dict[str, Any]]:

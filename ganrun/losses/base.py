@@ -22,6 +22,7 @@ class Loss(nn.Module):
     """
 
     reads: frozenset[str] = frozenset()
+    log_ratio: bool = False  # the best score is log p / q
     signless: bool = False  # the sign of a score says nothing of real or fake
 
     @property

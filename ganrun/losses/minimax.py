@@ -18,6 +18,7 @@ class Minimax(Loss):
     """The original saturating loss."""
 
     reads = frozenset({"targets"})
+    log_ratio = True
     refuses = NO_ENERGY
 
     def d(self, duel: Duel) -> Tensor:

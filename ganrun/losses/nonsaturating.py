@@ -18,6 +18,7 @@ class Nonsaturating(Loss):
     """The generator maximises log D instead of minimising log(1 - D)."""
 
     reads = frozenset({"targets"})
+    log_ratio = True
     refuses = NO_ENERGY
 
     def d(self, duel: Duel) -> Tensor:
