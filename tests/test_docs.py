@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import CONF
+from conftest import CONF, compose_config
 
 ROOT = CONF.parent
 
@@ -144,10 +144,19 @@ def test_a_planted_fault_that_fits_nowhere_is_said(planted: Any, tmp_path: Path)
         planted.plant(entry | {"old": "1 + gone"}, tmp_path)
 
 
-def test_the_page_of_keys_is_the_one_that_conf_makes() -> None:
-    spec = importlib.util.spec_from_file_location("keys_page", ROOT / "scripts" / "keys_page.py")
+@pytest.mark.parametrize("page", ["keys", "tips"])
+def test_a_page_is_the_one_that_its_script_makes(page: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"{page}_page", ROOT / "scripts" / f"{page}_page.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    assert (ROOT / "docs" / "keys.md").read_text(encoding="utf-8") == script.page(), "make docs writes it anew"
+    assert (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") == script.page(), "make docs writes it anew"
+
+
+def test_what_a_tip_says_to_type_can_be_typed() -> None:
+    groups = yaml.safe_load((ROOT / "benchmarks" / "tips.yaml").read_text(encoding="utf-8"))
+    for tip in (tip for group in groups.values() for tip in group["tips"]):
+        for words in re.split(r", (?![^\[]*\])", tip["do"]):
+            if "=" in words and not words.startswith("ganrun"):
+                assert compose_config(*words.split()), tip["tip"]
