@@ -198,6 +198,19 @@ def test_a_run_of_an_older_ganrun_goes_on_without_the_keys_it_does_not_have(trai
     assert engine.last["config"]["keep"] == 3
 
 
+def test_keys_that_follow_others_may_be_missing_with_them(inside: Path, engine: Engine) -> None:
+    assert run("train").code == 0
+    folder = Path(engine.last["folder"])
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    optimizer = config["optimizer"]
+    for part in (optimizer, optimizer["generator"], optimizer["discriminator"]):
+        del part["betas_final"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert run("train", f"resume={folder}").code == 0
+    assert engine.last["folder"] == folder
+    assert "betas_final" not in engine.last["config"]["optimizer"]["generator"]
+
+
 def test_changed_images_are_noticed(inside: Path, engine: Engine) -> None:
     (inside / "images").mkdir()
     (inside / "images" / "a.png").write_text("1")

@@ -168,10 +168,11 @@ def _differences(
     if isinstance(value, Mapping) and isinstance(held, DictConfig):
         gone = [str(name) for name in held if name not in value] if exact and not links and path not in identity.NEUTRAL else []
         for inner in gone:
-            if OmegaConf.select(held, inner) is None:  # Hydra finds nothing to delete in a null
+            # Hydra finds nothing to delete in a null, nor in what follows a key that is gone
+            if OmegaConf.is_interpolation(held, inner) or OmegaConf.select(held, inner) is None:
                 yield f"++{path}.{inner}=0"
             with open_dict(held):
-                held.pop(inner)
+                del held[inner]
             yield f"~{path}.{inner}"
         for inner in value:
             yield from _differences(held, inner, value[inner], f"{path}.{inner}", links, exact, chosen)
