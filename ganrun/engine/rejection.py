@@ -24,6 +24,7 @@ from ganrun.engine.sources import translates
 from ganrun.games.base import Game
 from ganrun.ground import rng
 from ganrun.ground.errors import BadInput
+from ganrun.ground.registry import lookup, names
 
 TRIED = 1024  # samples that M and gamma are found on
 EPSILON = 1e-6
@@ -42,7 +43,9 @@ def check(game: Game, reject: float) -> None:
     if game.pack > 1:
         raise BadInput("reject: reads what a discriminator says of a sample alone, and this run's judges packs")
     if not game.loss.log_ratio:
-        raise BadInput("reject: needs scores that are log p / q, and this run's loss gives others. Train with loss=nonsaturating")
+        found = [name for name in names("loss") if getattr(lookup("loss", name), "log_ratio", False)]
+        fitting = ", ".join(f"loss={name}" for name in found)
+        raise BadInput(f"reject: needs scores that are log p / q, and this run's loss gives others. Train with {fitting}")
 
 
 def lift(scores: Tensor, top: float) -> Tensor:
