@@ -106,7 +106,7 @@ def test_the_fingerprint_covers_the_sources_and_the_pairing() -> None:
         for name in ("paired_digits", "unpaired_digits")
         for task in ("outline", "invert", "blur", "downscale", "mask")
     }
-    assert len(prints) == 6
+    assert len(prints) == 10
     images = digits()
     turned = Images(images.pixels.flip(0))
     assert Paired(images, images).fingerprint() != Paired(images, turned).fingerprint()
