@@ -210,9 +210,9 @@ def final_digest(folder: Path) -> str:
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl without the clock. Every line must be whole."""
+    """The numbers of metrics.jsonl, without the clock and the run's id. Every line must be whole."""
     found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{key: value for key, value in row.items() if key != "time"} for row in found]
+    return [{key: value for key, value in row.items() if key not in ("time", "run_id")} for row in found]
 
 
 def leftovers(folder: Path) -> list[str]:

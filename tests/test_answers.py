@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import driver
 import pytest
 
+import ganrun
+from ganrun.cli import diagnosis
+from ganrun.cli.listing import show_runs
+from ganrun.disk import runs
+from ganrun.disk.rows import Rows
 from ganrun.engine import assemble
 from ganrun.engine import run as engine
 from ganrun.engine.answers import Question, find
+from ganrun.engine.compare import Entry, scores_of
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
 from ganrun.ground.objective import Objective, Outcome, choose
@@ -163,11 +171,13 @@ def train(tmp_path: Path, compose, capsys):
         sweep: bool = False,
         objective: str | None = None,
         steps: int = 2,
+        looks: int = 0,
         **evaluation: Any,
     ):
         chosen = {name: {"name": name} for name in metrics}
         config = {**base, "metric": chosen, "evaluation": {**base["evaluation"], **evaluation}, "objective": objective}
         config |= {"every": {**base["every"], "eval": every}, "steps": steps}
+        config |= {"doctor": {**base["doctor"], "every": looks}} if looks else {}
         outcome = engine.train(config, tmp_path / "run", overrides=[], sweep=sweep)
         return capsys.readouterr().err, outcome
 
@@ -254,6 +264,79 @@ def test_a_finish_that_was_cut_short_scores_again_and_takes_no_row_of_another_st
     again = rows(tmp_path)
     assert [row["step"] for row in again] == [1, 2]
     assert again[1]["scores"] == json.loads(lines[1])["scores"]
+
+
+def of_another_run(path: Path) -> None:
+    """Put the rows of another run, whose folder has another identity, in the place of a file's own."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.unlink()
+    for line in lines:
+        for entry in line.get("scores", {}).values():
+            entry["value"] = 77.0
+        Rows(path, "scores" if "scores" in line else None, "f" * 64).append(line)
+
+
+def test_rows_that_were_copied_from_another_run_are_no_answers(train, tmp_path: Path) -> None:
+    train(["modes"], looks=1)
+    run, (own,) = tmp_path / "run", rows(tmp_path)
+    digits = driver.facts(run)["identity"][:10]
+    readers = {"metrics": ganrun.read_metrics, "scores": ganrun.read_scores, "signs": ganrun.read_signs}
+    for name, read in readers.items():
+        path = run / f"{name}.jsonl"
+        assert {json.loads(line)["run_id"] for line in path.open()} == {digits}
+        assert read(run)
+        assert not {"run_id", "checksum"} & {key for row in read(run) for key in row}
+        of_another_run(path)
+        with pytest.warns(UserWarning, match=rf"(\d) of \1 rows of .*{name}.jsonl are of another run"):
+            assert read(run) == []
+    (record,) = ganrun.runs(tmp_path)
+    assert "1 of 1 rows of" in record["remarks"]
+    assert not [key for key in record if key.startswith("scores.")]
+    assert "signs.jsonl are of another run" in " ".join(diagnosis.read(run).remarks)
+    listed = " ".join(" ".join(show_runs(tmp_path, 80)).split())
+    assert "scores.jsonl are of another run, as their run_id says, and left out" in listed
+    assert "77" not in listed.replace(str(tmp_path), "")
+
+    said, outcome = train(["modes"], looks=1)
+    for name in readers:
+        assert f"{name}.jsonl are of another run" in said
+        assert (run / f"{name}.jsonl.damaged-1").exists()
+    assert outcome.value == own["scores"]["high_quality"]["value"]
+    assert [row["scores"] for row in rows(tmp_path)] == [own["scores"]]
+
+
+def test_eval_and_a_shorter_run_say_that_rows_are_of_another_run(train, tmp_path: Path) -> None:
+    train(["modes"])
+    train(["modes"], steps=3)
+    run, said = tmp_path / "run", []
+    of_another_run(run / "scores.jsonl")
+    assert "2 of 2 rows of" in train(["modes"])[0]  # answered by the checkpoint of step 2
+    assert [row["scores"]["high_quality"]["value"] == 77 for row in rows(tmp_path)] == [True, True, False]
+    config = {**runs.read_config(run), "metric": {"modes": {"name": "modes"}}}
+    found = scores_of(Entry(run, config, 0), tmp_path / "mine.jsonl", said.append)
+    assert found["high_quality"]["value"] != 77
+    assert "2 of 3 rows of" in said[0]
+    (row,) = map(json.loads, (tmp_path / "mine.jsonl").open())
+    assert (row["run"], row["run_id"]) == (str(run), driver.facts(run)["identity"][:10])
+    shutil.copy(tmp_path / "mine.jsonl", run / "scores.jsonl")  # they are this run's
+    assert Rows(run / "scores.jsonl", "scores", driver.facts(run)["identity"]).remarks() == []
+
+
+def test_a_score_that_was_changed_by_hand_is_no_answer(train, tmp_path: Path) -> None:
+    train(["modes"])
+    path = tmp_path / "run" / "scores.jsonl"
+    own = json.loads(path.read_text())
+    for change in ({"value": 1.0}, {"card": {**own["scores"]["high_quality"]["card"], "samples": 70}}):
+        entry = {**own["scores"]["high_quality"], **change}
+        path.write_text(json.dumps({**own, "scores": {**own["scores"], "high_quality": entry}}) + "\n")
+        said, _ = train(["modes"])
+        assert "1 of 1 rows of" in said
+        assert "scores.jsonl were changed after they were written" in said
+        assert [row["scores"] for row in rows(tmp_path)] == [own["scores"]]
+    del own["run_id"], own["checksum"]  # as versions before the keys wrote it
+    path.write_text(json.dumps(own) + "\n")
+    assert "rows of" not in train(["modes"])[0]
+    assert rows(tmp_path) == [own]
 
 
 def test_metrics_keep_the_order_in_which_they_are_typed(compose) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from cli_driver import run
 
-from ganrun.disk.run_folder import Rows
+from ganrun.disk.rows import Rows
 from ganrun.engine import run as training
 from ganrun.engine import scoring
 from ganrun.ground import registry

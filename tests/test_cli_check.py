@@ -99,6 +99,8 @@ ONE_MISTAKE = {
     "++a={b: {_target_: x}}": "_target_ is refused",
     "every={_target_: x}": "_target_ is refused",
     "hydra/launcher=jobli": "Did you mean 'joblib'?",
+    "device=gpu": "Did you mean 'cuda'?",
+    "device=Metal": "Did you mean 'mps'?",
     "hydra/lancher=joblib": "Did you mean 'hydra/launcher'",
     "hydra.sweeep.dir=x": "Did you mean 'hydra.sweep'",
 }

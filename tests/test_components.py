@@ -370,7 +370,7 @@ LOGGING += [("mlp", "toy_points", "game=madgan", "game.variant=similarity")]
 
 @pytest.mark.parametrize("words", LOGGING, ids=" ".join)
 def test_every_name_that_a_run_logs_is_explained(words: tuple[str, ...], toy: Any) -> None:
-    logged_names = {"step", "images", "time", *named_in_the_log(toy, *words)}
+    logged_names = {"step", "images", "time", "run_id", *named_in_the_log(toy, *words)}
     assert {name for name in logged_names if logged.meaning(name) is None} == set()
 
 

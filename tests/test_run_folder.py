@@ -17,7 +17,8 @@ import torch
 
 import ganrun
 from ganrun.disk import checkpoint
-from ganrun.disk.run_folder import Rows, RunFolder, set_aside
+from ganrun.disk.rows import Rows
+from ganrun.disk.run_folder import RunFolder, set_aside
 from ganrun.engine import papers, sampling
 
 NAME = "normed"
@@ -279,7 +280,7 @@ def test_rows_that_are_damaged_are_left_out_loudly_and_kept(run: Path, reference
     damaged = path.read_bytes()
     outcome = driver.train(driver.config(NAME), run)
     assert outcome.code == 0
-    assert "1 rows of" in outcome.said
+    assert "1 of 12 rows of" in outcome.said
     assert driver.final_digest(run) == driver.final_digest(reference)
     assert driver.rows(run) == [row for row in driver.rows(reference) if row["step"] != 3]
     assert (run / "metrics.jsonl.damaged-1").read_bytes() == damaged

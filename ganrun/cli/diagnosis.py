@@ -16,7 +16,8 @@ from ganrun.cli import complete, remedies
 from ganrun.diseases import examination
 from ganrun.diseases.base import Disease
 from ganrun.disk import runs
-from ganrun.disk.run_folder import Rows, RunFolder
+from ganrun.disk.rows import rows_of_signs
+from ganrun.disk.run_folder import RunFolder
 from ganrun.ground import spell
 from ganrun.ground.errors import BadInput, NoCheckpoint
 from ganrun.ground.finding import Finding, Remedy
@@ -151,22 +152,16 @@ def read(target: Path) -> Case:
     remarks: list[str] = []
     config, facts = _papers(folder, remarks)
     step = int(facts.get("step", 0))
-    rows = []
-    if folder.signs.exists():
-        found = Rows(folder.signs)
-        rows = found.read()
-        lines = [line for line in folder.signs.read_bytes().splitlines() if line.strip()]
-        if len(rows) < len(lines):
-            remarks.append(
-                f"{len(lines) - len(rows)} of {len(lines)} rows of {spell.shown(folder.signs)} are damaged and left out"
-            )
+    held = rows_of_signs(folder)
+    rows = held.read()
+    remarks += (left_out := held.remarks())
     if target != run:
         step = int(target.stem.removeprefix("step_"))
         rows = [row for row in rows if row["step"] <= step]
     diseases = examination.chosen(config, remarks.append)
     if not diseases:
         remarks.append("disease=none: this run was trained with nothing to look for")
-    elif not rows:
+    elif not rows and not left_out:
         remarks.append(
             "no look was taken: the run is younger than its first look, was trained with doctor.every=0, or by a ganrun "
             "without a doctor; --looks looks at its checkpoints"

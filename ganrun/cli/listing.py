@@ -77,6 +77,8 @@ def show_runs(output: Path, columns: int) -> Iterator[str]:
         if record["findings"]:
             facts.append(f"found: {record['findings']}")
         yield terminal_text.wrapped("  " + (f"damaged: {record['error']}" if record["error"] else ", ".join(facts)), columns)
+        if record["remarks"]:
+            yield terminal_text.wrapped(f"  warning: {record['remarks']}", columns)
         scores = {key.removeprefix("scores."): value for key, value in record.items() if key.startswith("scores.")}
         if scores:
             values = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())

@@ -19,7 +19,8 @@ from ganrun.cli.diagnosis import Case
 from ganrun.diseases import examination
 from ganrun.diseases.base import Disease
 from ganrun.disk import identity, runs
-from ganrun.disk.run_folder import Rows, RunFolder
+from ganrun.disk.rows import rows_of_signs
+from ganrun.disk.run_folder import RunFolder
 from ganrun.ground import spell
 from ganrun.ground.errors import BadInput, Diverged
 from ganrun.ground.finding import Finding, Remedy
@@ -163,9 +164,9 @@ def _train(trial: Trial, remedy: Remedy | None, line: Sequence[str], folder: Pat
         door.train(door.Command(list(line)))
     except Diverged as error:
         sys.stderr.write(f"{error}\n")
-    rows = Rows(folder / "signs.jsonl").read()
+    looks = rows_of_signs(RunFolder(folder)).read()
     status = str(RunFolder(folder).facts().get("status", "unknown"))
-    values = [float(row[trial.outcome]) for row in rows if trial.outcome in row][-LAST:]
-    standing = tuple(entry.disease for entry in examination.headlines(examination.examine(rows, diseases)))
+    values = [float(row[trial.outcome]) for row in looks if trial.outcome in row][-LAST:]
+    standing = tuple(entry.disease for entry in examination.headlines(examination.examine(looks, diseases)))
     value = median(values) if values and status != "diverged" else None
     return Arm(remedy, folder, status, value, standing)

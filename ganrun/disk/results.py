@@ -6,13 +6,15 @@ A record holds plain values alone, so that a list of them is a table: ``pandas.D
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ganrun.disk import runs
-from ganrun.disk.run_folder import Rows, RunFolder
+from ganrun.disk.rows import Rows, rows_of_metrics, rows_of_scores, rows_of_signs
+from ganrun.disk.run_folder import RunFolder
 from ganrun.ground.errors import BadInput
 
 Record = dict[str, Any]
@@ -39,7 +41,8 @@ def read_runs(output: str | Path = "outputs") -> list[Record]:
     Keys: ``run`` (its path), ``name``, ``status`` (done, running, stopped, failed ...; "damaged" with the reason under
     ``error`` where the folder cannot be read), ``step`` and ``steps``, ``seed``, ``model``, ``loss``, ``dataset``,
     ``signature``, ``findings`` (names of what the doctor found, joined by a comma), ``size`` (bytes on disk), ``created`` (UTC,
-    ISO 8601), ``scores_step`` and each score's newest value at that step under ``scores.NAME``. What is not known is None.
+    ISO 8601), ``scores_step`` and each score's newest value at that step under ``scores.NAME``, ``remarks`` (what is to be said
+    of rows of scores that are left out, "" for nothing). What is not known is None.
     """
     above = runs.place(output)
     if not above.is_dir():
@@ -59,9 +62,12 @@ def read_run(run: str | Path) -> Record:
     record: Record = {"run": str(path), "name": path.parent.name, "status": None, "step": None, "steps": None, "seed": None}
     record |= dict.fromkeys(("model", "loss", "dataset"))
     record |= {"signature": path.name.rpartition("-")[2], "findings": "", "size": _size(path), "created": None}
-    record |= {"error": None, "scores_step": None}
+    record |= {"error": None, "remarks": "", "scores_step": None}
     try:
-        facts, config, rows = RunFolder(path).facts(), runs.read_config(path), read_scores(path)
+        folder = _folder(path)
+        facts, config, held = folder.facts(), runs.read_config(path), rows_of_scores(folder)
+        record["remarks"] = "; ".join(held.remarks())
+        scored = held.read()
     except BadInput as error:
         return {**record, "status": "damaged", "error": " ".join(str(error).split())}
     record |= {"name": config.get("name"), "steps": config.get("steps"), "seed": config.get("seed")}
@@ -69,7 +75,7 @@ def read_run(run: str | Path) -> Record:
     record |= {"status": facts.get("status"), "step": facts.get("step"), "created": facts.get("created")}
     found = [entry for entry in facts.get("findings", []) if isinstance(entry, Mapping)]
     record["findings"] = ",".join(str(entry.get("disease")) for entry in found)
-    return record | newest(rows)
+    return record | newest(scored)
 
 
 def run_of(path: Path) -> Run:
@@ -79,13 +85,13 @@ def run_of(path: Path) -> Run:
     return Run(path, str(record["status"]), int(record["step"] or 0), scores, record["scores_step"], record)
 
 
-def newest(rows: list[dict[str, Any]]) -> Record:
+def newest(scored: list[Record]) -> Record:
     """``scores_step``, the last step that was scored, and the values of that step, of each score the newest."""
-    if not rows:
+    if not scored:
         return {}
-    step = max(row["step"] for row in rows)
+    step = max(row["step"] for row in scored)
     values: Record = {}
-    for row in rows:
+    for row in scored:
         for name, entry in row["scores"].items():
             if row["step"] == step and isinstance(entry, Mapping) and type(entry.get("value")) in (int, float):
                 values[f"scores.{name}"] = entry["value"]
@@ -93,18 +99,34 @@ def newest(rows: list[dict[str, Any]]) -> Record:
 
 
 def read_metrics(run: str | Path) -> list[Record]:
-    """The rows of RUN/metrics.jsonl: ``step``, ``images``, each loss by name, ``time``. Torn rows are left out."""
-    return Rows(_folder(run).metrics).read()
+    """The rows of RUN/metrics.jsonl: ``step``, ``images``, each loss by name, ``time``.
+
+    What ``read_scores`` says of rows that are left out holds here too.
+    """
+    return _read(rows_of_metrics(_folder(run)))
 
 
 def read_scores(run: str | Path) -> list[Record]:
-    """The rows of RUN/scores.jsonl: ``step`` and ``scores``, {name: {"value", "std", "card"}}. Torn rows are left out."""
-    return Rows(_folder(run).scores, holds="scores").read()
+    """The rows of RUN/scores.jsonl: ``step`` and ``scores``, {name: {"value", "std", "card"}}.
+
+    Rows that are damaged, of another run, or changed by hand are left out, with a warning; a torn last row without one.
+    """
+    return _read(rows_of_scores(_folder(run)))
 
 
 def read_signs(run: str | Path) -> list[Record]:
-    """The rows of RUN/signs.jsonl, what the doctor saw at each look: ``step`` and numbers by name. Torn rows are left out."""
-    return Rows(_folder(run).signs).read()
+    """The rows of RUN/signs.jsonl, what the doctor saw at each look: ``step`` and numbers by name.
+
+    What ``read_scores`` says of rows that are left out holds here too.
+    """
+    return _read(rows_of_signs(_folder(run)))
+
+
+def _read(held: Rows) -> list[Record]:
+    """The rows that count; a warning for those that are left out."""
+    for sentence in held.remarks():
+        warnings.warn(sentence, stacklevel=3)
+    return held.read()
 
 
 def _folder(run: str | Path) -> RunFolder:

@@ -7,14 +7,13 @@ own (``time``), so that what remains is the same in a repeated run.
 from __future__ import annotations
 
 import datetime
-import errno
 import fcntl
 import json
 import math
 import os
 import re
 import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -168,100 +167,6 @@ def _is_like(entry: Any, example: Any) -> bool:
     if isinstance(example, float):
         return type(entry) in (int, float) and math.isfinite(entry)
     return type(entry) is type(example)
-
-
-class Rows:
-    """A file of one JSON object a line, each with a ``step``; and with a mapping under the key ``holds``, if given."""
-
-    def __init__(self, path: Path, holds: str | None = None) -> None:
-        self.path, self.holds = path, holds
-
-    def read(self) -> list[dict[str, Any]]:
-        """All whole rows."""
-        return [row for row in map(self._row, self._lines()) if row is not None]
-
-    def cut(self, step: int, warn: Callable[[str], None]) -> None:
-        """Drop what stands after ``step`` and a torn last row: a resumed run writes these rows again.
-
-        Damage elsewhere is said through ``warn``, and the file kept as it was under another name.
-        """
-        lines = self._lines()
-        if not self.path.exists():
-            return
-        damaged = sum(self._row(line) is None for line in lines[:-1])
-        if damaged:
-            kept = keep_damaged(self.path)
-            warn(f"warning: {damaged} rows of {self.path} are damaged; left out; {kept.name} keeps the file as it was")
-        rows: list[dict[str, Any]] = []
-        for row in self.read():
-            in_order = self.holds is not None or not rows or row["step"] > rows[-1]["step"]  # scores may come in any order
-            if row["step"] <= step and in_order:
-                rows.append(row)
-        storage.write(self.path, "".join(json.dumps(row) + "\n" for row in rows))
-
-    def drop(self, steps: Collection[int]) -> None:
-        """Take out the rows of these steps."""
-        rows = self.read()
-        if any(row["step"] in steps for row in rows):
-            storage.write(self.path, "".join(json.dumps(row) + "\n" for row in rows if row["step"] not in steps))
-
-    def sound(self) -> int | None:
-        """The step of the last row before the first that is damaged or out of order, 0 where none is; None where all are sound.
-
-        A torn last line is no damage: a process was killed while it wrote.
-        """
-        lines, last = self._lines(), 0
-        for place, line in enumerate(lines):
-            row = self._row(line)
-            if row is None and place == len(lines) - 1 and not self.path.read_bytes().endswith(b"\n"):
-                return None
-            if row is None or row["step"] <= last:
-                return last
-            last = row["step"]
-        return None
-
-    def _row(self, line: bytes) -> dict[str, Any] | None:
-        """The row on a line; None where it is torn or damaged."""
-        try:
-            row = json.loads(line)
-            whole = isinstance(row["step"], int) and (self.holds is None or isinstance(row[self.holds], dict))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return None
-        return row if whole else None
-
-    def _lines(self) -> list[bytes]:
-        """The lines of the file; none where there is no file."""
-        try:
-            return self.path.read_bytes().splitlines()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise BadInput(f"{self.path}: cannot be read ({error.strerror})") from error
-
-    def verify(self) -> None:
-        """Raise ``StorageFailed`` now where no row could be added."""
-        with storage.storage_errors(self.path):
-            if self.path.exists():
-                open(self.path, "ab").close()
-            elif not os.access(self.path.parent, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row, on a line of its own even where the last one is torn."""
-        with storage.storage_errors(self.path), open(self.path, "a+b") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                torn = file.read() != b"\n"
-            else:
-                torn = False
-            file.write(b"\n" * torn + json.dumps(row).encode() + b"\n")
-
-    def sync(self) -> None:
-        """Force the rows, and the file's own entry, to the disk before a checkpoint that counts on them is committed."""
-        if self.path.exists():
-            with storage.storage_errors(self.path), open(self.path, "rb") as file:
-                os.fsync(file.fileno())
-                storage.sync_folder(self.path.parent)
 
 
 def keep_damaged(path: Path) -> Path:

@@ -9,7 +9,8 @@ from typing import Any
 
 from ganrun.disk import checkpoint
 from ganrun.disk.image_folder import SAMPLED
-from ganrun.disk.run_folder import Rows, RunFolder
+from ganrun.disk.rows import Rows, rows_of_scores
+from ganrun.disk.run_folder import RunFolder
 from ganrun.disk.storage import storage_errors
 from ganrun.engine import assemble, beforehand, generator_scores, handout, pictures, sampling, sources
 from ganrun.engine.choice import Wish
@@ -57,6 +58,9 @@ def score(
     say, write = (folder.log, folder.write) if place == folder.scores else (folder.say, lambda line: None)
     if why:
         say(f"warning: {whose}{why}: the scores are shown, not kept; --out FILE keeps them elsewhere")
+    held = rows_of_scores(folder)
+    for sentence in held.remarks():
+        say(f"warning: {sentence}")
     generator_scores.ask(
         metrics=metrics,
         dataset=dataset,
@@ -79,7 +83,7 @@ def score(
     )
     row = generator_scores.row_of(trained.step, scores, baselines)
     if place is not None:
-        Rows(place).append(row if out is None else {"run": str(path), **row})
+        Rows(place, held.holds, held.run).append(row if out is None else {"run": str(path), **row})
     generator_scores.say_scores(row, write)
     if tell is None:
         table, cards = scores_table(scores, baselines), {} if place is None else {"cards": shown(place)}

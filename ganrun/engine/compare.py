@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ganrun.disk.run_folder import Rows, RunFolder
+from ganrun.disk.rows import rows_of_scores
+from ganrun.disk.run_folder import RunFolder
 from ganrun.engine import answers, assemble, beforehand, commands, decide, generator_scores, sampling
 from ganrun.engine.answers import plain
 from ganrun.engine.decide import LEVEL, Difference, Estimate, estimate
@@ -99,7 +100,10 @@ def scores_of(entry: Entry, out: Path | None, tell: Callable[[str], None]) -> di
         trained = sampling.Trained(entry.target, entry.config, with_metrics=True)
         entry.step, folder = trained.step, RunFolder(trained.folder, tell)
         question = asked(entry, trained, folder)
-        answer = answers.find(Rows(folder.scores, holds="scores").read(), entry.step, question, strict=True)
+        held = rows_of_scores(folder)
+        for sentence in held.remarks():
+            tell(f"warning: {sentence}")
+        answer = answers.find(held.read(), entry.step, question, strict=True)
         if not answer.missing:
             tell(f"{shown(folder.path)}: scored already at step {entry.step}")
             return answer.scores

@@ -11,7 +11,7 @@ from typing import Any
 
 from ganrun.data.base import Dataset
 from ganrun.diseases.examination import chosen, examine, headlines, onsets
-from ganrun.disk.run_folder import Rows
+from ganrun.disk.rows import Rows
 from ganrun.engine.loop import Trainer
 from ganrun.engine.observer import Observer
 from ganrun.ground.errors import BadInput, suggestion

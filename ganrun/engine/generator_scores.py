@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ganrun.data.base import Dataset
-from ganrun.disk.run_folder import Rows, RunFolder, now
+from ganrun.disk.rows import rows_of_scores
+from ganrun.disk.run_folder import RunFolder, now
 from ganrun.engine import sampling, sources
 from ganrun.engine.answers import Question
 from ganrun.engine.ema import EMA
@@ -129,7 +130,7 @@ def write_scores(
     ``say``: where the lines go, by default to the person and to train.log.
     """
     row = row_of(step, scores, baselines)
-    Rows(folder.scores).append(row)
+    rows_of_scores(folder).append(row)
     say_scores(row, say or folder.log)
     return row
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from ganrun.data.base import Dataset
 from ganrun.disk import checkpoint, runs
-from ganrun.disk.run_folder import Rows, RunFolder
+from ganrun.disk.rows import rows_of_metrics
+from ganrun.disk.run_folder import RunFolder
 from ganrun.disk.signals import requested
 from ganrun.engine import assemble, handout
 from ganrun.engine.doctor import options_of
@@ -52,9 +53,10 @@ def retrace(
         dataset, trainer = _made(run, config, runtime)
         trainer.load_state_dict(checkpoint.read(run / "checkpoints" / f"step_{begin:08d}.pt"))
         observer = Observer(dataset, runtime, int(options_of(config)["samples"]), say, signs)
-        logged = {row["step"]: row for row in Rows(folder.metrics).read()}
+        held = rows_of_metrics(folder)
+        logged = {row["step"]: row for row in held.read()}
         kept = {step for step in runs.committed(run) if begin < step <= stop}
-        found = Retraced()
+        found = Retraced(remarks=held.remarks())
         while trainer.step < stop:
             looks = trainer.step + 1 >= start and (trainer.step + 1 - start) % every == 0
             if looks:

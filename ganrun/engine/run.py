@@ -16,7 +16,8 @@ import torch
 
 from ganrun.data.base import Dataset
 from ganrun.disk import checkpoint, identity, runs, signals
-from ganrun.disk.run_folder import Rows, RunFolder, now, set_aside
+from ganrun.disk.rows import Rows
+from ganrun.disk.run_folder import RunFolder, now, set_aside
 from ganrun.engine import answers, assemble, beforehand, generator_scores, papers, pictures, sampling, sources
 from ganrun.engine.doctor import Doctor
 from ganrun.engine.loop import Trainer
@@ -125,6 +126,8 @@ class Run:
     def go(self, overrides: list[str], first: Beginning | None) -> Outcome | None:
         reached = self.reached()
         papers.introduce(self.folder, {**self.config, "steps": max(self.steps, reached)}, overrides)
+        for rows in (self.metrics, self.scores, self.doctor.rows):
+            rows.run = self.folder.facts()["identity"]
         self.scores.verify()
         self.spent = papers.describe(self.folder, self.config, self.dataset, self.parts.plugins, self.runtime)
         for sentence in [*self.dataset.notes, *self.dataset.remarks, *(f"warning: {entry}" for entry in self.parts.warnings)]:
@@ -312,6 +315,8 @@ class Run:
         Nothing is trained or cut. Scores that no row holds are made from the checkpoint of that step.
         """
         file = self.folder.checkpoints / f"step_{self.steps:08d}.pt"
+        for sentence in self.scores.remarks():
+            self.folder.log(f"warning: {sentence}")
         answer, kept = answers.find(self.scores.read(), self.steps, self.question), self.steps in runs.committed(self.folder.path)
         if not kept and (answer.missing or not answer.scores):
             self.failed = BadInput(

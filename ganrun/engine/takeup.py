@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ganrun.disk import checkpoint, runs
-from ganrun.disk.run_folder import Rows, RunFolder
+from ganrun.disk.rows import Rows
+from ganrun.disk.run_folder import RunFolder
 from ganrun.engine import inherit, sampling
 from ganrun.engine.loop import Trainer
 from ganrun.ground.errors import BadInput, NoCheckpoint

@@ -64,10 +64,14 @@ class Stopped(GanrunError):
     exit_code = 75
 
 
+# words that people type for a name that looks otherwise
+MEANT = {"gpu": "cuda", "nvidia": "cuda", "metal": "mps", "apple": "mps"}
+
+
 def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
-    """The valid names that look most like ``name``, best first (empty when none is close)."""
-    names = [str(option) for option in valid]
-    alike = [option for option in names if option.lower() == str(name).lower()]
+    """The valid names that look most like ``name``, or the one that it is another word for, best first (empty: none is close)."""
+    names, typed = [str(option) for option in valid], str(name).lower()
+    alike = [option for option in names if option.lower() in (typed, MEANT.get(typed))]
     return alike or difflib.get_close_matches(str(name), names, n=count, cutoff=0.5)
 
 
