@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from ganrun.cli import job, signature
 from ganrun.cli.compose import composer
 from ganrun.cli.schema import check
-from ganrun.ground.errors import BadInput
+from ganrun.ground.errors import BadInput, nearest
 
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
 
@@ -100,7 +100,6 @@ ONE_MISTAKE = {
     "every={_target_: x}": "_target_ is refused",
     "hydra/launcher=jobli": "Did you mean 'joblib'?",
     "device=gpu": "Did you mean 'cuda'?",
-    "device=Metal": "Did you mean 'mps'?",
     "hydra/lancher=joblib": "Did you mean 'hydra/launcher'",
     "hydra.sweeep.dir=x": "Did you mean 'hydra.sweep'",
 }
@@ -220,6 +219,11 @@ def test_a_key_of_another_option_leads_to_it(typed: str) -> None:
 def test_a_key_of_many_options_names_some_and_how_many_more() -> None:
     (sentence,) = mistakes("dataset=ring8", "dataset.size=16")
     assert re.search(r"in dataset=ring8\. It belongs to dataset=\w+, dataset=\w+, dataset=\w+ and \d+ more$", sentence)
+
+
+def test_another_word_for_a_name_counts_only_where_the_name_is_valid() -> None:
+    assert nearest("Metal", ["cpu", "cuda", "mps"]) == ["mps"]
+    assert nearest("gpu", ["cpu"]) == ["cpu"]
 
 
 def test_the_values_of_a_sweep_are_checked_one_by_one_and_combinations_named() -> None:

@@ -157,19 +157,6 @@ def test_a_folder_in_use_is_not_set_aside(tmp_path: Path) -> None:
     assert not folder.path.exists()
 
 
-@pytest.mark.parametrize("text", ["keep=0", "keep=-1", "steps=-1", "every.log=-1", "every.checkpoint=-5"])
-def test_numbers_that_cannot_be_are_refused_before_anything_is_made(text: str, tmp_path: Path) -> None:
-    key, value = text.split("=")
-    given = driver.config(NAME)
-    group, _, leaf = key.rpartition(".")
-    (given[group] if group else given)[leaf] = int(value)
-    outcome = driver.train(given, tmp_path / "run")
-    assert outcome.code == 2
-    assert outcome.said.count("\n") == 1
-    assert text in outcome.said
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_run_of_no_steps_makes_its_first_checkpoint_and_ends(tmp_path: Path) -> None:
     driver.finished(driver.config(NAME, "steps=0"), tmp_path / "run")
     assert driver.steps_kept(tmp_path / "run") == [0]
