@@ -61,7 +61,7 @@ class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("torch", "torchvision", "torchmetrics"):
             raise ImportError("forbidden: " + name)
-        if name in ("ganrun.engine.run", "ganrun.engine.commands", "ganrun.engine.beforehand"):
+        if name in ("ganrun.engine.run", "ganrun.engine.score_run", "ganrun.engine.sample_run", "ganrun.engine.beforehand"):
             return importlib.util.spec_from_loader(name, self)
     def create_module(self, spec):
         return None
@@ -87,7 +87,7 @@ class Answer:
 
 @dataclass
 class Engine:
-    """Stands in for ``ganrun.engine.run`` and ``commands``: notes its calls, writes a checkpoint as a run does."""
+    """Stands in for ``ganrun.engine.run``, ``score_run`` and ``sample_run``: notes calls, writes a checkpoint as a run does."""
 
     calls: list[dict[str, Any]] = field(default_factory=list)
     act: Callable[[Mapping[str, Any], Path], float | None] = lambda config, folder: None
@@ -139,7 +139,7 @@ _started: list[subprocess.Popen[str]] = []
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """Commands of this process train with a stand-in; the signals are given back."""
     found = Engine()
-    for name in ("run", "commands", "beforehand"):
+    for name in ("run", "score_run", "sample_run", "beforehand"):
         monkeypatch.setitem(sys.modules, f"ganrun.engine.{name}", found.module())
         monkeypatch.setattr(ganrun.engine, name, found.module(), raising=False)
     yield found

@@ -416,15 +416,15 @@ def _train(given: dict[str, Any], folder: str, overrides: Iterable[str] = (), sw
 
 
 def _evaluate(target: str, given: dict[str, Any]) -> Any:
-    from ganrun.engine import commands
+    from ganrun.engine import score_run
 
-    return {name: entry["value"] for name, entry in commands.evaluate(Path(target), given).items()}
+    return {name: entry["value"] for name, entry in score_run.evaluate(Path(target), given).items()}
 
 
 def _sample(target: str, given: dict[str, Any], num: int = 4, seed: int = 0, out: str | None = None) -> Any:
-    from ganrun.engine import commands
+    from ganrun.engine import sample_run
 
-    return str(commands.sample(Path(target), num=num, seed=seed, out=None if out is None else Path(out), config=given))
+    return str(sample_run.sample(Path(target), num=num, seed=seed, out=None if out is None else Path(out), config=given))
 
 
 def _command(*arguments: str) -> Any:

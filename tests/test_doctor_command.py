@@ -134,7 +134,7 @@ def test_try_compares_forks_of_one_checkpoint_that_differ_in_the_remedy_alone(
         helped = any("r1" in word for word in command.overrides)
         make(tmp_path / f"fork-{helped}", (6, {}), (6, {} if helped else {**SICK["collapse"], "gap": 0.4}))
 
-    monkeypatch.setattr(trial.door, "train", train)
+    monkeypatch.setattr(trial.launch, "train", train)
     code, said = ask(run, "--try", "device.threads=1")
     assert code == 7
     unchanged, remedy = lines
@@ -224,7 +224,7 @@ def test_deep_scores_by_the_metrics_that_the_run_allows_and_says_which_it_does_n
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ganrun.cli import diagnosis
-    from ganrun.engine import assemble, commands
+    from ganrun.engine import assemble, score_run
 
     run = make(tmp_path / "run", (12, {}), overrides=("dataset=ring8",))
     asked: list[Any] = []
@@ -239,7 +239,7 @@ def test_deep_scores_by_the_metrics_that_the_run_allows_and_says_which_it_does_n
         assemble.verify(parts, dataset)
         return {name: {"value": 1.0} for name in parts.metrics} | {"spectra.layer": {"value": 2.0}}
 
-    monkeypatch.setattr(commands, "evaluate", evaluate)
+    monkeypatch.setattr(score_run, "evaluate", evaluate)
     code, said = ask(run, "--deep")
     flat = " ".join(said.split())
     assert code == 0, said

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ganrun.disk.runs import read_config
-from ganrun.engine import commands, handout, pictures
+from ganrun.engine import handout, pictures, sample_run
 from ganrun.engine.export import export
 from ganrun.engine.run import train
 from ganrun.ground.spec import Spec
@@ -52,7 +52,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def sample(run: Path, out: Path, **said: Any) -> Path:
-    return commands.sample(run, out=out, config=read_config(run), **{"num": None, "seed": 0, **said})
+    return sample_run.sample(run, out=out, config=read_config(run), **{"num": None, "seed": 0, **said})
 
 
 def test_other_requests_have_other_names_and_the_same_one_its_own(runs: list[Path], tmp_path: Path) -> None:

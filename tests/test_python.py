@@ -20,7 +20,7 @@ from PIL import Image
 
 import ganrun
 from ganrun.cli import listing, targets
-from ganrun.engine import commands, run, sampling
+from ganrun.engine import run, sample_run, sampling
 from ganrun.engine.export import export
 from ganrun.ground import terminal_text
 
@@ -79,7 +79,7 @@ def test_a_loaded_run_samples_as_the_command_does_and_leaves_the_program_alone(t
     assert state() == before
     assert (x.dtype, x.shape) == (torch.float32, (5, 1, 8, 8))
     config = ganrun.load(trained).config
-    picture = commands.sample(trained, num=5, seed=3, out=tmp_path, config=config, separate=True)
+    picture = sample_run.sample(trained, num=5, seed=3, out=tmp_path, config=config, separate=True)
     shown = [np.asarray(Image.open(path)) for path in sorted(picture.with_suffix("").glob("*.png"))]
     assert np.array_equal(np.stack(shown), (x[:, 0] * 255).round().to(torch.uint8).numpy())
     assert state() == before

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import ganrun
 from ganrun.disk.runs import read_config
-from ganrun.engine import commands, probe, rejection
+from ganrun.engine import probe, rejection, sample_run
 from ganrun.engine.choice import Wish, choose
 from ganrun.engine.invert import invert, search
 from ganrun.engine.latents import of_samples
@@ -80,7 +80,7 @@ def test_what_cannot_be_is_refused_by_name(run: Path, tmp_path: Path) -> None:
 
 def test_a_number_that_fills_no_rows_is_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for num, said in ((34, "note: --num 34: makes 30 samples"), (30, ""), (None, "")):
-        commands.sample(run, num=num, seed=3, out=tmp_path, config=read_config(run), class_grid=True)
+        sample_run.sample(run, num=num, seed=3, out=tmp_path, config=read_config(run), class_grid=True)
         found = capsys.readouterr().err
         assert said in found
         assert bool(found) == bool(said)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import ganrun
 from ganrun.data.base import to_pixels
-from ganrun.engine import assemble, commands, generator_scores, pictures, sampling, sources
+from ganrun.engine import assemble, generator_scores, pictures, sample_run, sampling, sources
 from ganrun.engine.choice import Choice
 from ganrun.engine.probe import probe
 from ganrun.engine.run import train
@@ -96,7 +96,7 @@ def test_damaged_sources_are_said(runs: dict[str, Any], tmp_path: Path, damage: 
         held["target"] = held["target"][:3] if damage == "short" else held["target"][..., :4]
         torch.save(held, file)
     with pytest.raises(BadInput, match=r"sources\.pt.*damaged.*--input"):
-        commands.sample(folder, num=2, seed=0, out=tmp_path, config=runs["pairs"][1])
+        sample_run.sample(folder, num=2, seed=0, out=tmp_path, config=runs["pairs"][1])
 
 
 def test_the_log_says_what_the_discriminator_sees(runs: dict[str, Any]) -> None:
@@ -127,7 +127,7 @@ def test_sampling_needs_no_data_set_and_sample_i_is_made_from_source_i(
 ) -> None:
     folder, given = runs[name]
     monkeypatch.setattr(assemble, "load_data", no_data)
-    path = commands.sample(folder, num=None, seed=3, out=tmp_path, config=given)
+    path = sample_run.sample(folder, num=None, seed=3, out=tmp_path, config=given)
     assert path.exists()
     trained = sampling.Trained(folder, given)
     held = sources.load(folder, trained.spec)
@@ -210,7 +210,9 @@ def own(folder: Path) -> dict[str, tuple[int, int]]:
 def test_own_images_of_any_size_are_translated_under_their_own_names(runs: dict[str, Any], tmp_path: Path) -> None:
     folder, given = runs["pairs"]
     own(tmp_path / "mine")
-    path = commands.sample(folder, num=None, seed=0, out=tmp_path / "out", config=given, separate=True, source=tmp_path / "mine")
+    path = sample_run.sample(
+        folder, num=None, seed=0, out=tmp_path / "out", config=given, separate=True, source=tmp_path / "mine"
+    )
     assert path.exists()
     made = sorted(str(entry.relative_to(path.with_suffix(""))) for entry in path.with_suffix("").rglob("*.png"))
     assert made == ["same.jpg.png", "same.png.png", "sub/tiny.png", "tall.png", "wide.png"]
@@ -245,7 +247,7 @@ def test_own_images_are_resized_and_padded_as_the_data_was(tmp_path: Path) -> No
 def test_own_images_that_cannot_be_are_refused_in_words(runs: dict[str, Any], tmp_path: Path) -> None:
     def ask(place: Path, run: str = "pairs", **more: Any) -> str:
         with pytest.raises(BadInput) as caught:
-            commands.sample(
+            sample_run.sample(
                 runs[run][0], **{"num": None, "seed": 0, "out": tmp_path, "config": runs[run][1], "source": place} | more
             )
         return str(caught.value)
@@ -264,7 +266,7 @@ def test_own_images_that_cannot_be_are_refused_in_words(runs: dict[str, Any], tm
     assert "trained on points" in ask(tmp_path / "mine", "points")
     assert "say which class" in ask(tmp_path / "mine", "labels")
     assert "leave out --num" in ask(tmp_path / "mine", num=3)
-    assert commands.sample(
+    assert sample_run.sample(
         runs["labels"][0], num=None, seed=0, out=tmp_path, config=runs["labels"][1], labels=[3], source=tmp_path / "mine"
     ).exists()
 

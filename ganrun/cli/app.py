@@ -85,9 +85,9 @@ def train(
         inspecting = cfg is not None or info is not None or hydra_help
         if not inspecting:
             signals.install()  # before torch, whose import takes seconds: an early signal is not a plain kill
-        from ganrun.cli import door
+        from ganrun.cli import launch
 
-        command = door.Command(
+        command = launch.Command(
             overrides=overrides or [],
             multirun=multirun,
             cfg=cfg.value if cfg else None,
@@ -98,7 +98,7 @@ def train(
             config_name=config_name,
             hydra_help=hydra_help,
         )
-        code = door.train(command)
+        code = launch.train(command)
     if code:
         raise typer.Exit(code)
 

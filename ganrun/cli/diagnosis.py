@@ -138,9 +138,9 @@ def _scored(case: Case, target: Path, overrides: Sequence[str]) -> Case:
     allowed = (*complete.ALLOWED["doctor"], "metric", "evaluation")
     try:
         place, config = targets.prepare(target, [*overrides, *chosen], None, allowed, "doctor")
-        from ganrun.engine import commands
+        from ganrun.engine import score_run
 
-        return replace(case, deep=commands.evaluate(place, config, fitting=True))
+        return replace(case, deep=score_run.evaluate(place, config, fitting=True))
     except (BadInput, NoCheckpoint) as error:
         return replace(case, remarks=[*case.remarks, f"--deep: {error}"])
 

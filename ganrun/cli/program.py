@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ganrun.cli import door, signature
+from ganrun.cli import launch, signature
 from ganrun.cli.compose import composer, errors_for_people
 from ganrun.cli.overrides import readable
 from ganrun.disk import identity, results
@@ -20,9 +20,9 @@ def train(overrides: Sequence[str], config_dir: Path | None, plugins: Sequence[s
     typed = [str(text) for text in overrides]
     if plugins:
         typed.append(f"plugins={spell.names(plugins)}")
-    command = door.Command(typed, config_dir=config_dir)
+    command = launch.Command(typed, config_dir=config_dir)
     signature.forget()
-    door.fits(command)
+    launch.fits(command)
     with errors_for_people(), composer(config_dir) as found:
         swept = [entry.text for entry in readable(typed, found) if entry.override.is_sweep_override()]
         if swept or "hydra.mode=MULTIRUN" in typed:
@@ -30,7 +30,7 @@ def train(overrides: Sequence[str], config_dir: Path | None, plugins: Sequence[s
                 f"{', '.join(swept) or 'hydra.mode=MULTIRUN'}: ganrun.train trains one run. Call it once for each value, as in "
                 "[ganrun.train([f'seed={seed}']) for seed in range(3)], or sweep with: ganrun train -m"
             )
-        composed = found.compose(door.prepare(command, typed, found))
+        composed = found.compose(launch.prepare(command, typed, found))
         config, folder = signature.plain(composed), Path(str(composed.hydra.run.dir)).absolute()
     identity.verify(config, folder)
     signature.refuse_another_length(config, folder)

@@ -48,9 +48,9 @@ def evaluate(
     if reference is not None:
         raise BadInput(f"--reference {reference}: is for several runs: ganrun eval RUN RUN ... --reference RUN")
     target, config = prepare(target, overrides, config_dir, ALLOWED["eval"], "eval")
-    from ganrun.engine import commands
+    from ganrun.engine import score_run
 
-    commands.evaluate(target, config, out=out)
+    score_run.evaluate(target, config, out=out)
 
 
 def compare(
@@ -98,9 +98,9 @@ def direction(traverse: bool, along: str | None) -> str | None:
 def sample(target: Path, overrides: Sequence[str], config_dir: Path | None, options: Sampling) -> Path:
     """Generate from a run folder, or one checkpoint of it; where the samples are."""
     target, config = prepare(target, overrides, config_dir, ALLOWED["sample"], "sample")
-    from ganrun.engine import commands
+    from ganrun.engine import sample_run
 
-    made: Path = commands.sample(target, config=config, **vars(options))
+    made: Path = sample_run.sample(target, config=config, **vars(options))
     return made
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ganrun.cli import door, remedies, signature
+from ganrun.cli import launch, remedies, signature
 from ganrun.cli.compose import composer, errors_for_people
 from ganrun.cli.diagnosis import Case
 from ganrun.diseases import examination
@@ -154,14 +154,14 @@ def _folder(line: Sequence[str]) -> Path:
     signature.forget()
     with errors_for_people(), composer(None) as found:
         return signature.run_folder(
-            signature.plain(found.compose(door.prepare(door.Command(list(line)), list(line), found)))
+            signature.plain(found.compose(launch.prepare(launch.Command(list(line)), list(line), found)))
         ).absolute()
 
 
 def _train(trial: Trial, remedy: Remedy | None, line: Sequence[str], folder: Path, diseases: Mapping[str, Disease]) -> Arm:
     """Train one fork, and read what became of it from its folder."""
     try:
-        door.train(door.Command(list(line)))
+        launch.train(launch.Command(list(line)))
     except Diverged as error:
         sys.stderr.write(f"{error}\n")
     looks = rows_of_signs(RunFolder(folder)).read()

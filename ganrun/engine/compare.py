@@ -13,7 +13,7 @@ from typing import Any
 
 from ganrun.disk.rows import rows_of_scores
 from ganrun.disk.run_folder import RunFolder
-from ganrun.engine import answers, assemble, beforehand, commands, decide, generator_scores, sampling
+from ganrun.engine import answers, assemble, beforehand, decide, generator_scores, sampling, score_run
 from ganrun.engine.answers import plain
 from ganrun.engine.decide import LEVEL, Difference, Estimate, estimate
 from ganrun.engine.progress import console, say
@@ -108,14 +108,14 @@ def scores_of(entry: Entry, out: Path | None, tell: Callable[[str], None]) -> di
             tell(f"{shown(folder.path)}: scored already at step {entry.step}")
             return answer.scores
         missing = {name: trained.parts.metrics[name] for name in answer.missing}
-        return answer.with_row({"scores": commands.score(trained, missing, out=out, tell=tell)}, question).scores
+        return answer.with_row({"scores": score_run.score(trained, missing, out=out, tell=tell)}, question).scores
 
 
 def asked(entry: Entry, trained: sampling.Trained, folder: RunFolder) -> answers.Question:
     """What the config asks of a run, as cards, before anything is scored."""
     parts = trained.parts
     if not parts.metrics:
-        raise BadInput(commands.NOTHING)
+        raise BadInput(score_run.NOTHING)
     for found in beforehand.directions(parts.metrics).values():
         entry.directions |= found
     assemble.verify(parts, trained.dataset)

@@ -14,7 +14,7 @@ import pytest
 from cli_driver import Engine, run, write
 
 import ganrun
-from ganrun.cli import app, compose, door, job
+from ganrun.cli import app, compose, job, launch
 from ganrun.disk import runs
 from ganrun.disk.run_folder import RunFolder
 from ganrun.ground import registry
@@ -239,8 +239,8 @@ def test_a_remedy_is_an_override_that_a_shell_takes_whole() -> None:
 def test_a_tilde_that_the_shell_has_left_is_home(inside: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(inside / "home"))
     (inside / "home" / "mine").mkdir(parents=True)
-    asked: list[door.Command] = []
-    monkeypatch.setattr(door, "train", lambda command: asked.append(command) or 0)
+    asked: list[launch.Command] = []
+    monkeypatch.setattr(launch, "train", lambda command: asked.append(command) or 0)
     assert run("train", "--config-dir=~/mine").code == 0
     assert asked[0].config_dir == inside / "home" / "mine"
 
