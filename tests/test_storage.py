@@ -181,14 +181,14 @@ def test_a_full_disk_ends_the_run_and_room_continues_it(run: Path, reference: Pa
         ("os:fsync", 9, errno.ENOSPC, "disk full: "),
         ("os:replace", 5, errno.EIO, "Input/output error"),
         ("os:replace", 6, errno.EDQUOT, "disk full: "),
-        ("ganrun.disk.run_folder:Rows.append", 1, errno.ENOSPC, ""),
+        ("ganrun.disk.rows:Rows.append", 1, errno.ENOSPC, ""),
         ("ganrun.disk.checkpoint:prune", 1, errno.EROFS, ""),
     ],
 )
 def test_a_write_that_fails_ends_the_run_with_all_that_was_saved(
     place: str, nth: int, code: int, words: str, run: Path, reference: Path
 ) -> None:
-    inside = {"ganrun.disk.run_folder:Rows.append": "builtins:open", "ganrun.disk.checkpoint:prune": "os:unlink"}
+    inside = {"ganrun.disk.rows:Rows.append": "builtins:open", "ganrun.disk.checkpoint:prune": "os:unlink"}
     setup = [["fails_inside", place, inside[place], code] if place in inside else ["fails", place, nth, code]]
     kept = driver.contents(run / "checkpoints")
     outcome = driver.train(driver.config(NAME), run, setup=setup)
