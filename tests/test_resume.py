@@ -19,7 +19,7 @@ import torch
 from ganrun.disk import checkpoint
 from ganrun.disk.fault_injection import SAVE_POINTS
 from ganrun.engine import assemble
-from ganrun.engine.loop import Moments, Trainer
+from ganrun.engine.loop import OptimizerState, Trainer
 from ganrun.ground import registry
 from ganrun.ground.errors import NoCheckpoint
 from ganrun.ground.runtime import resolve
@@ -273,7 +273,7 @@ def test_every_entry_of_a_checkpoint_matters_and_none_may_be_missing(name: str, 
     middle = frozen(trainer.state_dict())
     assert middle["regularizers/memory"]["seen"] > 0
     for role, optimizer in trainer.optimizers.items():  # before the first step there are no moments: theirs begin at zero
-        blank = Moments(optimizer, trainer.game.players[role]).template(1)
+        blank = OptimizerState(optimizer, trainer.game.players[role]).template(1)
         start[f"optimizers/{role}"] = {
             name: {key: torch.zeros_like(value) for key, value in moments.items()} for name, moments in blank.items()
         }

@@ -1,8 +1,9 @@
 """The rows of a run folder: metrics.jsonl, scores.jsonl and signs.jsonl, one JSON object a line, each with a ``step``.
 
 Each row says of which run it is: ``run_id`` holds the first ten digits of the run's identity, with which the name of its folder
-ends. A row of scores also has a ``checksum`` of all that it says, since scores are answers. Rows of another run, and rows that
-were changed, are left out, and ``remarks`` says so. Rows of earlier versions have neither key and are taken as they are.
+ends. A row of scores also has a ``checksum`` of all that it says but for the time, since scores are answers. Rows of another run,
+and rows that were changed, are left out, and ``remarks`` says so. Rows of earlier versions have neither key and are taken as
+they are.
 """
 
 from __future__ import annotations
@@ -156,8 +157,11 @@ class Rows:
 
 
 def checksum(row: Mapping[str, Any]) -> str:
-    """Ten digits of the SHA-256 of the row's JSON, without its own checksum and as reading gives it back."""
-    plain = json.loads(json.dumps({key: entry for key, entry in row.items() if key != CHECKSUM}))
+    """Ten digits of the SHA-256 of the row's JSON as reading gives it back, without its own checksum.
+
+    The clock is no part of it: a repeated run has the same.
+    """
+    plain = json.loads(json.dumps({key: entry for key, entry in row.items() if key not in (CHECKSUM, "time")}))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
