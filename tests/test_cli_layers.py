@@ -223,8 +223,9 @@ def test_the_users_own_folder_wins_over_ours(tmp_path: Path) -> None:
 )
 def test_a_value_written_as_an_override_is_read_back_as_it_was(value: Any) -> None:
     with composer() as found:
-        assert found.parse(f"key={quote(value)}").value() == value
-        assert type(found.parse(f"key={quote(value)}").value()) is type(value)
+        read = OmegaConf.to_container(OmegaConf.create({"key": found.parse(f"key={quote(value)}").value()}), resolve=True)
+        assert read == {"key": value}
+        assert type(read["key"]) is type(value)
 
 
 def test_resolvers_see_the_whole_config() -> None:

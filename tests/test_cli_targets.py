@@ -82,7 +82,7 @@ def test_other_keys_are_refused_with_those_that_are_allowed(typed: str, trained:
         ("evaluation.nm=3", "Did you mean 'evaluation.num'?"),
         ("evaluation.num=x", "must be a whole number"),
         ("evaluation.num=3,4", "several values need -m"),
-        ("device=gpu", "Did you mean 'cpu'?"),
+        ("device=gpu", "Did you mean 'cuda'?"),
         ("metric._target_=x", "_target_ is refused"),
         ("+metric.foo=1", "there is no key 'metric.foo'"),
     ],

@@ -261,6 +261,7 @@ NEEDS = {  # what must stand beside a key for it to count
     **{("regularizer", name, "final"): {"decay": 5} for name in ("r1", "r2", "gradient_penalty")},
     **{("regularizer", name, "decay"): {"final": 1.0} for name in ("r1", "r2", "gradient_penalty")},
 }
+IDLE = {"final": None, "decay": 0}  # says that there is none; what NEEDS names must be left out then
 AFAR = {"mnist", "fashion_mnist", "cifar10", "stacked_mnist", "paired_folder", "unpaired_folder", "folder"}  # want files
 
 
@@ -338,7 +339,8 @@ def test_a_component_takes_what_its_comment_allows_and_nothing_beyond(group: str
     for value in inside:
         assert grammar.misfit(key.rule, at, value) is None, (key.path, value)
         if not (path == "schedule.name" and value == "exponential"):
-            builds(group, name, put(config, path, value))
+            chosen = of_default(group, name) if path in IDLE and value == IDLE[path] else config
+            builds(group, name, put(chosen, path, value))
     for value in outside:
         assert grammar.misfit(key.rule, at, value), (key.path, value)
         with pytest.raises((BadInput, ValueError)):

@@ -93,7 +93,7 @@ def test_divided_players_start_with_gains_near_one(cell: dict[str, str]) -> None
             code = torch.eye(norm.gain.in_features)
             factor = norm.factor(code).detach()
             assert float((factor - 1).abs().max()) < 0.1
-            assert bool((factor != 1).all())  # and learns from there on
+            assert float((factor != 1).float().mean()) > 0.99  # and learns from there on; a draw may round to 1
 
 
 def test_clipping_and_averaging_act_on_every_parameter(toy: Any) -> None:

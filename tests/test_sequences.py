@@ -176,7 +176,7 @@ def test_grams_longer_than_the_rows_are_said_to_be_missing() -> None:
     for real in (True, False):
         metric.update(Sample(torch.eye(4).expand(6, 4, 4)), real=real)
     assert next(iter(metric.compute())) == "ngrams_4"
-    assert metric.remarks == ("no n-grams of 5: the rows are 4 symbols long",)
+    assert "no n-grams of 5: the rows are 4 symbols long" in metric.remarks
 
 
 def test_the_metric_reads_likeliest_symbols_and_counts_distinct_rows() -> None:
@@ -189,5 +189,5 @@ def test_the_metric_reads_likeliest_symbols_and_counts_distinct_rows() -> None:
     found = metric.compute()
     assert list(found) == ["ngrams_2", "ngrams_1", "distinct"]
     assert found["distinct"] == 0.2
-    assert metric.remarks == ()
+    assert not [remark for remark in metric.remarks if remark.startswith("no n-grams")]
     assert found["ngrams_2"] == pytest.approx(divergence(real.argmax(-1), real[:2].argmax(-1), 2, real.shape[-1]))
