@@ -78,7 +78,10 @@ def test_recipes_and_experiments_win_over_the_root(group: str, name: str) -> Non
     assert config["model"]["name"] == (name if group == "model" else config["model"]["name"])
 
 
-@pytest.mark.parametrize(("group", "name"), WRITERS)
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [pair if place % 4 == 0 else pytest.param(*pair, marks=pytest.mark.matrix) for place, pair in enumerate(WRITERS)],
+)
 def test_the_command_line_wins_over_recipes_and_experiments_in_choices_and_values(group: str, name: str) -> None:
     entry = catalog.entry(group, name, FOLDERS)
     for other, option in entry.chooses.items():
