@@ -73,7 +73,7 @@ def test_recipes_and_experiments_win_over_the_root(group: str, name: str) -> Non
     entry, config = catalog.entry(group, name, FOLDERS), composed(f"{group}={name}")
     for other, option in entry.chooses.items():
         assert chosen(config, other) == of_option(other, option)
-    for path, value in keys.leaves({key: value for key, value in entry.sets.items() if key not in STACKS}):
+    for path, value in identity.leaves({key: value for key, value in entry.sets.items() if key not in STACKS}):
         assert identity.entry(config, path) == value
     assert config["model"]["name"] == (name if group == "model" else config["model"]["name"])
 
@@ -106,7 +106,7 @@ def test_values_hold_for_the_option_that_their_file_leads_to_and_for_no_other(gr
         assert composed(f"{group}={name}", f"{other}={option}") == composed(f"{group}={name}")
         typed = another(other, option)
         config = composed(f"{group}={name}", f"{other}={typed}")
-        for path, _ in keys.leaves({other: values}):
+        for path, _ in identity.leaves({other: values}):
             assert identity.entry(config, path) == identity.entry(composed(f"{other}={typed}"), path)
 
 

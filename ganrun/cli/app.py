@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from ganrun.cli import complete, looking, unknown
-from ganrun.cli.arguments import ConfigDir, Overrides, Target, answering, home, hydra_option
+from ganrun.cli.arguments import ConfigDir, Overrides, Target, answering, home, hydra_option, out_option
 from ganrun.ground import terminal, terminal_text
 
 app = typer.Typer(
@@ -109,14 +109,7 @@ def evaluate(
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE|DIR",
-            callback=home,
-            autocompletion=complete.at(complete.files_at),
-            help="Where scores go; by default RUN/scores.jsonl.",
-        ),
+        out_option("FILE|DIR", "Where scores go; by default RUN/scores.jsonl."),
     ] = None,
     reference: Annotated[
         str | None,
@@ -147,14 +140,7 @@ def sample(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Sample i is a function of the seed and i.")] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            callback=home,
-            autocompletion=complete.at(complete.folders_at),
-            help="Where to; within RUN by default.",
-        ),
+        out_option("DIR", "Where to; within RUN by default."),
     ] = None,
     separate: Annotated[bool, typer.Option("--separate", help="One PNG each, too.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
@@ -239,9 +225,7 @@ def invert(
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of Adam from each.")] = 300,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Which latents.")] = 0,
     label: Annotated[list[int] | None, typer.Option("--label", min=0, help="The classes to try; all by default.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", callback=home, help="Where to; within RUN by default.")
-    ] = None,
+    out: Annotated[Path | None, out_option("DIR", "Where to; within RUN by default.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
     config_dir: ConfigDir = None,
 ) -> None:
@@ -259,14 +243,7 @@ def export(
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            callback=home,
-            autocompletion=complete.at(complete.files_at),
-            help="By default RUN/generator.safetensors.",
-        ),
+        out_option("FILE", "By default RUN/generator.safetensors."),
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
     role: Annotated[str, typer.Option("--role", help="Which generator, as CycleGAN's inverse.")] = "generator",
@@ -324,14 +301,7 @@ def theory(
     ] = None,
     out: Annotated[
         Path,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            callback=home,
-            autocompletion=complete.at(complete.folders_at),
-            help="Where figures go.",
-        ),
+        out_option("DIR", "Where figures go."),
     ] = Path("outputs/theory"),
     page: Annotated[
         Path | None,

@@ -26,6 +26,12 @@ def home(path: Path | None) -> Path | None:
     return None if path is None else Path(os.path.expanduser(path))
 
 
+def out_option(metavar: str, said: str) -> Any:
+    """``--out``, whose ``metavar`` says what it takes: TAB offers files where FILE is among it, else folders."""
+    places = complete.files_at if "FILE" in metavar else complete.folders_at
+    return typer.Option("--out", "-o", metavar=metavar, callback=home, autocompletion=complete.at(places), help=said)
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(

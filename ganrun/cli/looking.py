@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ganrun.cli import complete
-from ganrun.cli.arguments import Overrides, answering, home
+from ganrun.cli.arguments import Overrides, answering, out_option
 from ganrun.ground.errors import BadInput
 
 
@@ -32,14 +32,7 @@ def doctor(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            callback=home,
-            autocompletion=complete.at(complete.folders_at),
-            help="With --try: where forks go; by default RUN-try.",
-        ),
+        out_option("DIR", "With --try: where forks go; by default RUN-try."),
     ] = None,
 ) -> None:
     """Say what is wrong with a run, since when, and what may help, from the looks that were taken while it trained.
@@ -75,14 +68,7 @@ def replay(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            callback=home,
-            autocompletion=complete.at(complete.folders_at),
-            help="Where rows go; by default beside RUN.",
-        ),
+        out_option("DIR", "Where rows go; by default beside RUN."),
     ] = None,
 ) -> None:
     """Train a stretch of a run once more, bit for bit, with a look of the doctor at every step. The run stays as it is.

@@ -23,11 +23,11 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -53,6 +53,9 @@ TURNS = {
 
 class Unreadable(Exception):
     """A file that is no image we accept; the message says why."""
+
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -98,21 +101,10 @@ def decode_all(paths: Iterable[str], rule: ResizeRule) -> Iterator[Decoded | Unr
 
 def decode(path: str, rule: ResizeRule) -> Decoded:
     """The image at ``path`` by ``rule``. Raises ``Unreadable``, whatever is wrong with the file."""
-    with read_errors():
-        why = why_not_regular(os.stat(path).st_mode)
-        if why is not None:
-            raise Unreadable(why)
-        with open(path, "rb") as file:
-            try:
-                with Image.open(file, formats=FORMATS) as image:
-                    return _prepare(image, rule)
-            except ValueError:  # Pillow reads text before pixels, and gives up where there is much of it
-                plain = without_text(file)
-                if plain is None:
-                    raise
-                with Image.open(plain, formats=FORMATS) as image:
-                    found = _prepare(image, rule)
-                return Decoded(found.pixels, (*found.remarks, "read without its text and colour profile, which are too large"))
+    found, is_plain = _read(path, lambda image: _prepare(image, rule))
+    if is_plain:
+        return Decoded(found.pixels, (*found.remarks, "read without its text and colour profile, which are too large"))
+    return found
 
 
 def dimensions(path: str, half: str = "whole") -> tuple[int, int]:
@@ -120,6 +112,12 @@ def dimensions(path: str, half: str = "whole") -> tuple[int, int]:
 
     Whether EXIF turns it does not count: neither side matters more than the other.
     """
+    (width, height), _ = _read(path, lambda image: image.size)
+    return (width, height) if half == "whole" else (max(1, width // 2), height)
+
+
+def _read(path: str, use: Callable[[Image.Image], Found]) -> tuple[Found, bool]:
+    """What ``use`` makes of the image at ``path``, and whether its text had to be left out for that."""
     with read_errors():
         why = why_not_regular(os.stat(path).st_mode)
         if why is not None:
@@ -127,14 +125,13 @@ def dimensions(path: str, half: str = "whole") -> tuple[int, int]:
         with open(path, "rb") as file:
             try:
                 with Image.open(file, formats=FORMATS) as image:
-                    width, height = image.size
-            except ValueError:
+                    return use(image), False
+            except ValueError:  # Pillow reads text before pixels, and gives up where there is much of it
                 plain = without_text(file)
                 if plain is None:
                     raise
                 with Image.open(plain, formats=FORMATS) as image:
-                    width, height = image.size
-    return (width, height) if half == "whole" else (max(1, width // 2), height)
+                    return use(image), True
 
 
 def without_text(file: BinaryIO) -> BinaryIO | None:

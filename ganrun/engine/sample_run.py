@@ -43,7 +43,9 @@ def sample(
     wish = Wish(num, seed, labels or None, truncation, interpolate, class_grid, traverse, arithmetic, reject)
     table = wish.table() is not None
     if given is not None and (asked is not None or table or reject is not None):
-        raise BadInput("--input: makes one translation of each image; leave out --num, --interpolate and --class-grid")
+        raise BadInput(
+            "--input: makes one translation of each image; leave out --num, --reject and whatever arranges samples in rows"
+        )
     starts = trained.starts(num, given, interpolate=interpolate, class_grid=class_grid)
     choice = trained.choose(wish)
     x = trained.make(choice, seed=seed, starts=starts)

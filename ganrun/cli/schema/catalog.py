@@ -14,9 +14,9 @@ from typing import Any
 
 from ganrun.cli.schema.comments import comments
 from ganrun.cli.schema.grammar import Rule, World
-from ganrun.cli.schema.keys import Key, conf_dir, described, is_root_text, keys_of_root, leaves, root, takes_text
+from ganrun.cli.schema.keys import Key, conf_dir, described, is_root_text, keys_of_root, root, takes_text
 from ganrun.disk import yaml_files
-from ganrun.disk.identity import STACKS
+from ganrun.disk.identity import STACKS, leaves
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput, suggestion
 

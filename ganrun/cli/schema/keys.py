@@ -14,6 +14,7 @@ from ganrun.cli.schema.comments import comments
 from ganrun.cli.schema.compare import Anything
 from ganrun.cli.schema.grammar import Rule, World
 from ganrun.disk import yaml_files
+from ganrun.disk.identity import leaves
 from ganrun.ground.errors import BadInput
 
 FOLLOWS = re.compile(r"\$\{(\.*)([\w.]+)\}")
@@ -125,12 +126,3 @@ def _rule(words: str, default: Any) -> Rule | None:
     if isinstance(default, str) and "${" in default:
         return rule
     return rule if rule.group or default is None or grammar.misfit(rule, default, default, world=known) is None else None
-
-
-def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys with what they hold."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -18,8 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ganrun.cli.compose import Composer
 from ganrun.cli.schema import catalog, compare, grammar
 from ganrun.cli.schema.compare import Rules
-from ganrun.cli.schema.keys import leaves
-from ganrun.disk.identity import STACKS
+from ganrun.disk.identity import STACKS, leaves
 from ganrun.ground.spell import quoted as quote
 
 ONLY_TYPED = ("plugins", "resume", "at", "fork", "fresh")  # what is imported and which folder is touched, a person says each time
