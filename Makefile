@@ -14,7 +14,7 @@ help:
 	@echo "make lint      ruff and types"
 	@echo "make bench     ganrun's loop against a plain one"
 	@echo "make mutate    plant known faults; each must make a test fail"
-	@echo "make docs      write docs/techniques.md, docs/keys.md, docs/tips.md and the diseases of docs/doctor.md anew"
+	@echo "make docs      write the generated pages of docs/ anew"
 	@echo "make doctor    runs with injected faults, and healthy ones: how many the doctor names"
 	@echo "make doctor-remedies  whether its remedies help, in paired forks"
 	@echo "make theory    compute what the theory claims; write docs/theory.md anew"
@@ -61,7 +61,7 @@ docs: $(STAMP)
 	$(BIN)/python scripts/techniques_page.py
 	$(BIN)/python scripts/doctor_page.py
 	$(BIN)/python scripts/keys_page.py
-	$(BIN)/python scripts/readme_table.py
+	$(BIN)/python scripts/options_page.py
 	$(BIN)/python scripts/tips_page.py
 
 # how often the doctor names an injected fault; writes the table of docs/doctor.md

@@ -7,7 +7,7 @@ From Python::
     run = ganrun.train(["loss=hinge", "steps=500"])   # run.path, run.scores, run.scores_step
     table = ganrun.runs("outputs")   # a list of flat records, one a run, for pandas.DataFrame
 
-``register`` enters a component of your own; see the README.
+``register`` enters a component of your own: docs/howto/write_loss.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The generated page is up to date, and the README names what there is."""
+"""The generated pages are up to date, their links lead somewhere, and the README is short."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ def test_every_component_has_a_row_with_its_source(made: Any) -> None:
             assert re.search(r"\b(19|20)\d\d\b", row.split("|")[3]), row
 
 
-def test_the_readmes_table_of_options_is_the_one_that_conf_makes() -> None:
-    spec = importlib.util.spec_from_file_location("readme_table", ROOT / "scripts" / "readme_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert module.BEGIN in text
-    assert module.page() == text, "make docs writes it anew"
+def test_the_readme_is_short_and_says_the_same_in_both_languages() -> None:
+    english, chinese = ((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "README.zh.md"))
+    assert max(len(page.splitlines()) for page in (english, chinese)) <= 120
+    for typed in (
+        r"(?m)^((?:ganrun|make) \S.*?)(?:   | #|$)",
+        r"(?m)^\w+ = .*?\)(?=  |$)",
+        r"`make [\w-]+`",
+        r"\]\((docs/[^)]+)\)",
+    ):
+        assert re.findall(typed, english) == re.findall(typed, chinese) != []
 
 
 def test_what_was_measured_is_of_techniques_that_there_are(made: Any) -> None:
@@ -60,7 +61,7 @@ def test_what_was_measured_is_of_techniques_that_there_are(made: Any) -> None:
 
 
 def test_every_link_of_the_docs_leads_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if not target.startswith("http"):
                 assert (page.parent / Path(target)).exists(), f"{page.name}: {target}"
@@ -144,14 +145,14 @@ def test_a_planted_fault_that_fits_nowhere_is_said(planted: Any, tmp_path: Path)
         planted.plant(entry | {"old": "1 + gone"}, tmp_path)
 
 
-@pytest.mark.parametrize("page", ["keys", "tips"])
+@pytest.mark.parametrize("page", ["keys", "tips", "options"])
 def test_a_page_is_the_one_that_its_script_makes(page: str) -> None:
     spec = importlib.util.spec_from_file_location(f"{page}_page", ROOT / "scripts" / f"{page}_page.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    assert (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") == script.page(), "make docs writes it anew"
+    assert script.PAGE.read_text(encoding="utf-8") == script.page(), "make docs writes it anew"
 
 
 def test_what_a_tip_says_to_type_can_be_typed() -> None:

@@ -1,4 +1,4 @@
-"""What a stranger gets: a wheel that carries its config, the README's own component, a set-up that installs once."""
+"""What a stranger gets: a wheel that carries its config, the first component of their own, a set-up that installs once."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_a_built_wheel_carries_its_config_and_runs_from_another_folder(tmp_path:
     assert len(list(elsewhere.glob("outputs/default/*/checkpoints/step_00000002.pt"))) == 1
 
 
-def test_the_readmes_own_component_trains_with_one_file_and_one_yaml(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_a_loss_of_ones_own_trains_with_one_file_and_one_yaml(tmp_path: Path) -> None:
+    text = (ROOT / "docs/howto/write_loss.md").read_text(encoding="utf-8")
     source = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "@register" in block)
     schema = next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "softplus_margin" in block)
     (tmp_path / "softplus_margin.py").write_text(source)
