@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-matrix test-all lint format bench mutate docs doctor doctor-remedies theory clean reproduce reproduce-mnist reproduce-long reproduce-gpu
+.PHONY: help demo test test-matrix test-all lint format bench mutate docs doctor doctor-remedies theory clean reproduce reproduce-mnist reproduce-long reproduce-gpu reproduce-quick reproduce-check
 
 help:
 	@echo "make demo      train, score and sample the default experiment on real images"
@@ -78,6 +78,9 @@ theory: $(STAMP)
 # claims of the papers, resumable; writes docs/reproductions.md. ROOT=FOLDER holds MNIST/raw and cifar-10-batches-py
 reproduce: $(STAMP)
 	$(BIN)/python -m reproduce --set cpu
+
+reproduce-quick reproduce-check: reproduce-%: $(STAMP)
+	$(BIN)/python -m reproduce --$*
 
 reproduce-mnist reproduce-long reproduce-gpu: reproduce-%: $(STAMP)
 	$(BIN)/python -m reproduce --set $* $(if $(ROOT),--root $(ROOT))

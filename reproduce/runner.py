@@ -1,7 +1,7 @@
 """Runs what a target asks for: ``ganrun train`` as processes, two at a time and one thread each.
 
-A finished run leaves a row in results.jsonl at once. A row holds for a target as long as its overrides are those that the
-target has now; the runs themselves are resumable by ganrun, so the same command goes on with what is missing.
+A finished run leaves a row in results.jsonl at once. A row counts for a target as long as the target is frozen as it was
+then; the runs themselves are resumable by ganrun, so the same command goes on with what is missing.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reproduce import reads
-from reproduce.target import Target, merge
+import yaml
+
+from reproduce import reads, verdicts
+from reproduce.target import TUNING, Target, merge
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).with_name("results.jsonl")
+TUNED = Path(__file__).with_name("tuning.jsonl")
 QUIET = ("device.threads=1", "every.sample=0", "every.checkpoint=500", "keep=1")
 STOPPED = 75  # ganrun's exit code when it has saved after a signal
 FINAL = (0, 3)  # done, diverged: running it again would say the same
@@ -45,32 +48,34 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def key(target: Target, arm: str, seed: int) -> str:
-    """What a row is for: the target, the overrides of the run, and how it is read."""
-    asked = [target.name, sorted(target.overrides(arm)), seed, dict(sorted(target.reads.items()))]
-    return _digest(asked)
-
-
 def _digest(said: Any) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def valid(target: Target, results: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
-    """{(arm, seed): its newest row} among the rows whose overrides the target still has."""
-    rows = {row["key"]: row for row in results if row["target"] == target.name}
-    found = {(arm, seed): rows.get(key(target, arm, seed)) for arm, seed in target.runs()}
-    return {run: row for run, row in found.items() if row is not None}
+    """{(arm, seed): its first row} among the rows of the target as it is now. The first, so that a run that was repeated
+    cannot replace a result that somebody did not like; ``FINAL`` ones alone, as others have no result.
+    """
+    held: dict[tuple[str, int], Mapping[str, Any]] = {}
+    for row in results:
+        if row["target"] == target.name and row.get("frozen") == target.frozen and row.get("code") in FINAL:
+            held.setdefault((row["arm"], row["seed"]), row)
+    return held
 
 
-def table(target: Target, results: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
-    """{arm: {read: values over seeds}}, from the runs that finished; a run that diverged gives no value."""
-    found: dict[str, dict[str, list[float]]] = {arm: {} for arm in target.arms}
-    for (arm, _), row in sorted(valid(target, results).items(), key=lambda pair: pair[0][1]):
+def stale(target: Target, results: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows of the target as it was at other times. They are shown, and count for nothing."""
+    return [row for row in results if row["target"] == target.name and row.get("frozen") != target.frozen and "values" in row]
+
+
+def table(target: Target, results: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, dict[int, float]]]:
+    """{arm: {read: {seed: value}}}; nan where the run diverged or its value could not be read."""
+    held: dict[str, dict[str, dict[int, float]]] = {arm: {} for arm in target.arms}
+    for (arm, seed), row in valid(target, results).items():
         for name in target.reads:
             value = row["values"].get(name)
-            if value is not None:
-                found[arm].setdefault(name, []).append(float(value))
-    return found
+            held[arm].setdefault(name, {})[seed] = math.nan if value is None else float(value)
+    return held
 
 
 def load(path: Path = RESULTS) -> list[dict[str, Any]]:
@@ -105,12 +110,22 @@ def missing(target: Target, root: str | None) -> str:
     return ""
 
 
+def images(folder: Path | None, facts: Mapping[str, Any]) -> int | None:
+    """Real samples that the discriminator was shown: steps x updates of D a step x batch."""
+    if folder is None or not (folder / "config.yaml").exists():
+        return None
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    critic = config.get("game", {}).get("n_critic") or config.get("n_critic") or 1
+    return int(facts.get("step") or 0) * int(critic) * int(config["batch_size"])
+
+
 @dataclass
 class Runner:
     """Runs targets, and appends a row for every finished run."""
 
     output: Path
     results: Path = RESULTS
+    tuning: Path = TUNED
     root: str | None = None  # folder with the data sets that do not ship
     parallel: int = 2
     say: Callable[[str], None] = aloud
@@ -121,23 +136,45 @@ class Runner:
         self._children: set[subprocess.Popen[str]] = set()
         self._over = False
 
-    def run(self, target: Target, *, budget: float | None = None, seeds: int | None = None) -> None:
-        """Run what has no row yet, until ``budget`` seconds are over; then stop what runs, which saves itself."""
-        done = {run for run, row in valid(target, load(self.results)).items() if row.get("code", 0) in FINAL}
-        allowed = target.seeds[:seeds]
-        jobs = [(arm, seed) for arm, seed in target.runs() if (arm, seed) not in done and seed in allowed]
-        if not jobs:
-            self.say(f"{target.name}: all runs are there")
-            return
+    def run(self, target: Target, *, budget: float | None = None, looks: int | None = None) -> None:
+        """Run what the next look needs, look by look, until the target is decided or its looks (the first ``looks``) are over.
+
+        After ``budget`` seconds what runs is stopped, and saves itself. A run that failed is tried once more with each call.
+        """
+        most = target.looks[: looks or None][-1]
         self._over = False
         clock = threading.Timer(target.budget if budget is None else budget, self.stop)
         clock.daemon = True
         clock.start()
+        tried: set[tuple[str, int]] = set()
         try:
-            with ThreadPoolExecutor(self.parallel) as pool:
-                list(pool.map(lambda job: self._one(target, *job), jobs))
+            while not self._over:
+                due = verdicts.due(target, table(target, load(self.results)))
+                jobs = [run for run in due if run[1] < most and run not in tried]
+                if not jobs:
+                    break
+                tried.update(jobs)
+                with ThreadPoolExecutor(self.parallel) as pool:
+                    list(pool.map(lambda job: self._one(target, *job), jobs))
         finally:
             clock.cancel()
+        if not tried:
+            self.say(f"{target.name}: all runs are there")
+
+    def tune(self, target: Target, words: Sequence[str], seeds: Iterable[int], arms: Sequence[str] = ()) -> None:
+        """Runs that find settings: further overrides of the arms, on seeds that judge nothing. Rows go to ``tuning.jsonl``."""
+        tried = Target(
+            **{
+                **vars(target),
+                "arms": {a: shlex.join(merge(t, words)) for a, t in target.arms.items() if not arms or a in arms},
+                "checks": [],
+            }
+        )
+        jobs = [(arm, seed) for seed in seeds for arm in tried.arms]
+        if low := [seed for _, seed in jobs if seed < TUNING]:
+            raise ValueError(f"seed {low[0]} is one of those that judge; settings are found on seeds from {TUNING} on")
+        with ThreadPoolExecutor(self.parallel) as pool:
+            list(pool.map(lambda job: self._one(tried, job[0], job[1], self.tuning), jobs))
 
     def stop(self) -> None:
         """Let nothing new start, and ask what runs to save and end."""
@@ -178,7 +215,7 @@ class Runner:
         words = (error or out).strip().splitlines()
         return folder, child.returncode, words[-1] if words else ""
 
-    def _one(self, target: Target, arm: str, seed: int) -> None:
+    def _one(self, target: Target, arm: str, seed: int, place: Path | None = None) -> None:
         if self._over:
             return
         start = time.monotonic()
@@ -201,20 +238,21 @@ class Runner:
             "target": target.name,
             "arm": arm,
             "seed": seed,
-            "key": key(target, arm, seed),
+            "frozen": target.frozen,
             "command": shlex.join(["ganrun", "train", *target.overrides(arm), f"seed={seed}"]),
             "values": values,
             "status": "done" if code == 0 else words[:200],
             "code": code,
             "seconds": round(facts.get("seconds", time.monotonic() - start), 1),
             "steps": facts.get("step"),
+            "images": images(folder, facts),
             "digest": facts.get("digest"),
             "commit": facts.get("environment", {}).get("commit"),
             "torch": facts.get("environment", {}).get("torch"),
             "machine": machine(),
             "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
-        self.append(row)
+        self.append(row, place)
         self.say(f"{target.name}: {arm}, seed {seed}: {row['status']}  {values}  {row['seconds']} s")
 
     def draw(self, target: Target, folder: Path) -> None:
@@ -233,37 +271,43 @@ class Runner:
             scores = [how["score"] for how in target.reads.values() if "score" in how]
             DRAWINGS[target.draw](found, folder / f"{target.name}.png", scores)
 
-    def append(self, row: Mapping[str, Any]) -> None:
+    def append(self, row: Mapping[str, Any], place: Path | None = None) -> None:
         """One line more, whole."""
         with self._lock:
-            with self.results.open("a") as file:
+            with (place or self.results).open("a") as file:
                 file.write(json.dumps(row) + "\n")
             self.after()
 
-    def twice(self, target: Target) -> bool:
-        """Whether the first arm's first seed, run twice from nothing, ends in the same state to the last bit."""
-        arm, seed = target.runs()[0]
-        stamp = f"{os.getpid()}-{time.time_ns()}"
-        jobs = [self.overrides(target, arm, seed, f"twice-{target.name}-{stamp}-{part}") for part in "ab"]
-        with ThreadPoolExecutor(self.parallel) as pool:
-            found = list(pool.map(lambda typed: self.train(typed, seed), jobs))
-        digests = []
-        for folder, code, words in found:
-            if code or folder is None:
-                raise RuntimeError(f"{target.name}: {arm}, seed {seed}: {words}")
-            facts = json.loads((folder / "run.json").read_text())
-            digests.append(facts["digest"])
+    def again(self, target: Target) -> bool | None:
+        """Train the first run that a row is of once more, from nothing: whether it ends in the row's state to the last bit.
+
+        Nothing where there is no row yet. On another machine, torch or processor bits may differ; the row says where each was.
+        """
+        rows = sorted(valid(target, load(self.results)).items(), key=lambda pair: pair[1]["seconds"])
+        if not rows:
+            self.say(f"{target.name}: no run is there to be repeated")
+            return None
+        (arm, seed), row = rows[0]
+        stamp = f"again-{target.name}-{os.getpid()}-{time.time_ns()}"
+        folder, code, words = self.train(self.overrides(target, arm, seed, stamp), seed)
+        if code != row["code"] or folder is None:
+            raise RuntimeError(f"{target.name}: {arm}, seed {seed}: {words}")
+        facts = json.loads((folder / "run.json").read_text())
+        same = facts["digest"] == row["digest"]
         self.append(
             {
                 "target": target.name,
-                "twice": digests[0] == digests[1],
-                "key": f"twice {key(target, arm, seed)}",
+                "frozen": target.frozen,
+                "again": same,
                 "arm": arm,
                 "seed": seed,
-                "digest": digests[0],
+                "digest": facts["digest"],
                 "commit": facts["environment"]["commit"],
+                "torch": facts["environment"]["torch"],
                 "machine": machine(),
+                "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             }
         )
-        self.say(f"{target.name}: {arm}, seed {seed}: {digests[0]} and {digests[1]}")
-        return digests[0] == digests[1]
+        where = "" if row["machine"] == machine() else f" (the row is of {row['machine']})"
+        self.say(f"{target.name}: {arm}, seed {seed}: {row['digest'][:12]} and {facts['digest'][:12]}{where}")
+        return same

@@ -2,16 +2,25 @@
 
 claim    one sentence             paper   the published figures          mark   where they were read, or "from memory"
 set      cpu | mnist | long | gpu         needs   of mnist, cifar10, inception (weights), cuda
-base     overrides of every run   arms    {label: further overrides}     seeds  [0, 1, ...]
-small    overrides that make a run of two steps fit a test
-reads    {label: what is read from a finished run}, see reads.py
+base     overrides of every run   arms    {label: further overrides}
+looks    numbers of seeds after which the target is judged; the seeds are 0, 1, 2, ... up to the last look
+reads    {label: what is read from a finished run}, see reads.py; ``bounds: [low, high]`` where the value cannot leave them
 checks   what must hold, see verdicts.py
 budget   seconds for the whole target, two runs at a time
-shows    one sentence on what came out     tried   what was tried where it failed     draw  sheet | spectra | curves
+budgets  where arms differ in steps or batches: why; it is part of the claim
+quick    whether it belongs to ``make reproduce-quick``
+small    overrides that make a run of two steps fit a test
+draw     sheet | spectra | curves           order    place on the page
+
+All but the last four are *frozen*: a row carries their hash, and a row of another hash counts for nothing. So a claim, an arm or
+a check cannot be changed once the results are known without running everything anew. Settings are found on seeds from
+``TUNING`` on (``python -m reproduce --tune NAME``), and judged on the seeds below them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -23,6 +32,9 @@ import yaml
 TARGETS = Path(__file__).with_name("targets")
 SETS = ("cpu", "mnist", "long", "gpu")
 DRAWN = ("", "sheet", "spectra", "curves")
+TUNING = 1000  # the first seed on which settings may be found
+FROZEN = ("claim", "paper", "mark", "set", "needs", "base", "arms", "looks", "reads", "checks", "budget", "budgets")
+BUDGET = {"steps", "batch_size", "n_critic", "accumulate"}  # keys that say how much an arm may use
 NEEDS = ("mnist", "cifar10", "inception", "cuda")
 
 
@@ -65,13 +77,13 @@ class Target:
     reads: Mapping[str, Mapping[str, Any]]
     checks: list[dict[str, Any]]
     base: str = ""
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    looks: list[int] = field(default_factory=lambda: [5, 10, 20])
     budget: int = 900
+    budgets: str = ""
+    quick: bool = False
     set: str = "cpu"
     needs: list[str] = field(default_factory=list)
     small: str = ""
-    shows: str = ""
-    tried: str = ""
     draw: str = ""
     order: int = 50
 
@@ -90,10 +102,23 @@ class Target:
             if check["read"] not in self.reads:
                 raise ValueError(f"{self.name}: a check reads {check['read']}, which is none of its reads {list(self.reads)}")
 
+        if self.looks != sorted(set(self.looks)) or not self.looks or self.looks[0] < 2 or self.looks[-1] > TUNING:
+            raise ValueError(f"{self.name}: looks={self.looks}: numbers of seeds from 2 to {TUNING} that grow")
+        shares = {tuple(sorted(word for word in self.overrides(arm) if word.split("=")[0] in BUDGET)) for arm in self.arms}
+        if len(shares) > 1 and not self.budgets:
+            raise ValueError(f"{self.name}: arms differ in {sorted(BUDGET)}, and `budgets` does not say why: {sorted(shares)}")
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that judge, in their order."""
+        return list(range(self.looks[-1]))
+
+    @property
+    def frozen(self) -> str:
+        """Hash of all that a result depends on or is judged by."""
+        held = {name: getattr(self, name) for name in FROZEN}
+        return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:12]
+
     def overrides(self, arm: str) -> tuple[str, ...]:
         """What is typed after ``ganrun train`` for every seed of ``arm``."""
         return merge(self.base, self.arms[arm])
-
-    def runs(self) -> list[tuple[str, int]]:
-        """(arm, seed) in the order in which they are run: every arm once, then the next seed."""
-        return [(arm, seed) for seed in self.seeds for arm in self.arms]
