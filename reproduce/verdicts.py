@@ -191,8 +191,8 @@ def enough(target: Target, check: Check, arm: str, table: Table) -> int | None:
         name: {read: {seed: table[name][read][target.seeds[seed % count]] for seed in range(times * count)}} for name in names
     }
     levels = ALPHA if bets(target, check) else sequential.spend(target.looks, target.looks[-1])
-    for total in range(count + 1, MOST + 1):
-        longer = Target(**{**vars(target), "seeds": list(range(total)), "looks": [total]})
+    for total in [*range(count + 1, 50), *range(50, 100, 10), *range(100, MOST + 1, 50)]:
+        longer = Target(**{**vars(target), "looks": [total]})
         found = measured(longer, check, arm, wide, total, levels)
         if found is not None and _side(check, found, found) != INCONCLUSIVE:
             return total
