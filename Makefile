@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-matrix test-all lint format bench mutate docs doctor doctor-remedies theory clean reproduce reproduce-mnist reproduce-long reproduce-gpu reproduce-quick reproduce-check
+.PHONY: help demo test test-matrix test-all lint format bench mutate docs site doctor doctor-remedies theory clean reproduce reproduce-mnist reproduce-long reproduce-gpu reproduce-quick reproduce-check
 
 help:
 	@echo "make demo      train, score and sample the default experiment on real images"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench     ganrun's loop against a plain one"
 	@echo "make mutate    plant known faults; each must make a test fail"
 	@echo "make docs      write the generated pages of docs/ anew"
+	@echo "make site      the documentation as web pages in site/; a broken link is an error"
 	@echo "make doctor    runs with injected faults, and healthy ones: how many the doctor names"
 	@echo "make doctor-remedies  whether its remedies help, in paired forks"
 	@echo "make theory    compute what the theory claims; write docs/theory.md anew"
@@ -64,6 +65,11 @@ docs: $(STAMP)
 	$(BIN)/python scripts/options_page.py
 	$(BIN)/python scripts/tips_page.py
 
+# NO_MKDOCS_2_WARNING: no word about a successor of mkdocs in every build
+site: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "written: site/index.html"
+
 # how often the doctor names an injected fault; writes the table of docs/doctor.md
 doctor: $(STAMP)
 	$(BIN)/python benchmarks/doctor.py
@@ -89,5 +95,5 @@ reproduce-%: $(STAMP)
 	$(BIN)/python -m reproduce $* $(if $(ROOT),--root $(ROOT))
 
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf .venv build dist site .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
