@@ -13,7 +13,7 @@ import scipy.stats
 import torch
 from cli_driver import run
 
-from ganrun.cli import signature, targets
+from ganrun.cli import settings as settings_of_runs
 from ganrun.disk import checkpoint
 from ganrun.engine import answers, assemble, compare, decide
 from ganrun.engine.compare import Entry, differing, summarise
@@ -50,12 +50,12 @@ def test_differences_are_paired_by_seed_and_only_shared_seeds_count():
     one = [entry(seed, 10.0 * seed) for seed in (0, 1, 2, 7)]
     other = [entry(seed, 10.0 * seed + 1 + 0.1 * seed) for seed in (2, 1, 0)]
     found = summarise([one, other], ["a", "b"])
-    gap = found["differences"]["fid"]["b"]
+    gap = found.differences["fid"]["b"]
     assert (gap.mean, gap.count) == (pytest.approx(1.1), 3)
     low, high = scipy.stats.t.interval(0.95, 2, 1.1, scipy.stats.sem([1.0, 1.1, 1.2]))
     assert (gap.mean - gap.half, gap.mean + gap.half) == pytest.approx((low, high))
-    assert found["means"]["fid"]["a"].count == 4
-    assert found["means"]["fid"]["a"].half > 20 > gap.half  # what pairing is for
+    assert found.means["fid"]["a"].count == 4
+    assert found.means["fid"]["a"].half > 20 > gap.half  # what pairing is for
 
 
 @pytest.mark.parametrize("damage", [3, {"value": 1}, {"value": "x", "card": {"metric": "fid"}}, {"value": 1, "card": {}}])
@@ -73,8 +73,8 @@ def missing(scores, cards) -> list[str]:
 
 def test_missing_values_are_left_out():
     found = summarise([[entry(0, 1.0), entry(1, None)], [entry(0, None)]], ["a", "b"])
-    assert found["means"]["fid"] == {"a": Estimate(1.0, None, 1)}
-    assert found["differences"] == {}
+    assert found.means["fid"] == {"a": Estimate(1.0, None, 1)}
+    assert found.differences == {}
 
 
 # ---------------------------------------------------------------- cards
@@ -91,37 +91,75 @@ def test_the_fields_in_which_cards_differ_are_found_however_deep():
     assert differing([CARD, {**CARD, "seed": 9}]) == {}
 
 
-def test_unlike_cards_are_named_and_never_subtracted():
+def test_unlike_cards_are_named_and_never_share_a_column():
     found = summarise([[entry(0, 1.0)], [entry(0, 2.0, samples=200)]], ["a", "b"])
-    assert found["differences"] == {}
-    assert found["notes"] == ["fid: the cards differ, so these values do not compare (samples: 100 or 200)"]
-    assert found["means"]["fid"]["b"].mean == 2.0
+    assert found.differences == {}
+    said = "in columns of their own (card 1: samples=100; card 2: samples=200)"
+    assert [said in note for note in found.notes] == [True], found.notes
+    means = {name: {setting: mean.mean for setting, mean in held.items()} for name, held in found.means.items()}
+    assert means == {"fid (card 1)": {"a": 1.0}, "fid (card 2)": {"b": 2.0}}
 
 
-def test_seeds_under_unlike_cards_have_no_mean():
+def test_seeds_under_unlike_cards_have_no_common_mean():
     found = summarise([[entry(0, 1.0), entry(1, 2.0, samples=200)]], ["a"])
-    assert found["means"]["fid"] == {}
-    assert "samples: 100 or 200" in found["notes"][0]
+    assert [(mean.mean, mean.count) for held in found.means.values() for mean in held.values()] == [(1.0, 1), (2.0, 1)]
+
+
+def test_a_run_that_was_scored_under_two_cards_is_compared_under_both():
+    both = entry(0, 1.0)
+    both.also = [("fid", entry(0, 1.5, samples=200).scores["fid"])]
+    found = summarise([[both, entry(1, 1.1)], [entry(0, 2.0, samples=200), entry(1, 3.0)]], ["a", "b"])
+    assert found.columns["fid (card 1)"].values == {"a": {0: 1.0, 1: 1.1}, "b": {1: 3.0}}
+    assert found.columns["fid (card 2)"].values == {"a": {0: 1.5}, "b": {0: 2.0}}
+    assert found.differences["fid (card 2)"]["b"].mean == 0.5
+
+
+def test_values_that_are_not_finite_count_nowhere():
+    found = summarise([[entry(0, 1.0), entry(1, float("nan")), entry(2, float("inf"))]], ["a"])
+    assert found.means["fid"]["a"] == Estimate(1.0, None, 1)
 
 
 # ---------------------------------------------------------------- settings
 
 
-def test_settings_are_named_by_what_differs():
-    base = {
-        "model": {"name": "mlp", "latent": 2},
-        "loss": {"name": "hinge"},
-        "dataset": {"name": "ring8"},
-        "steps": 10,
-        "regularizer": {},
-    }
-    changed = {**base, "loss": {"name": "lsgan", "target": 1}, "steps": 20}
-    assert signature.titles([base, changed]) == ["loss=hinge steps=10", "loss=lsgan steps=20"]
-    assert signature.titles([base]) == ["mlp-hinge-ring8"]
-    stacked = {**base, "regularizer": {"r1": {"name": "r1", "weight": 1.0}}}
-    heavier = {**base, "regularizer": {"r1": {"name": "r1", "weight": 2.0}}}
-    assert signature.titles([base, stacked]) == ["regularizer.r1=None", "regularizer.r1=r1"]
-    assert signature.titles([stacked, heavier]) == ["regularizer.r1.weight=1.0", "regularizer.r1.weight=2.0"]
+BASE = {
+    "model": {"name": "mlp", "latent": 2},
+    "loss": {"name": "hinge"},
+    "dataset": {"name": "ring8"},
+    "optimizer": {"name": "adam", "lr": 0.1, "generator": {"lr": 0.1}, "schedule": {"name": "linear"}},
+    "steps": 10,
+    "seed": 0,
+    "regularizer": {},
+}
+TITLED = [
+    ([{}, {"loss": {"name": "lsgan", "target": 1}, "steps": 20}], ["loss=hinge steps=10", "loss=lsgan steps=20"]),
+    ([{}], ["mlp-hinge-ring8"]),
+    ([{}, {"regularizer": {"r1": {"name": "r1", "weight": 1.0}}}], ["regularizer=none", "regularizer=r1"]),
+    (
+        [{"regularizer": {"r1": {"name": "r1", "weight": weight}}} for weight in (1.0, 2.5)],
+        ["regularizer.r1.weight=1", "regularizer.r1.weight=2.5"],
+    ),
+    # a key that follows another one says nothing of its own, and does where it goes its own way
+    ([{}, {"optimizer": {**BASE["optimizer"], "lr": 0.2, "generator": {"lr": 0.2}}}], ["optimizer.lr=0.1", "optimizer.lr=0.2"]),
+    (
+        [{}, {"optimizer": {**BASE["optimizer"], "generator": {"lr": 0.2}}}],
+        ["optimizer.generator.lr=0.1", "optimizer.generator.lr=0.2"],
+    ),
+    # two of one option differ in a key that the third does not have
+    (
+        [{}, *({"loss": {"name": "lsgan", "target": target}} for target in (0, 1))],
+        ["loss=hinge loss.target=-", "loss=lsgan loss.target=0", "loss=lsgan loss.target=1"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "names"), TITLED)
+def test_settings_are_named_by_what_differs_and_no_two_alike(changes, names):
+    found, groups = settings_of_runs.grouped([{**BASE, **change, "seed": seed} for change in changes for seed in (0, 1)])
+    assert groups == [place for place in range(len(changes)) for _ in (0, 1)]
+    titles = settings_of_runs.titles(found)
+    assert [sorted(title.split()) for title in titles] == [sorted(name.split()) for name in names]
+    assert len(set(titles)) == len(titles)
 
 
 # ---------------------------------------------------------------- real runs
@@ -163,8 +201,8 @@ def test_runs_that_were_scored_are_compared_without_scoring_again(runs, monkeypa
         row = json.loads((folder / "scores.jsonl").read_text().splitlines()[-1])["scores"]
         values.setdefault("hinge" if "hinge" in folder.name else "lsgan", []).append(row["high_quality"]["value"])
     for name, held in values.items():
-        assert found["means"]["high_quality"][f"loss={name}"].mean == pytest.approx(np.mean(held))
-    gap = found["differences"]["high_quality"]["loss=lsgan"]
+        assert found.means["high_quality"][f"loss={name}"].mean == pytest.approx(np.mean(held))
+    gap = found.differences["high_quality"]["loss=lsgan"]
     assert (gap.count, gap.mean) == (2, pytest.approx(np.mean(values["lsgan"]) - np.mean(values["hinge"])))
 
 
@@ -255,6 +293,46 @@ def test_damaged_rows_are_scored_anew(runs):
 # ---------------------------------------------------------------- decisions
 
 
+@pytest.mark.parametrize(("effect", "count"), [(0.5, 34), (0.8, 15), (1.0, 10), (1.5, 6)])
+def test_the_seeds_that_a_paired_test_needs_are_those_of_cohens_table(effect, count):
+    """Cohen (1988) and G*Power: a two-sided paired t-test at 0.05 with a power of 0.8."""
+    assert decide.seeds(effect * 3, 3.0, level=0.05) == count
+
+
+def test_so_many_seeds_decide_in_four_of_five_simulated_cases():
+    draws = np.random.default_rng(3)
+    count = decide.seeds(0.9, 1.0, level=0.05 / 3)
+    p = scipy.stats.ttest_1samp(draws.normal(0.9, 1.0, (8000, count)), 0, axis=1).pvalue
+    assert np.mean(p < 0.05 / 3) == pytest.approx(0.8, abs=0.03)
+    share = (1 + 9) ** 2 / (1 + 81)
+    count = decide.seeds(2.5, 10**0.5, level=0.05, share=share)
+    one, other = draws.normal(2.5, 1, (8000, count)), draws.normal(0, 3, (8000, count))
+    assert np.mean(scipy.stats.ttest_ind(one, other, axis=1, equal_var=False).pvalue < 0.05) == pytest.approx(0.8, abs=0.03)
+
+
+def test_how_many_more_seeds_follows_from_the_paired_spread_and_holms_factor():
+    gaps = [0.3, 1.4, -0.4, 0.9]
+    found = decide.difference(dict(enumerate(gaps)), dict.fromkeys(range(4), 0.0))
+    decide.judge([found])
+    spread = np.std(gaps, ddof=1)
+    assert (found.decided, found.further) == (False, decide.seeds(np.mean(gaps), spread, level=0.05) - 4)
+    clear = decide.difference({0: 1.0, 1: 1.01, 2: 0.99}, dict.fromkeys(range(3), 0.0))
+    decide.judge([found, clear, decide.difference({0: 1.0, 1: 2.0}, {0: 0.0, 1: 1.0})])  # the third has no spread, and counts
+    assert clear.further is None
+    assert found.further == decide.seeds(np.mean(gaps), spread, level=0.05 / 2) - 4
+    apart = decide.difference({0: 1.0, 1: 2.0, 2: 2.5}, {7: 0.9, 8: 1.1})
+    decide.judge([apart])
+    assert apart.further == decide.seeds(apart.mean, apart.spread, level=0.05, share=apart.share) - 2
+    none = decide.difference({0: 1.0, 1: -1.0}, {0: 0.0, 1: 0.0})
+    decide.judge([none])
+    assert none.further is None
+    assert compare.verdict(none, True) == f"not decided; more than {decide.MOST} more seeds would"
+
+
+def test_a_gap_far_beyond_the_spread_needs_two_seeds_whatever_scipy_says_of_it():
+    assert [decide.seeds(gap, 1.0, level=0.05) for gap in (20.0, 30.0, 1e3, 1e9)] == [2, 2, 2, 2]
+
+
 def directed(values: dict[str, dict[int, float]], direction: bool | None = False) -> list[list[Entry]]:
     found = []
     for held in values.values():
@@ -305,22 +383,22 @@ def test_the_best_is_named_only_where_it_is_decided(higher):
     high = {0: 2.0, 1: 2.02, 2: 1.99}
     alike = {0: 1.02, 1: 0.98, 2: 1.01}
     found = summarise(directed({"a": low, "b": high}, higher), ["a", "b"])
-    assert found["best"] == {"fid": "b" if higher else "a"}
-    assert found["differences"]["fid"]["b"].decided
-    assert summarise(directed({"a": low, "b": alike}, higher), ["a", "b"])["best"] == {}
+    assert found.best == {"fid": "b" if higher else "a"}
+    assert found.differences["fid"]["b"].decided
+    assert summarise(directed({"a": low, "b": alike}, higher), ["a", "b"]).best == {}
     third = summarise(directed({"a": high, "b": low, "c": alike}, higher), ["a", "b", "c"])  # two low ones, not told apart
-    assert third["best"] == ({"fid": "a"} if higher else {})
+    assert third.best == ({"fid": "a"} if higher else {})
     turned = summarise(directed({"a": low, "b": high}, higher), ["a", "b"], reference=1)
-    assert list(turned["differences"]["fid"]) == ["a"]
-    assert turned["differences"]["fid"]["a"].mean == pytest.approx(-found["differences"]["fid"]["b"].mean)
+    assert list(turned.differences["fid"]) == ["a"]
+    assert turned.differences["fid"]["a"].mean == pytest.approx(-found.differences["fid"]["b"].mean)
 
 
 def test_what_has_no_direction_no_spread_or_one_seed_is_never_decided():
     apart = {"a": {0: 1.0, 1: 1.1}, "b": {0: 9.0, 1: 9.1}}
-    assert summarise(directed(apart, None), ["a", "b"])["best"] == {}
+    assert summarise(directed(apart, None), ["a", "b"]).best == {}
     found = summarise(directed({"a": {0: 8.0, 1: 8.0}, "b": {0: 7.0, 1: 7.0}}), ["a", "b"])
-    assert (found["best"], found["differences"]["fid"]["b"].decided) == ({}, False)
-    assert summarise(directed({"a": {0: 8.0}, "b": {0: 7.0}}), ["a", "b"])["best"] == {}
+    assert (found.best, found.differences["fid"]["b"].decided) == ({}, False)
+    assert summarise(directed({"a": {0: 8.0}, "b": {0: 7.0}}), ["a", "b"]).best == {}
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 160])
@@ -332,11 +410,11 @@ def test_the_table_cuts_no_name_and_no_number_and_keeps_to_the_width(columns):
             one.scores = {f"{word}_of_generated_samples": one.scores["fid"] for word in ("share", "recall", "entropy", "overlap")}
             one.directions = dict.fromkeys(one.scores, True)
     found = summarise(settings, names)
-    lines = compare.table(found, settings, names, 0, columns=columns)
+    lines = compare.table(found, columns=columns)
     text = "\n".join(lines)
     assert max(map(len, lines)) <= max(columns, 55)
     assert "…" not in text
-    for word in [*" ".join(names).split(), *found["means"]]:
+    for word in [*" ".join(names).split(), *found.means]:
         assert word in text
     assert text.count("2.003 ±0.038 (n=3)  best") == 4
     assert text.count("better, p=") == 4
@@ -350,8 +428,8 @@ def test_the_reference_is_a_run_or_a_settings_number(runs):
     assert "1 - 2" in answer.err
     assert "2 - 1" not in answer.err
     groups = [0, 0, 1, 1]
-    assert [targets._reference(text, runs, groups, 2) for text in (None, "1", "2", str(runs[0]))] == [0, 0, 1, 0]
+    assert [settings_of_runs.reference_of(text, runs, groups, 2) for text in (None, "1", "2", str(runs[0]))] == [0, 0, 1, 0]
     for wrong, why in (("3", "2 settings"), ("0", "2 settings"), ("nowhere", "none of the runs")):
         with pytest.raises(BadInput, match=why):
-            targets._reference(wrong, runs, groups, 2)
+            settings_of_runs.reference_of(wrong, runs, groups, 2)
     assert "for several runs" in run("eval", runs[0], "--reference", "1").err

@@ -1,4 +1,4 @@
-"""The command line: ``ganrun train | eval | sample | invert | export | probe | doctor | replay | diff | theory | list``.
+"""The command line: ``ganrun train | eval | sample | invert | export | probe | compare | doctor | replay | diff ...``.
 
 Typer declares the commands and Hydra's flags; Hydra composes. Nothing here imports torch or Hydra before a command
 needs it, so ``--help`` and a misspelt flag answer at once.
@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from ganrun.cli import complete, looking, unknown
+from ganrun.cli import comparing, complete, looking, unknown
 from ganrun.cli.arguments import ConfigDir, Overrides, Target, answering, home, hydra_option, out_option
 from ganrun.ground import terminal, terminal_text
 
@@ -271,6 +271,7 @@ def probe(
         targets.probe(target, overrides or [], config_dir, labels, seed)
 
 
+app.command(cls=unknown.Command)(comparing.compare)
 app.command(cls=unknown.Command)(looking.doctor)
 app.command(cls=unknown.Command)(looking.replay)
 

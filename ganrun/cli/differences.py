@@ -20,7 +20,6 @@ from ganrun.cli.compose import composer, errors_for_people
 from ganrun.cli.overrides import readable
 from ganrun.cli.schema import catalog, check
 from ganrun.disk import earlier, identity, runs, yaml_files
-from ganrun.disk.identity import STACKS
 from ganrun.ground import terminal_text
 from ganrun.ground.errors import BadInput, nearest
 
@@ -83,10 +82,10 @@ def side(word: str, config_dir: Path | None) -> Side:
 
 def rows(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[list[Row], list[Row]]:
     """All that differs: what counts, and what cannot change a result."""
-    flat = [dict(_flat(config)) for config in (one, other)]
+    flat = [dict(identity.flat(config)) for config in (one, other)]
     keys = [key for key in dict.fromkeys([*flat[0], *flat[1]]) if key not in OF_A_FOLDER]
     found = {key: (_text(flat[0], key), _text(flat[1], key)) for key in keys if not _same(key, flat)}
-    lines = [(key, *pair) for key, pair in found.items() if not any(found.get(led) == pair for led in _leaders(key))]
+    lines = [(key, *pair) for key, pair in found.items() if not any(found.get(led) == pair for led in identity.leaders(key))]
     counting = [line for line in lines if not _is_neutral(line[0])]
     return counting, [line for line in lines if _is_neutral(line[0])]
 
@@ -139,35 +138,12 @@ def _split(word: str) -> list[str]:
         return [word]
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys with their values; a group by the name of its option, a stack by those of its entries."""
-    for key, value in config.items():
-        path = f"{prefix}{key}"
-        if path in STACKS and isinstance(value, Mapping):
-            named = {name: entry for name, entry in value.items() if isinstance(entry, Mapping) and "name" in entry}
-            yield path, sorted(named)
-            for name, entry in named.items():
-                yield from _flat({inner: held for inner, held in entry.items() if inner != "name"}, f"{path}.{name}.")
-        elif isinstance(value, Mapping):
-            yield from _flat(value, f"{path}.")
-        else:
-            yield path.removesuffix(".name"), value
-
-
 def _text(entry: Mapping[str, Any], key: str) -> str:
     return catalog.text(entry[key]) if key in entry else ABSENT
 
 
 def _same(key: str, flat: Sequence[Mapping[str, Any]]) -> bool:
     return all(key in entry for entry in flat) and identity.same(flat[0][key], flat[1][key])
-
-
-def _leaders(key: str) -> Iterator[str]:
-    """Keys that ``key`` may follow: those of its name further up, ``optimizer.lr`` of ``optimizer.generator.lr``."""
-    *above, _, name = ["", *key.split(".")]
-    while above:
-        yield ".".join([*above[1:], name])
-        above.pop()
 
 
 def _is_neutral(key: str) -> bool:

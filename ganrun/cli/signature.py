@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from omegaconf import DictConfig, OmegaConf
 from ganrun.cli import naming
 from ganrun.cli.schema.grammar import NAME
 from ganrun.disk import identity, image_folder, runs, yaml_files
-from ganrun.disk.identity import differing
 from ganrun.disk.run_folder import RunFolder
 from ganrun.ground.errors import BadInput
 
@@ -28,21 +27,6 @@ from ganrun.ground.errors import BadInput
 def signature(config: Mapping[str, Any]) -> str:
     """Ten hexadecimal digits of the run's identity."""
     return identity.identity(config)[:10]
-
-
-def titles(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A name for each setting, by the entries in which it differs from others; of a group with another option, that alone."""
-    keys = sorted({key for other in settings[1:] for key in differing(settings[0], other)})
-    chosen = {key.rpartition(".")[0] for key in keys if key.endswith(".name")}
-    keys = [key for key in keys if key.endswith(".name") or not any(key.startswith(f"{group}.") for group in chosen)]
-    if not keys:
-        return ["-".join(str(settings[0][group]["name"]) for group in ("model", "loss", "dataset")) for _ in settings]
-    return [" ".join(f"{key.removesuffix('.name')}={_entry(setting, key)}" for key in keys) for setting in settings]
-
-
-def _entry(config: Mapping[str, Any], key: str) -> Any:
-    found = identity.entry(config, key)
-    return found.get("name", sorted(found)) if isinstance(found, Mapping) else found
 
 
 def segment(name: object, key: str = "name") -> str:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganrun.cli import resume, signature
+from ganrun.cli import resume, settings, signature
 from ganrun.cli.complete import ALLOWED, is_allowed
 from ganrun.cli.compose import composer, errors_for_people
 from ganrun.cli.overrides import readable
 from ganrun.cli.schema import catalog, check
-from ganrun.disk import identity, runs
+from ganrun.disk import runs
 from ganrun.ground.errors import BadInput
 
 
@@ -59,33 +59,13 @@ def compare(
     """Scores of several runs: mean and interval over seeds for each setting, and differences from the ``reference``: one of the
     runs, or a setting's number; the first by default."""
     prepared = [prepare(target, overrides, config_dir, ALLOWED["eval"], "eval") for target in targets]
-    settings: list[dict[str, Any]] = []
-    groups = []
-    for _, config in prepared:
-        setting = {key: entry for key, entry in identity.result_keys(config).items() if key != "seed"}
-        known = [place for place, other in enumerate(settings) if not identity.differing(setting, other)]
-        groups.append(known[0] if known else len(settings))
-        settings += [] if known else [setting]
-    chosen = _reference(reference, [target for target, _ in prepared], groups, len(settings))
+    found, groups = settings.grouped([config for _, config in prepared])
+    chosen = settings.reference_of(reference, [target for target, _ in prepared], groups, len(found))
     from ganrun.engine import compare as engine
+    from ganrun.engine import score_runs
 
     entries = [engine.Entry(target, config, int(config["seed"])) for target, config in prepared]
-    engine.compare(entries, signature.titles(settings), groups, reference=chosen, out=out)
-
-
-def _reference(text: str | None, targets: Sequence[Path], groups: Sequence[int], count: int) -> int:
-    """The place of the setting that ``text`` means."""
-    if text is None:
-        return 0
-    if text.isdecimal():
-        if not 1 <= int(text) <= count:
-            raise BadInput(f"--reference {text}: these runs are of {count} settings, numbered from 1")
-        return int(text) - 1
-    found = runs.place(text).absolute()
-    for target, group in zip(targets, groups, strict=True):
-        if found.resolve() in (target.resolve(), runs.locate(target)[0].resolve()):
-            return group
-    raise BadInput(f"--reference {text}: is none of the runs that are compared; give one of them, or a setting's number from 1")
+    score_runs.compare_runs(entries, settings.titles(found), settings.differing(found), groups, reference=chosen, out=out)
 
 
 def direction(traverse: bool, along: str | None) -> str | None:

@@ -95,6 +95,32 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{key}", value
 
 
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys with their values; a group by the name of its option, a stack by those of its entries.
+
+    These are the keys as a person types them: ``loss``, ``optimizer.lr``, ``regularizer`` with a list of names.
+    """
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        if path in STACKS and isinstance(value, Mapping):
+            named = {name: entry for name, entry in value.items() if isinstance(entry, Mapping) and "name" in entry}
+            yield path, sorted(named)
+            for name, entry in named.items():
+                yield from flat({inner: held for inner, held in entry.items() if inner != "name"}, f"{path}.{name}.")
+        elif isinstance(value, Mapping):
+            yield from flat(value, f"{path}.")
+        else:
+            yield path.removesuffix(".name"), value
+
+
+def leaders(key: str) -> Iterator[str]:
+    """Keys that ``key`` may follow: those of its name further up, ``optimizer.lr`` of ``optimizer.generator.lr``."""
+    *above, _, name = ["", *key.split(".")]
+    while above:
+        yield ".".join([*above[1:], name])
+        above.pop()
+
+
 def counted(config: Mapping[str, Any]) -> dict[str, Any]:
     """The result keys without ``steps``, where nothing depends on them."""
     kept = result_keys(config)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganrun.disk import runs
+from ganrun.disk import gather, runs
 from ganrun.disk.rows import Rows, rows_of_metrics, rows_of_scores, rows_of_signs
 from ganrun.disk.run_folder import RunFolder
 from ganrun.ground.errors import BadInput
@@ -47,13 +47,7 @@ def read_runs(output: str | Path = "outputs") -> list[Record]:
     above = runs.place(output)
     if not above.is_dir():
         raise BadInput(f"{output}: there is no such folder")
-    found = []
-    for folder, inner, files in os.walk(above):
-        if len({"config.yaml", "run.json", "checkpoints"} & {*files, *inner}) > 1:  # one of them may be lost
-            inner.clear()
-            found.append(read_run(folder))
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-    return sorted(found, key=lambda record: str(record["run"]))
+    return sorted((read_run(folder) for folder in gather.below(above)), key=lambda record: str(record["run"]))
 
 
 def read_run(run: str | Path) -> Record:

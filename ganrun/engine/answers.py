@@ -101,3 +101,13 @@ def plain(card: Mapping[str, Any]) -> dict[str, str]:
         else:
             found[str(key)] = json.dumps(value, sort_keys=True)
     return found
+
+
+def remarks_of(scores: Mapping[str, Any]) -> list[str]:
+    """What a reader of the scores must know, each sentence once: a sample that is too small, why there is no value."""
+    found = (
+        sentence
+        for entry in scores.values()
+        for sentence in [*entry.get("remarks", []), *([entry["missing"]] if "missing" in entry else [])]
+    )
+    return list(dict.fromkeys(found))

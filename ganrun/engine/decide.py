@@ -4,7 +4,11 @@ A mean of n seeds has the t-interval mean ± t * s / sqrt(n) at 95 %, s with ddo
 difference of two settings is that of the runs that share a seed, paired, where two or more seeds are shared; else that of the
 means, with Welch's interval: variance s1^2 / n1 + s2^2 / n2 and Welch and Satterthwaite's degrees of freedom. Its p-value is that
 of the two-sided t-test with the same spread. Many differences are judged together by Holm's step-down procedure.
-Sources: Welch, Biometrika 34 (1947); Holm, Scandinavian Journal of Statistics 6 (1979).
+
+How many seeds would decide a difference that is not: the least number n at which that t-test, with the factor that Holm's
+procedure gives it now, comes out decided with probability ``POWER``, if the difference and the spread are what they seem. Its
+statistic then has the noncentral t-distribution with noncentrality gap * sqrt(n) / s.
+Sources: Welch, Biometrika 34 (1947); Holm, Scandinavian Journal of Statistics 6 (1979); Cohen, Statistical Power Analysis (1988).
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ from dataclasses import dataclass
 from statistics import mean, variance
 
 LEVEL = 0.95
+POWER = 0.8
+MOST = 1000  # seeds that a person may be told to run
 
 
 @dataclass
@@ -33,17 +39,31 @@ class Estimate:
 class Difference(Estimate):
     """A setting's mean minus the reference's. ``p``: of the two-sided t-test, None where there is none, ``adjusted``: Holm's.
 
-    ``how``: "paired" or "Welch"; ``other``: Welch's number of seeds of the reference.
+    ``how``: "paired" or "Welch"; ``other``: Welch's number of seeds of the reference. ``spread``: standard deviation that the
+    difference has with one seed a side; ``share``: degrees of freedom for each further seed (1 where paired). ``factor``: what
+    Holm's procedure multiplies ``p`` by.
     """
 
     how: str = "paired"
     p: float | None = None
     adjusted: float | None = None
     other: int | None = None
+    spread: float | None = None
+    share: float = 1.0
+    factor: int = 1
 
     @property
     def decided(self) -> bool:
         return self.adjusted is not None and self.adjusted <= 1 - LEVEL
+
+    @property
+    def further(self) -> int | None:
+        """Seeds more (of each side, for Welch's test) that would decide it; None where it is decided, or ``MOST`` do not."""
+        if self.decided or self.adjusted is None or not self.spread:
+            return None
+        held = self.count if self.other is None else min(self.count, self.other)
+        wanted = seeds(self.mean, self.spread, level=(1 - LEVEL) / self.factor, share=self.share)
+        return None if wanted is None else max(1, wanted - held)
 
     def __str__(self) -> str:
         count = f"n={self.count}" if self.other is None else f"n={self.count} and {self.other}"
@@ -69,7 +89,8 @@ def difference(values: Mapping[int, float], reference: Mapping[int, float]) -> D
     if len(shared) >= 2:
         found = estimate(shared)
         scale = math.sqrt(variance(shared) / len(shared))
-        return Difference(found.mean, found.half, found.count, p=_p(found.mean, scale, len(shared) - 1))
+        spread = math.sqrt(variance(shared))
+        return Difference(found.mean, found.half, found.count, p=_p(found.mean, scale, len(shared) - 1), spread=spread)
     if len(values) < 2 or len(reference) < 2:
         return Difference(shared[0], None, 1) if shared else None
     return _welch(list(values.values()), list(reference.values()))
@@ -80,11 +101,14 @@ def _welch(values: Sequence[float], reference: Sequence[float]) -> Difference:
 
     gap = mean(values) - mean(reference)
     parts = [variance(side) / len(side) for side in (values, reference)]
-    scale, half, p = math.sqrt(sum(parts)), 0.0, None
+    scale, half, p, share = math.sqrt(sum(parts)), 0.0, None, 1.0
+    alike = [variance(side) for side in (values, reference)]
     if scale > 0:
         degrees = sum(parts) ** 2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, (values, reference), strict=True))
         half, p = float(t.ppf((1 + LEVEL) / 2, degrees)) * scale, _p(gap, scale, degrees)
-    return Difference(gap, half, len(values), how="Welch", p=p, other=len(reference))
+        share = sum(alike) ** 2 / sum(entry**2 for entry in alike)
+    spread = math.sqrt(sum(alike))
+    return Difference(gap, half, len(values), how="Welch", p=p, other=len(reference), spread=spread, share=share)
 
 
 def _p(gap: float, scale: float, degrees: float) -> float | None:
@@ -94,6 +118,34 @@ def _p(gap: float, scale: float, degrees: float) -> float | None:
     if scale <= 1e-12 * abs(gap) or scale == 0:
         return 1.0 if gap == 0 else None
     return float(2 * t.sf(abs(gap) / scale, degrees))
+
+
+def power(gap: float, spread: float, count: int, *, level: float, share: float = 1.0) -> float:
+    """The probability that a two-sided t-test at ``level`` decides a true difference ``gap`` with ``count`` seeds a side.
+
+    ``spread`` and ``share`` are those of ``Difference``.
+    """
+    from scipy.stats import chi2, nct, t
+
+    degrees, shift = (count - 1) * share, abs(gap) * math.sqrt(count) / spread
+    bound = float(t.isf(level / 2, degrees))
+    found = float(nct.sf(bound, degrees, shift) + nct.cdf(-bound, degrees, shift))
+    if math.isnan(found):  # scipy's for a large noncentrality, beside which the normal part of the statistic is nothing
+        return float(chi2.cdf(degrees * (shift / bound) ** 2, degrees))
+    return found
+
+
+def seeds(gap: float, spread: float, *, level: float, share: float = 1.0) -> int | None:
+    """The least number of seeds a side at which ``power`` is ``POWER``; None where ``MOST`` are too few."""
+    low, high = 1, 2  # too few; enough, once the loop has ended
+    while power(gap, spread, high, level=level, share=share) < POWER:
+        if high >= MOST:
+            return None
+        low, high = high, min(2 * high, MOST)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(gap, spread, middle, level=level, share=share) >= POWER else (middle, high)
+    return high
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -108,8 +160,11 @@ def holm(values: Sequence[float]) -> list[float]:
 
 def judge(differences: Sequence[Difference]) -> None:
     """Give each difference its ``adjusted`` p-value; one that could not be tested counts in their number all the same."""
-    for found, adjusted in zip(differences, holm([1.0 if one.p is None else one.p for one in differences]), strict=True):
+    values = [1.0 if one.p is None else one.p for one in differences]
+    for found, adjusted in zip(differences, holm(values), strict=True):
         found.adjusted = None if found.p is None else adjusted
+    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        differences[place].factor = len(values) - rank
 
 
 def best(settings: Sequence[Mapping[int, float]], higher: bool) -> int | None:

@@ -13,7 +13,7 @@ from ganrun.data.base import Dataset
 from ganrun.disk.rows import rows_of_scores
 from ganrun.disk.run_folder import RunFolder, now
 from ganrun.engine import sampling, sources
-from ganrun.engine.answers import Question
+from ganrun.engine.answers import Question, remarks_of
 from ganrun.engine.ema import EMA
 from ganrun.engine.progress import in_words
 from ganrun.engine.sandbox import Sandbox
@@ -153,13 +153,3 @@ def failed_in(scores: Mapping[str, Any]) -> GanrunError | None:
     """The error that a command ends with where a metric failed; what the others found is kept and was shown."""
     found = [str(entry.get("missing")) for entry in scores.values() if "failed" in entry]
     return GanrunError("\n".join(found) + "\nthe other scores are kept; the same command tries again") if found else None
-
-
-def remarks_of(scores: Mapping[str, Any]) -> list[str]:
-    """What a reader of the scores must know, each sentence once: a sample that is too small, why there is no value."""
-    found = (
-        sentence
-        for entry in scores.values()
-        for sentence in [*entry.get("remarks", []), *([entry["missing"]] if "missing" in entry else [])]
-    )
-    return list(dict.fromkeys(found))

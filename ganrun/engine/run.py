@@ -369,7 +369,7 @@ class Run:
             },
             scores_table(answer.scores, answer.baselines) if answer.scores else None,
             command("sample", path if whole else last, plugins=self.config.get("plugins") or []),
-            generator_scores.remarks_of(answer.scores),
+            answers.remarks_of(answer.scores),
         )
 
 

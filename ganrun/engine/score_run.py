@@ -9,7 +9,7 @@ from typing import Any
 from ganrun.disk.rows import Rows, rows_of_scores
 from ganrun.disk.run_folder import RunFolder
 from ganrun.disk.storage import storage_errors
-from ganrun.engine import assemble, beforehand, generator_scores, sampling
+from ganrun.engine import answers, assemble, beforehand, generator_scores, sampling
 from ganrun.engine.progress import console, scores_table, show_panel
 from ganrun.ground.errors import BadInput, StorageFailed
 from ganrun.ground.runtime import resolve
@@ -83,7 +83,7 @@ def score(
     generator_scores.say_scores(row, write)
     if tell is None:
         table, cards = scores_table(scores, baselines), {} if place is None else {"cards": shown(place)}
-        show_panel(f"scores at step {trained.step}", cards, table, notes=generator_scores.remarks_of(scores))
+        show_panel(f"scores at step {trained.step}", cards, table, notes=answers.remarks_of(scores))
     else:
         tell(f"{whose}scored at step {trained.step}" + ("" if place is None else f", in {shown(place)}"))
     if failed := generator_scores.failed_in(scores):

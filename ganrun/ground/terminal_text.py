@@ -8,7 +8,9 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 # a command stays on one line, so that it can be pasted: `ganrun sample outputs/... --num 4`
-COMMAND = re.compile(r"(?:\S*/)?ganrun (?:train|eval|sample|export|probe|diff|theory|list)\b(?: (?:-\S+|\S*[=/]\S*|\d+|runs))*")
+COMMAND = re.compile(
+    r"(?:\S*/)?ganrun (?:train|eval|sample|export|probe|compare|diff|theory|list)\b(?: (?:-\S+|\S*[=/]\S*|\d+|runs))*"
+)
 KEPT = "\x00"  # stands for a blank at which no line ends
 
 

@@ -52,6 +52,7 @@ def divergences(logits: Tensor) -> Tensor:
 class InceptionScore(Score):
     """Inception score of the generated samples; real ones are not looked at."""
 
+    directions: Mapping[str, bool | None] = {"is": True, "is_std": None}
     extracts = frozenset({"logits"})
     needs: ClassVar[Mapping[str, Rule]] = IMAGES
     generated: list[Tensor]
@@ -61,7 +62,8 @@ class InceptionScore(Score):
         if splits < 1:
             raise BadInput(f"metric.is.splits={splits}: must be at least 1 (10 is the published protocol)")
         self.splits = splits
-        self.directions = {"is": True} if splits == 1 else {"is": True, "is_std": None}
+        if splits == 1:
+            self.directions = {"is": True}
         self.add_state("generated", [], dist_reduce_fx="cat")
 
     def fewest(self) -> tuple[int, int]:

@@ -37,7 +37,7 @@ def read(counts: Tensor) -> dict[str, Tensor]:
     share, smooth = (stray + good) / total, (stray + good + 0.5) / (total + kinds / 2)
     return {
         "modes": (good >= 1).sum(1).double(),
-        f"modes_{SOLID}": (good >= SOLID).sum(1).double(),
+        "modes_20": (good >= SOLID).sum(1).double(),
         "high_quality": (good.sum(1, keepdim=True) / total)[:, 0],
         "reverse_kl": torch.special.xlogy(share, share * kinds).sum(1),
         "forward_kl": -(smooth * kinds).log().mean(1),
@@ -51,7 +51,7 @@ class Modes(Score):
     directions: Mapping[str, bool | None] = {
         "high_quality": True,  # first, since a few good samples among thousands hit every mode
         "modes": True,
-        f"modes_{SOLID}": True,
+        "modes_20": True,
         "reverse_kl": False,
         "forward_kl": False,
     }

@@ -32,6 +32,17 @@ SHARE = 0.1  # of a divergence that may be of the samples' size alone
 class NGrams(Score):
     """Jensen-Shannon divergence between the n-grams of real and generated rows, for n = longest down to 1."""
 
+    directions: Mapping[str, bool | None] = {
+        "ngrams_8": False,
+        "ngrams_7": False,
+        "ngrams_6": False,
+        "ngrams_5": False,
+        "ngrams_4": False,
+        "ngrams_3": False,
+        "ngrams_2": False,
+        "ngrams_1": False,
+        "distinct": True,
+    }
     extracts = frozenset({"x"})
     needs: ClassVar[Mapping[str, Rule]] = {
         "dataset.tokens": Rule("n-grams are counted in rows of tokens, and this data set has none", "metric=none")
