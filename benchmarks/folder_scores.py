@@ -27,8 +27,8 @@ from ganrun.data.base import Images
 from ganrun.metrics.base import in_chunks
 from ganrun.metrics.choose import choose_extractor
 from ganrun.metrics.fid import frechet_distance, moments
-from ganrun.metrics.precision_recall import inside
-from ganrun.metrics.two_samples import neighbour_radii, subset
+from ganrun.metrics.neighbourhood import Neighbourhood
+from ganrun.metrics.two_samples import subset
 
 SIDE = 32
 EXTRACTORS = ("band_energies", "random_conv", "classifier", "pixels")
@@ -188,8 +188,9 @@ def read(made: torch.Tensor, real: torch.Tensor) -> tuple[float, float, float]:
     """(fid against all of ``real``, precision and recall against as many of it), the same for all that are as many."""
     some = subset(real, len(made), "folder scores") - real.mean(0)
     made, whole = made - real.mean(0), real - real.mean(0)
-    precise = inside(made, some, neighbour_radii(some, 3)).mean().item()
-    return frechet_distance(moments(made), moments(whole)), precise, inside(some, made, neighbour_radii(made, 3)).mean().item()
+    near = Neighbourhood(some, made)
+    precise, recalled = (near.share(side, 3).mean().item() for side in ("real", "generated"))
+    return frechet_distance(moments(made), moments(whole)), precise, recalled
 
 
 def failures(found: dict[str, tuple[float, float, float]], kinds: dict[str, str]) -> tuple[list[str], list[str]]:

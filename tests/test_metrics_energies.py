@@ -17,8 +17,7 @@ from ganrun.metrics.band_energies import energies, opponents
 from ganrun.metrics.base import Score, in_chunks
 from ganrun.metrics.choose import choose_extractor
 from ganrun.metrics.fid import frechet_distance, moments
-from ganrun.metrics.precision_recall import inside
-from ganrun.metrics.two_samples import neighbour_radii
+from ganrun.metrics.neighbourhood import Neighbourhood
 
 CPU = torch.device("cpu")
 SIDE = 16
@@ -117,8 +116,8 @@ def reader(folder):
         """(fid, precision, recall)."""
         made = in_chunks(extractor, pixels, 500, CPU)[0].double()
         some = real[: len(made)]
-        sharp = inside(made, some, neighbour_radii(some, 3)).mean().item()
-        whole = inside(some, made, neighbour_radii(made, 3)).mean().item()
+        near = Neighbourhood(some, made)
+        sharp, whole = (near.share(side, 3).mean().item() for side in ("real", "generated"))
         return frechet_distance(moments(made), moments(real)), sharp, whole
 
     return read

@@ -10,8 +10,10 @@ import torch
 
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import build
-from ganrun.metrics.base import Sample
-from ganrun.metrics.kid import squared_mmd
+from ganrun.metrics.base import Sample, Stage
+from ganrun.metrics.kid import both_sides, of_subsets
+from ganrun.metrics.kid import squared_mmd as of_rows
+from ganrun.metrics.neighbourhood import Neighbourhood
 from ganrun.metrics.two_samples import neighbour_radii, squared_distances
 
 
@@ -22,6 +24,10 @@ def _one_thread():
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def squared_mmd(x: torch.Tensor, y: torch.Tensor) -> float:
+    return of_rows(*both_sides(x, y))
 
 
 def scored(name: str, real: torch.Tensor, fake: torch.Tensor, **options):
@@ -52,7 +58,87 @@ def test_distances_are_those_of_differences():
     assert torch.allclose(squared_distances(x, y), (x[:, None] - y).square().sum(2), rtol=1e-12)
 
 
+# what is in float32 decides nothing
+
+
+def plain_balls(real: torch.Tensor, fake: torch.Tensor, k: int) -> dict[str, torch.Tensor]:
+    """All differences in float64, one by one: (n, n) at a time, and nothing else."""
+    real, fake = real.double(), fake.double()
+    own = {name: (side[:, None] - side).square().sum(2) for name, side in (("real", real), ("fake", fake))}
+    radii = {name: distances.fill_diagonal_(math.inf).kthvalue(k, 1).values for name, distances in own.items()}
+    across = (fake[:, None] - real).square().sum(2)
+    return {"real": across <= radii["real"], "strict": across < radii["real"], "fake": radii["fake"] >= across.T}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_balls_of_float32_features_are_those_of_float64_differences(seed):
+    # values on a coarse grid with an offset: many pairs exactly on a boundary, which rounding in float32 would move
+    source = torch.Generator().manual_seed(seed)
+    real, fake = (1000.0 + torch.randint(0, 3, (90, 7), generator=source) / 3 for _ in range(2))
+    fake[:20] = real[:20]
+    assert real.dtype == torch.float32
+    for k in (1, 3, 20):
+        near, plain = Neighbourhood(real, fake), plain_balls(real, fake, k)
+        for side, boundary, key in (("real", True, "real"), ("real", False, "strict"), ("generated", True, "fake")):
+            counts, held = near.within(side, k, boundary=boundary)
+            assert torch.equal(counts, plain[key].sum(1)), (k, key)
+            assert torch.equal(held, plain[key].sum(0)), (k, key)
+
+
+def test_a_row_far_from_all_others_takes_no_certainty_from_them():
+    real, fake = normal(60, 5).float(), normal(60, 5, seed=1).float()
+    real[0], fake[3] = 1e5, -1e5  # the bound on the rounding of its distances is wider than all the others
+    near, plain = Neighbourhood(real, fake), plain_balls(real, fake, 3)
+    assert torch.equal(near.within("real", 3, boundary=True)[0], plain["real"].sum(1))
+    assert torch.equal(near.within("generated", 3, boundary=True)[0], plain["fake"].sum(1))
+
+
+def test_blocks_change_no_ball(monkeypatch):
+    real, fake = normal(70, 3).float(), normal(70, 3, seed=1).float()
+    whole = Neighbourhood(real, fake).within("generated", 3, boundary=True)
+    for name, value in (("BLOCK", 16), ("PAIRS", 5), ("NEAREST", 4)):
+        monkeypatch.setattr(f"ganrun.metrics.neighbourhood.{name}", value)
+    found = Neighbourhood(real, fake).within("generated", 3, boundary=True)
+    assert torch.equal(found[0], whole[0])
+    assert torch.equal(found[1], whole[1])
+
+
+def test_metrics_that_are_scored_together_share_their_distances(monkeypatch):
+    built = []
+    plain = Neighbourhood.__init__
+    monkeypatch.setattr(Neighbourhood, "__init__", lambda self, *sides: (built.append(len(sides[0])), plain(self, *sides))[1])
+    sample, stage, found = [normal(300, 4).float(), normal(60, 4, seed=1).float()], Stage(lambda split: None), []
+    for scene in (stage, None):
+        for name in ("precision_recall", "density_coverage"):
+            metric = build("metric", {"name": name})
+            if scene is not None:
+                metric.enter(scene)
+            for is_real, rows in zip((True, False), sample, strict=True):
+                metric.update(Sample(features=rows), real=is_real)
+            found.append(metric.compute())
+    assert found[:2] == found[2:]
+    assert built == [60, 60, 60]
+
+
 # ---------------------------------------------------------------- KID
+
+
+@pytest.mark.parametrize(("counts", "size"), [((300, 240), 90), ((60, 60), 30), ((2100, 1100), 40)])
+def test_each_subset_reads_the_same_whichever_way_it_is_summed(monkeypatch, counts, size):
+    real, fake = normal(counts[0], 6), 0.3 + normal(counts[1], 6, seed=1)
+    first, second = (torch.stack([torch.randperm(n)[:size] for _ in range(30)]) for n in counts)
+    plain = [squared_mmd(real[i], fake[j]) for i, j in zip(first, second, strict=True)]
+    assert of_subsets(*both_sides(real, fake), first, second).tolist() == pytest.approx(plain, rel=1e-9)
+    monkeypatch.setattr("ganrun.metrics.kid.BLOCK", 16)
+    assert of_subsets(*both_sides(real, fake), first, second).tolist() == pytest.approx(plain, rel=1e-9)
+
+
+def test_kid_of_float32_features_is_that_of_float64_ones():
+    real, fake = normal(400, 256).abs().float(), (0.3 + 1.1 * normal(400, 256, seed=1)).abs().float()
+    for size in (20, 150):  # subsets one by one, all pairs at once
+        options = {"subsets": 10, "subset_size": size}
+        single, double = scored("kid", real, fake, **options)[1], scored("kid", real.double(), fake.double(), **options)[1]
+        assert single == pytest.approx(double, rel=1e-6, abs=1e-8)
 
 
 def test_the_hand_case_of_two_equal_pairs():

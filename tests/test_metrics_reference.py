@@ -9,7 +9,9 @@ import torch
 
 from ganrun.engine import scoring
 from ganrun.ground.registry import build
-from ganrun.metrics import reference, weights
+from ganrun.metrics import fid, reference, weights
+
+plain = fid.moments
 
 EVALUATION = {
     "num": None,
@@ -42,8 +44,11 @@ def score(said: list[str], dataset=None, **changes):
     )["fid"].values
 
 
-def kept() -> list:
-    return sorted(weights.cache_folder().glob("reference-*.pt"))
+def kept(what: str = "[0-9a-f]") -> list:
+    """The files of features; of ``what`` else follows from them."""
+    return sorted(
+        path for path in weights.cache_folder().glob(f"reference-{what}*.pt") if what == "moments" or "moments" not in path.name
+    )
 
 
 def test_the_second_score_reads_what_the_first_has_kept_and_is_the_same_to_the_bit(monkeypatch):
@@ -91,12 +96,54 @@ def test_other_weights_and_other_code_have_other_names(monkeypatch, tmp_path):
     assert reference.name_of(extractor, "f", rows, 250, device) != name
 
 
+def test_moments_are_read_in_place_of_the_features_they_come_from(monkeypatch):
+    said: list[str] = []
+    first = score(said)
+    (moments,), (features,) = kept("moments"), kept()
+    assert moments.stat().st_size < features.stat().st_size
+    features.write_bytes(b"nobody reads this")
+    monkeypatch.setattr(fid, "moments", lambda *parts: plain(*parts) if len(parts[0]) == 100 else pytest.fail("computed again"))
+    assert score(said) == first
+    assert f"moments of 1437 real samples: read from {moments}" in said
+
+
+def test_damaged_moments_are_said_and_made_again_from_the_features():
+    said: list[str] = []
+    first = score(said)
+    (moments,) = kept("moments")
+    held = moments.read_bytes()
+    moments.write_bytes(held[:-7] + b"changed")
+    assert score(said) == first
+    assert f"{moments}: damaged, not used (its content is not what its name says)" in said
+    assert "features of 1437 real samples: read from" in said[-1]
+    assert kept("moments")[0].read_bytes() == held
+
+
+def test_a_metric_that_reads_features_gets_those_on_disk_and_the_labels():
+    dataset = digits()
+    extractor = scoring.choose_extractor("random_conv", dataset, say=[].append)
+    bench = scoring.bench_of({}, dataset, EVALUATION, torch.device("cpu"), [].append)
+    bench = scoring.dataclasses.replace(bench, extractor=extractor, reads=frozenset({"labels", "features"}))
+    samples = []
+    for _ in range(2):
+        samples.append(scoring._real(bench, dataset))
+        scoring._kept.clear()
+    kept()[0].write_bytes(b"")
+    samples.append(scoring._real(bench, dataset))
+    for sample in samples:
+        assert sample.x is None
+        assert torch.equal(sample.labels, dataset.labels)
+        assert torch.equal(sample.features, samples[0].features)
+    assert kept()[0].stat().st_size > 0
+
+
 @pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: b"", lambda data: data[:60] + b"?" + data[61:]])
 def test_a_damaged_file_is_said_and_made_again(damage):
     said: list[str] = []
     first = score(said)
     (path,) = kept()
     path.write_bytes(damage(path.read_bytes()))
+    kept("moments")[0].unlink()
     assert score(said) == first
     assert "damaged, not used" in said[1]
     assert "not kept yet" in said[2]

@@ -221,6 +221,41 @@ def test_float32_features_give_the_distance_of_float64_ones():
     assert fid(x, y) == pytest.approx(fid(x.double(), y.double()), rel=1e-12)
 
 
+def plain_fid(real: torch.Tensor, fake: torch.Tensor) -> tuple[float, float]:
+    """(value, standard deviation) with a dense factor, two decompositions and all rows in float64."""
+    a, b = (torch.from_numpy(np.cov(side.double().numpy(), rowvar=False)) for side in (real, fake))
+    values, vectors = torch.linalg.eigh(a)
+    root = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
+    shift = real.double().mean(0) - fake.double().mean(0)
+    value = shift.square().sum() + a.trace() + b.trace() - 2 * torch.linalg.eigvalsh(root @ b @ root).clamp(min=0).sqrt().sum()
+    values, vectors = torch.linalg.eigh(root @ b @ root)
+    kept = values > 1e-12 * values.max()
+    transport = root @ (vectors[:, kept] * values[kept] ** -0.5) @ vectors[:, kept].T @ root
+    c = fake.double() - fake.double().mean(0)
+    influence = -2 * c @ shift + c.square().sum(1) - ((c @ transport) * c).sum(1)
+    return value.item(), (influence.std(correction=0) / len(c) ** 0.5).item()
+
+
+@pytest.mark.parametrize(("real", "fake"), [(900, 700), (5000, 30), (30, 700), (30, 20), (20, 30)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_value_and_deviation_from_one_decomposition_are_those_of_the_plain_route(real, fake, dtype):
+    scale = torch.logspace(0, -3, 40, dtype=torch.float64)
+    x, y = (normal(real, 40) * scale + 2).to(dtype), (0.01 + 2 + normal(fake, 40, seed=1) * scale * 1.1).to(dtype)
+    metric = build("metric", {"name": "fid"})
+    found = value(metric, Sample(features=y), Sample(features=x))["fid"], metric.spreads["fid"]
+    plain = plain_fid(x, y)
+    singular = min(real, fake) <= 40  # then the plain route takes roots of rounding noise
+    assert found[0] == pytest.approx(plain[0], rel=1e-5 if singular else 1e-9)
+    assert found[1] == pytest.approx(plain[1], rel=1e-4 if singular else 1e-6)
+
+
+def test_moments_of_many_parts_copy_few_rows_at_a_time():
+    x = normal(2 * CHUNK + 7, 3)
+    whole, parts = moments(x), moments(*x.split(1000))
+    assert torch.allclose(whole.covariance, parts.covariance, rtol=0, atol=1e-13)
+    assert torch.allclose(whole.mean, parts.mean, rtol=0, atol=1e-14)
+
+
 def test_one_sample_has_no_covariance_and_is_refused():
     with pytest.raises(BadInput, match="at least 2 samples"):
         fid(normal(10, 3), normal(1, 3))

@@ -13,7 +13,7 @@ from ganrun.engine.generator_scores import rows_of
 from ganrun.engine.progress import in_words, scores_table, with_spread
 from ganrun.ground.registry import build, names
 from ganrun.metrics.base import Result, Sample
-from ganrun.metrics.fid import frechet_distance, moments, spread
+from ganrun.metrics.fid import compare, frechet_distance, moments
 from ganrun.metrics.ngrams import by_chance, divergence
 from ganrun.metrics.two_samples import standard_error
 
@@ -63,13 +63,13 @@ def test_the_influence_on_the_frechet_distance_is_its_derivative():
     for left in range(len(x)):  # the jackknife
         scores.append(frechet_distance(real, moments(torch.cat((x[:left], x[left + 1 :])))))
     jackknife = math.sqrt((len(x) - 1) / len(x) * sum((score - np.mean(scores)) ** 2 for score in scores))
-    assert spread(real, moments(x), x) == pytest.approx(jackknife, rel=0.08)
+    assert compare(real, moments(x)).spread(x) == pytest.approx(jackknife, rel=0.08)
 
 
 @pytest.mark.parametrize(("reals", "fakes"), [(30, 200), (200, 30), (20, 25)])
 def test_a_frechet_distance_of_few_samples_has_a_deviation_too(reals, fakes):
     real, x = normal(reals, 40), 1 + normal(fakes, 40, seed=1)
-    found = spread(moments(real), moments(x), x)
+    found = compare(moments(real), moments(x)).spread(x)
     assert 0 < found < 0.2 * frechet_distance(moments(real), moments(x))
 
 

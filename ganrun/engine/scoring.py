@@ -17,7 +17,7 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -269,25 +269,46 @@ def _real(bench: Bench, split: Dataset) -> Sample:
     kept = _kept.setdefault(split, {})
     key = (bench.extractor, bench.reads, bench.device)
     if key not in kept:
-        rows, size = _choice(len(split), MOST_REAL, "reference"), bench.evaluation["batch_size"]
-        name, found = "", None
-        if bench.extractor is not None:
-            name = reference.name_of(bench.extractor, split.fingerprint(), rows, size, bench.device)
-            found = reference.load(name, len(rows), bench.say)
-        if found is None or "x" in bench.reads:
-            plain = bench if found is None else dataclasses.replace(bench, extractor=None)
-            parts = [plain.sample(batch.x, batch.y) for batch in _chunks(split, rows, size)]
-            joined = ([getattr(part, field.name) for part in parts] for field in dataclasses.fields(Sample))
-            sample = Sample(*(None if pieces[0] is None else torch.cat(pieces) for pieces in joined))
-        else:
-            sample = Sample(labels=_labels(split, rows, size) if "labels" in bench.reads else None)
-        if found is not None:
-            sample.features, sample.logits = found
-        elif bench.extractor is not None and sample.features is not None:
-            reference.keep(name, (sample.features, sample.logits), bench.say)
-        kept[key] = sample
+        rows = _choice(len(split), MOST_REAL, "reference")
+        kept[key] = _extracted(bench, split, rows) if bench.extractor is None else _looked_up(bench, bench.extractor, split, rows)
     found_sample: Sample = kept[key]
     return found_sample
+
+
+def _looked_up(bench: Bench, extractor: Extractor, split: Dataset, rows: Tensor) -> Sample:
+    """The real sample at ``rows``: of what is on disk, nothing is extracted, and only what is asked for is read."""
+    size = bench.evaluation["batch_size"]
+    name = reference.name_of(extractor, split.fingerprint(), rows, size, bench.device)
+    found, held = None, dataclasses.replace(bench, extractor=None)
+    if not reference.is_kept(name):
+        reference.load(name, len(rows), bench.say)  # says that there is nothing
+        held = bench  # one pass over the data, for all
+    sample = _extracted(held, split, rows) if held is bench or "x" in bench.reads else Sample()
+    if sample.features is not None:
+        found = sample.features, sample.logits
+        reference.keep(name, found, bench.say)
+    elif "labels" in bench.reads:
+        sample.labels = _labels(split, rows, size)
+
+    # what is kept for a data set must not keep the data set
+    owner, data, say = weakref.ref(bench.dataset), weakref.ref(split), bench.say
+    shared = (bench.evaluation, bench.device, extractor)
+
+    def make() -> tuple[Tensor, Tensor | None]:
+        again = Bench(cast(Dataset, owner()), *shared, frozenset(), say)
+        found = _extracted(again, cast(Dataset, data()), rows)
+        return cast(Tensor, found.features), found.logits
+
+    return reference.KeptSample(name, len(rows), make, bench.say, found, x=sample.x, labels=sample.labels)
+
+
+def _extracted(bench: Bench, split: Dataset, rows: Tensor) -> Sample:
+    """The real sample at ``rows``, with what the extractor of ``bench``, if it has one, finds in it."""
+    parts = [bench.sample(batch.x, batch.y) for batch in _chunks(split, rows, bench.evaluation["batch_size"])]
+    kinds = ("x", "features", "logits", "labels")
+    held = {kind: [getattr(part, kind) for part in parts] for kind in kinds if getattr(parts[0], kind) is not None}
+    found: dict[str, Any] = {kind: torch.cat(pieces) for kind, pieces in held.items()}
+    return Sample(**found)
 
 
 def _tried(name: str, metric: Score, bench: Bench, stage: Stage, real: Sample, fake: Sample, common: Mapping[str, Any]) -> Result:

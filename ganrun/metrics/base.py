@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torchmetrics import Metric
 from ganrun.ground.spec import Batch, Spec
 from ganrun.ground.traits import Rule
 
+Found = TypeVar("Found")
 IMAGES = {"dataset.image": Rule("it reads features of images, and these are none", "metric=log_density")}
 
 
@@ -56,6 +57,14 @@ class Sample:
     features: Tensor | None = None
     logits: Tensor | None = None
     labels: Tensor | None = None
+    _found: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, what: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What ``make`` computes of this sample alone, plain values and tensors, computed once as long as it lives."""
+        if what not in self._found:
+            self._found[what] = make()
+        found: dict[str, Any] = self._found[what]
+        return found
 
 
 class Extractor(nn.Module):
@@ -110,12 +119,19 @@ class Stage:
 
     ``split("train")`` and ``split("held_out")`` give that real data, or None where nothing is held out, with what
     ``extracts`` names; ``sandbox`` is None where no generator is scored; ``scored``: what the samples are, "generated",
-    a split or "noise".
+    a split or "noise". ``once`` gives what several metrics compute from the same two samples, computed once.
     """
 
     split: Callable[[str], Sample | None]
     sandbox: Sandbox | None = None
     scored: str = "generated"
+    _found: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, what: str, make: Callable[[], Found]) -> Found:
+        if what not in self._found:
+            self._found[what] = make()
+        found: Found = self._found[what]
+        return found
 
 
 class Score(Metric):

@@ -85,7 +85,7 @@ class Birthday(TwoSampleScore):
 
     def compute(self) -> dict[str, float]:
         """``birthday`` and ``support`` where collisions are common enough, ``near_duplicates``, ``near_duplicates_real``."""
-        real, generated = self.equal("birthday", MOST)
+        real, generated = (side.double() for side in self.equal("birthday", MOST))
         count, middle = len(real), real.mean(0)
         real, generated = real - middle, generated - middle
         nearest = neighbour_radii(real, 1)

@@ -12,32 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import IMAGES
-from ganrun.metrics.two_samples import CHUNK, TwoSampleScore, neighbour_radii, squared_distances, standard_error
+from ganrun.metrics.neighbourhood import Neighbours
+from ganrun.metrics.two_samples import standard_error
 
-MOST = 10_000  # samples of a side
 FEW = 1000  # below, the size of the sample tells more than that of the balls
 
 
-def balls(real: Tensor, generated: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(for each generated sample, the real balls it is in / k; 1.0 for each real ball that holds one): (m,) and (n,)."""
-    radii = neighbour_radii(real, k)
-    counts, held = [], torch.zeros(len(real), dtype=torch.bool)
-    for part in generated.split(CHUNK):
-        within = squared_distances(part, real) < radii
-        counts.append(within.sum(1))
-        held |= within.any(0)
-    return torch.cat(counts).double() / k, held.double()
-
-
 @register("metric", "density_coverage")
-class DensityCoverage(TwoSampleScore):
+class DensityCoverage(Neighbours):
     """Real balls per generated sample, and the share of real balls that hold a generated one."""
 
     directions: Mapping[str, bool | None] = {"density": True, "coverage": True}
@@ -57,15 +43,15 @@ class DensityCoverage(TwoSampleScore):
 
     def compute(self) -> dict[str, float]:
         """``density``, ``coverage``; ``BadInput`` where a side has no more samples than neighbours."""
-        real, generated = self.equal("density_coverage", MOST, self.fewest()[0])
-        self.used, middle = len(real), real.mean(0)
-        self.remarks = ()
-        if len(real) < FEW:
+        near = self.neighbourhood("density_coverage", self.fewest()[0])
+        self.used, self.remarks = near.count, ()
+        if near.count < FEW:
             self.remarks = (
-                f"density and coverage move with N, which is {len(real)} on each side: compare at the same N, "
+                f"density and coverage move with N, which is {near.count} on each side: compare at the same N, "
                 f"or raise evaluation.num to {FEW}",
             )
-        density, coverage = balls(real - middle, generated - middle, self.neighbours)
+        counts, held = near.within("real", self.neighbours, boundary=False)
+        density, coverage = counts.double() / self.neighbours, (held > 0).double()
         self.spreads = {"density": standard_error(density), "coverage": standard_error(coverage)}
         return {"density": density.mean().item(), "coverage": coverage.mean().item()}
 

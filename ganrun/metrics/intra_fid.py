@@ -15,7 +15,7 @@ from typing import Any
 
 from ganrun.ground.registry import register
 from ganrun.metrics.asked import Asked
-from ganrun.metrics.fid import frechet_distance, moments, spread
+from ganrun.metrics.fid import compare, moments
 
 LEAST = 2  # samples of a class on each side
 
@@ -41,8 +41,9 @@ class IntraFrechetDistance(Asked):
         for label in range(self.classes):
             rows = made[asked == label].flatten(1)
             first, second = moments(real[known == label].flatten(1)), moments(rows)
-            distances.append(frechet_distance(second, first))
-            squares += spread(first, second, rows) ** 2
+            found = compare(first, second)
+            distances.append(found.distance)
+            squares += found.spread(rows) ** 2
         self.spreads = {"intra_fid": squares**0.5 / self.classes}
         fewest, worst = min(min(pair) for pair in counts), max(range(self.classes), key=lambda label: distances[label])
         size = made.flatten(1).shape[1]

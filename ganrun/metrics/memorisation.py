@@ -20,7 +20,7 @@ from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import IMAGES, Data, Sample, Stage
-from ganrun.metrics.fid import frechet_distance, influence, moments
+from ganrun.metrics.fid import compare, moments
 from ganrun.metrics.two_samples import CHUNK, TwoSampleScore, squared_distances, standard_error, subset
 
 MOST = 10_000  # real samples of a split
@@ -85,9 +85,9 @@ class Memorisation(TwoSampleScore):
         if min(len(generated), count) < 2:
             raise BadInput(f"metric=memorisation: needs at least 2 samples, there are {len(generated)}; raise evaluation.num")
         made, first, second = moments(generated), moments(train), moments(held_out)
-        near, far = frechet_distance(first, made), frechet_distance(second, made)
-        moves = [influence(real, made, generated) for real in (first, second)]
-        of_real = [standard_error(influence(made, *pair)) for pair in ((first, train), (second, held_out))]
+        near, far = (compare(real, made) for real in (first, second))
+        moves = [found.influence(generated) for found in (near, far)]
+        of_real = [compare(made, real).spread(rows) for real, rows in ((first, train), (second, held_out))]
         hits = nearest_first(generated - first.mean, *(rows - first.mean for rows in whole))
         dimension = generated.shape[1]
         self.remarks = ()
@@ -105,9 +105,9 @@ class Memorisation(TwoSampleScore):
         return {
             "nearest_train": hits.mean().item(),
             "nearest_train_expected": len(whole[0]) / (len(whole[0]) + len(whole[1])),
-            "fid_gap": far - near,
-            "fid_train": near,
-            "fid_held_out": far,
+            "fid_gap": far.distance - near.distance,
+            "fid_train": near.distance,
+            "fid_held_out": far.distance,
         }
 
     def card(self) -> dict[str, Any]:

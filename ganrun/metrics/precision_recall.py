@@ -14,26 +14,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
 from ganrun.ground.errors import BadInput
 from ganrun.ground.registry import register
 from ganrun.ground.traits import Rule
 from ganrun.metrics.base import IMAGES
-from ganrun.metrics.two_samples import CHUNK, TwoSampleScore, neighbour_radii, squared_distances, standard_error
+from ganrun.metrics.neighbourhood import Neighbours
+from ganrun.metrics.two_samples import standard_error
 
-MOST = 10_000  # samples of a side
 FEW = 1000  # below, the size of the sample tells more than that of the balls
 
 
-def inside(x: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
-    """1.0 for each row of ``x`` in any ball around ``centres`` of squared ``radii``, boundary included, else 0.0: (n,)."""
-    return torch.cat([(squared_distances(part, centres) <= radii).any(1) for part in x.split(CHUNK)]).double()
-
-
 @register("metric", "precision_recall")
-class PrecisionRecall(TwoSampleScore):
+class PrecisionRecall(Neighbours):
     """Share of generated samples near real ones, and of real samples near generated ones."""
 
     directions: Mapping[str, bool | None] = {"precision": True, "recall": True}
@@ -53,19 +45,15 @@ class PrecisionRecall(TwoSampleScore):
 
     def compute(self) -> dict[str, float]:
         """``precision``, ``recall``; ``BadInput`` where a side has no more samples than neighbours."""
-        real, generated = self.equal("precision_recall", MOST, self.fewest()[0])
-        self.used, middle = len(real), real.mean(0)
-        self.remarks = ()
-        if len(real) < FEW:
+        near = self.neighbourhood("precision_recall", self.fewest()[0])
+        self.used, self.remarks = near.count, ()
+        if near.count < FEW:
             self.remarks = (
-                f"precision and recall move with N, which is {len(real)} on each side: compare at the same N, "
+                f"precision and recall move with N, which is {near.count} on each side: compare at the same N, "
                 f"or raise evaluation.num to {FEW}",
             )
-        real, generated = real - middle, generated - middle
-        found = {
-            "precision": inside(generated, real, neighbour_radii(real, self.neighbours)),
-            "recall": inside(real, generated, neighbour_radii(generated, self.neighbours)),
-        }
+        around = {"precision": "real", "recall": "generated"}
+        found = {name: near.share(side, self.neighbours) for name, side in around.items()}
         self.spreads = {name: standard_error(hits) for name, hits in found.items()}
         return {name: hits.mean().item() for name, hits in found.items()}
 

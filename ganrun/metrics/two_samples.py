@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 
 from ganrun.ground import rng
 from ganrun.ground.errors import BadInput
@@ -44,6 +44,20 @@ def neighbour_radii(x: Tensor, k: int) -> Tensor:
     return torch.cat(parts)
 
 
+def demand(name: str, least: int, **counts: int) -> None:
+    """``BadInput`` naming the metric for fewer than ``least`` samples on a side, "real" or "generated"."""
+    for side, count in counts.items():
+        if count < least:
+            cure = "raise evaluation.num" if side == "generated" else "the reference split is too small for it"
+            raise BadInput(f"metric={name}: needs at least {least} samples, there are {count} {side}; {cure}")
+
+
+def symmetric_blocks(count: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """(rows, columns) of blocks that hold each pair i <= j of ``count``: of a symmetric matrix little more than half."""
+    for start in range(0, count, size):
+        yield slice(start, start + size), slice(start, count)
+
+
 class TwoSampleScore(Score):
     """Keeps ``field`` of every real and generated sample."""
 
@@ -66,20 +80,20 @@ class TwoSampleScore(Score):
             raise ValueError(f"{type(self).__name__} needs {self.field}")
         (self.real if real else self.generated).append(rows)
 
-    def both(self, name: str, least: int | None = None) -> tuple[Tensor, Tensor]:
-        """(real, generated) as float64 rows (n, d); ``BadInput`` naming the metric for fewer than ``least`` on a side."""
+    def given(self, name: str, least: int | None = None) -> tuple[Tensor, Tensor]:
+        """(real, generated) as rows (n, d) as they came; ``BadInput`` naming the metric for fewer than ``least`` on a side."""
         least = self.least if least is None else least
-        found = []
-        for side, parts in (("real", self.real), ("generated", self.generated)):
-            count = sum(len(part) for part in parts)
-            if count < least:
-                cure = "raise evaluation.num" if side == "generated" else "the reference split is too small for it"
-                raise BadInput(f"metric={name}: needs at least {least} samples, there are {count} {side}; {cure}")
-            found.append(dim_zero_cat(parts).flatten(1).double())
-        return found[0], found[1]
+        demand(name, least, **{side: sum(map(len, getattr(self, side))) for side in ("real", "generated")})
+        real, generated = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (self.real, self.generated))
+        return real.flatten(1), generated.flatten(1)
+
+    def both(self, name: str, least: int | None = None) -> tuple[Tensor, Tensor]:
+        """As ``given``, in float64."""
+        real, generated = self.given(name, least)
+        return real.double(), generated.double()
 
     def equal(self, name: str, most: int, least: int | None = None) -> tuple[Tensor, Tensor]:
-        """As ``both``, cut to equally many rows on both sides, at most ``most``."""
-        real, generated = self.both(name, least)
+        """As ``given``, cut to equally many rows on both sides, at most ``most``, chosen by numbers that follow from ``name``."""
+        real, generated = self.given(name, least)
         count = min(len(real), len(generated), most)
         return subset(real, count, name, "real"), subset(generated, count, name, "generated")
