@@ -39,7 +39,7 @@ def sheet(folders: Folders, path: Path, scores: Sequence[str] = ()) -> None:
 def spectra(folders: Folders, path: Path, scores: Sequence[str]) -> None:
     """Singular values at the end above; below, over training, their mean and the first other of ``scores``."""
     import ganrun
-    from ganrun.metrics.spectra import matrices
+    from ganrun.ground.matrices import matrices
 
     plt = _plotter()
     figure, axes = plt.subplots(2, max(2, len(folders)), figsize=(5 * max(2, len(folders)), 7), squeeze=False)

@@ -18,9 +18,8 @@ from ganrun.games.conditions.shared import Shared
 from ganrun.ground import registry
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput
-from ganrun.ground.matrices import free_weight, is_embedding, is_weighted, weighted_modules
+from ganrun.ground.matrices import free_weight, is_embedding, is_weighted, matrices, weighted_modules
 from ganrun.ground.spec import DiscriminatorOutput
-from ganrun.metrics.spectra import matrices
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 BOTH = ["discriminator", "generator"]

@@ -13,11 +13,12 @@ from ganrun.disk.run_folder import RunFolder
 from ganrun.engine import generator_scores, scoring
 from ganrun.engine.sandbox import Sandbox
 from ganrun.ground.errors import BadInput
+from ganrun.ground.matrices import matrices
 from ganrun.ground.registry import build
 from ganrun.ground.runtime import Runtime
 from ganrun.ground.spec import DiscriminatorOutput
 from ganrun.metrics.base import Sample, Stage
-from ganrun.metrics.spectra import matrices, summary
+from ganrun.metrics.spectra import summary
 
 EVALUATION = {"num": 20, "reference": "train", "extractor": "random_conv", "weights": None, "weights_sha256": None,
               "average": True, "baselines": False, "batch_size": 250, "seed": 7}  # fmt: skip

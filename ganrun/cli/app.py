@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from ganrun.cli import comparing, complete, looking, unknown
+from ganrun.cli import comparing, complete, looking, reporting, unknown
 from ganrun.cli.arguments import ConfigDir, Overrides, Target, answering, home, hydra_option, out_option
 from ganrun.ground import terminal, terminal_text
 
@@ -274,6 +274,7 @@ def probe(
 app.command(cls=unknown.Command)(comparing.compare)
 app.command(cls=unknown.Command)(looking.doctor)
 app.command(cls=unknown.Command)(looking.replay)
+app.command(cls=unknown.Command)(reporting.report)
 
 
 @app.command(cls=unknown.Command)

@@ -30,7 +30,7 @@ ALLOWED |= {
     "export": ("device", "plugins"),
     "probe": ("device", "plugins", "dataset.root"),
 }
-ALLOWED |= {"doctor": ALLOWED["probe"], "replay": ALLOWED["probe"], "invert": ALLOWED["probe"]}
+ALLOWED |= {"doctor": ALLOWED["probe"], "replay": ALLOWED["probe"], "invert": ALLOWED["probe"], "report": ALLOWED["probe"]}
 
 
 def words(context: typer.Context, incomplete: str) -> list[str]:

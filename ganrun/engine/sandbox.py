@@ -34,8 +34,7 @@ class Sandbox:
     @property
     def judges(self) -> Mapping[str, nn.Module]:
         """The networks whose output is a score, by role, as they stand."""
-        roles = self.game.roles()
-        return {role: self.game.players[role] for role, (_, outputs) in roles.items() if outputs[0].kind == "score"}
+        return judges_of(self.game)
 
     @property
     def heads(self) -> Mapping[str, nn.Module]:
@@ -129,3 +128,8 @@ class Sandbox:
         )
         rng.seed_default(turn.generator("default").initial_seed(), self.runtime.device)
         return turn
+
+
+def judges_of(game: Game) -> dict[str, nn.Module]:
+    """The networks of ``game`` whose output is a score, by role."""
+    return {role: game.players[role] for role, (_, outputs) in game.roles().items() if outputs[0].kind == "score"}

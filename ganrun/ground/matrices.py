@@ -71,3 +71,12 @@ def as_matrix(weight: Tensor, dim: int) -> Tensor:
 def as_weight(matrix: Tensor, like: Tensor, dim: int) -> Tensor:
     """An (outputs, rest) matrix in the shape of the weight ``like``: undoes ``as_matrix``."""
     return matrix.view(like.movedim(dim, 0).shape).movedim(0, dim)
+
+
+def matrices(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """(name of the layer, weight as a float64 matrix of outputs x all else), in the order of the network."""
+    for name, layer in network.named_modules():
+        if is_weighted(layer):
+            weight = layer.weight
+            assert isinstance(weight, Tensor)
+            yield name, as_matrix(weight.detach().double().cpu(), output_dimension(layer))

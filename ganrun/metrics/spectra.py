@@ -10,24 +10,15 @@ s_1 >= ... >= s_r its singular values as it is used, normalizations of the weigh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ganrun.ground.matrices import as_matrix, is_weighted, output_dimension
+from ganrun.ground.matrices import matrices
 from ganrun.ground.registry import register
 from ganrun.metrics.base import Sample, Sandbox, Score, Stage
-
-
-def matrices(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """(name of the layer, weight as a float64 matrix of outputs x all else), in the order of the network."""
-    for name, layer in network.named_modules():
-        if is_weighted(layer):
-            weight = layer.weight
-            assert isinstance(weight, Tensor)
-            yield name, as_matrix(weight.detach().double().cpu(), output_dimension(layer))
 
 
 def summary(matrix: Tensor) -> dict[str, float]:

@@ -1,0 +1,56 @@
+"""``ganrun report``: what it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganrun.cli import complete
+from ganrun.cli.arguments import ConfigDir, answering, home, out_option
+
+
+def report(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH",
+            help="Run folders, or folders of runs. Overrides, for what is drawn anew: device, plugins, dataset.root.",
+            autocompletion=complete.at(complete.run_folders),
+        ),
+    ],
+    out: Annotated[
+        Path | None, out_option("FILE", "Where the page goes; by default report.html in PATH, of several in the current folder.")
+    ] = None,
+    gif: Annotated[
+        Path | None,
+        typer.Option(
+            "--gif",
+            metavar="FILE",
+            callback=home,
+            autocompletion=complete.at(complete.files_at),
+            help="Of one run: its pictures over training as a moving one, too.",
+        ),
+    ] = None,
+    files_only: Annotated[
+        bool,
+        typer.Option("--files-only", help="Show what lies in the folder alone: no checkpoint is loaded, nothing is generated."),
+    ] = False,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference", metavar="RUN|N", help="Of several runs: which setting the others are compared with; by default 1."
+        ),
+    ] = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Write one page that shows a run, a sweep or several runs: curves, pictures, scores, findings, and what to type next.
+
+    It opens from disk, without a network, also while the run trains. Prints where it is.
+    """
+    with answering():
+        from ganrun.cli.report import command
+
+        for path in command.report(paths, out=out, gif=gif, files_only=files_only, reference=reference, config_dir=config_dir):
+            typer.echo(path)
