@@ -34,13 +34,18 @@ demo: $(STAMP)
 	$(BIN)/ganrun train experiment=digits name=demo evaluation.baselines=true device.threads=1
 	$(BIN)/ganrun sample "$$(ls -td outputs/demo/*-seed0-* | head -n 1)"
 
-test: $(STAMP)
+# asked once; without a browser the tests that need one are skipped
+.venv/.browser: $(STAMP)
+	@sh scripts/browser.sh
+	@touch $@
+
+test: $(STAMP) .venv/.browser
 	$(PYTEST) -n 2
 
 test-matrix: $(STAMP)
 	$(PYTEST) -n 2 -m matrix
 
-test-all: $(STAMP)
+test-all: $(STAMP) .venv/.browser
 	$(PYTEST) -n 2 -m "long or not long"
 
 lint: $(STAMP)
