@@ -45,6 +45,7 @@ from ganrun.ground import terminal_text
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
 from ganrun.ground.spell import quoted as quote
 from ganrun.ground.spell import value
+from ganrun.trackers import companions
 
 AGAIN = "the same command goes on with what is missing"
 
@@ -120,6 +121,7 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     report = check.verify(overrides, found, found.folders, multirun=command.multirun, given=given, origin=origin)
     if start is None and fork:
         report.add("fork=true: needs resume=RUN, the run to go on from")
+    report.add(*companions.without_libraries(_named("tracker", typed)))
     if report.mistakes:
         raise BadInput("\n".join(report.mistakes))
     for note in report.notes:
@@ -130,8 +132,7 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     resumed = f"resume={quote(str(start.folder))}" if start is not None else ""
     final = [*given, *(resumed if start is not None and entry.key == "resume" else entry.spelt for entry in typed)]
     final += begun.overrides if begun is not None else []
-    output = str(found.compose(_first_jobs(final, found)).output)
-    refuse_half_a_link(runs.place(output), f"output={output}: choose another folder")
+    output = _output(found.compose(_first_jobs(final, found)))
     if current_folder.is_gone() and not runs.place(output).is_absolute():
         raise BadInput("the current folder has been removed: cd to another one, or give output=/an/absolute/path")
     is_product = command.multirun and _is_product(final, found)
@@ -156,6 +157,22 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
                 sys.stderr.write(f"{note}\n")
             final.append(f"+hydra.job.env_set.{job.TWINS}={quote(json.dumps(twins.before))}")
     return final
+
+
+def _output(composed: DictConfig) -> str:
+    """Where run folders go. ``BadInput`` for a place that Hydra cannot write down, and for trackers that a file or RUN has chosen and
+    that lack their libraries."""
+    if lacking := companions.without_libraries(map(str, composed.tracker)):
+        raise BadInput("\n".join(lacking))
+    output = str(composed.output)
+    refuse_half_a_link(runs.place(output), f"output={output}: choose another folder")
+    return output
+
+
+def _named(group: str, typed: Sequence[Typed]) -> list[str]:
+    """The options of a stack that are typed, in any job."""
+    values = [value for entry in typed if entry.key == group for _, value in entry.values]
+    return [str(name) for value in values for name in (value if isinstance(value, list) else [value])]
 
 
 def _is_product(final: Sequence[str], found: Composer) -> bool:

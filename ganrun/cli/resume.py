@@ -136,7 +136,7 @@ def _ask_for_plugins(config: Mapping[str, Any], typed: Sequence[Typed], who: str
 
 def _choice(group: str, held: Any, folder: Path, composer: Composer) -> Iterator[str]:
     """The override that chooses the run's option of ``group``; nothing where its yaml is not there (a user's own)."""
-    if held is None and group in ("disease", "condition"):
+    if held is None and group in ("disease", "condition", "tracker"):
         return  # the run is from before there were any
     if not isinstance(held, Mapping):
         raise BadInput(f"{folder / 'config.yaml'}: {group!r} must be a mapping of keys to values")

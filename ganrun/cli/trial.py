@@ -30,7 +30,16 @@ STEPS = 1000  # at most, unless told
 LOOKS = 20  # in a fork
 LAST = 3  # looks whose median is compared
 SAME = 0.05  # part by which two outcomes differ at least before one is called better
-QUIET = ("metric=none", "objective=null", "doctor.stop=[]", "every.sample=0", "every.eval=0", "every.checkpoint=0", "keep=1")
+QUIET = (
+    "metric=none",
+    "tracker=none",
+    "objective=null",
+    "doctor.stop=[]",
+    "every.sample=0",
+    "every.eval=0",
+    "every.checkpoint=0",
+    "keep=1",
+)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ NEUTRAL = (
     "objective",
     "disease",
     "doctor",
+    "tracker",
     "n_critic",  # daily keys: what counts is the game's own, which follow them
     "condition",
     "pack",
@@ -47,7 +48,7 @@ NEUTRAL = (
     "dataset.download",
     "dataset.memory_gib",
 )
-STACKS = ("regularizer", "metric", "disease")
+STACKS = ("regularizer", "metric", "disease", "tracker")
 STEADY = "constant"  # the one schedule that does not ask how long the run is
 NAMED = 5  # differing keys in a message
 

@@ -28,6 +28,7 @@ from ganrun.ground.errors import BadInput, GanrunError, Stopped
 from ganrun.ground.objective import Objective, Outcome, choose
 from ganrun.ground.runtime import Runtime, peak_memory_mib, resolve
 from ganrun.ground.spell import command, shown
+from ganrun.trackers import companions
 
 
 def train(
@@ -51,6 +52,7 @@ def _train(config: Mapping[str, Any], path: Path, overrides: list[str], sweep: b
     runtime = resolve(config["device"])
     dataset = assemble.load_data(config, parts.family)
     assemble.verify(parts, dataset)
+    companions.refuse(config)
     trainer = assemble.trainer(parts, dataset, runtime)  # before the folder: what cannot be built leaves none
     assemble.check_consulted(parts)
     question = generator_scores.ask(
@@ -74,8 +76,9 @@ def _train(config: Mapping[str, Any], path: Path, overrides: list[str], sweep: b
     except GanrunError:
         folder.close()
         raise
+    trackers = companions.Companions(config, folder)
     try:
-        run = Run(config, folder, display, parts, runtime, dataset, trainer, question, objective, sweep=sweep)
+        run = Run(config, folder, display, parts, runtime, dataset, trainer, question, objective, trackers, sweep=sweep)
         outcome = run.go(overrides, first)
     except GanrunError as error:
         note_failure(folder, error)
@@ -90,6 +93,7 @@ def _train(config: Mapping[str, Any], path: Path, overrides: list[str], sweep: b
         raise lack from error
     finally:
         display.stop()
+        trackers.end(hurry=signals.requested() is not None)
         folder.close()
     if run.failed is not None:  # the run is done all the same
         raise run.failed
@@ -110,12 +114,13 @@ class Run:
         trainer: Trainer,
         question: answers.Question,
         objective: Objective | None,
+        trackers: companions.Companions,
         *,
         sweep: bool,
     ) -> None:
         self.config, self.folder, self.display, self.sweep = config, folder, display, sweep
         self.parts, self.runtime, self.dataset, self.trainer = parts, runtime, dataset, trainer
-        self.question, self.objective = question, objective
+        self.question, self.objective, self.trackers = question, objective, trackers
         self.steps, self.every = int(config["steps"]), {key: int(value) for key, value in config["every"].items()}
         self.metrics, self.scores = Rows(folder.metrics), Rows(folder.scores, holds="scores")
         self.doctor = Doctor(folder.signs, config, dataset, runtime, folder.log)
@@ -138,6 +143,7 @@ class Run:
             return self.contained(reached)
         take_up(self.folder, self.trainer, self.config, self.metrics, first)
         self.cut_rows()
+        self.trackers.start()
         if self.folder.facts().get("status") == "done" and self.trainer.step == self.steps:
             return self.already_done()
         self.folder.note(status="running")
@@ -215,6 +221,7 @@ class Run:
         row = {"step": trainer.step, "images": trainer.images, **dict(zip(found, values, strict=True))}
         self.metrics.append({**row, "time": {"at": now(), "seconds": round(self.seconds(), 3)}})
         self.display.log(row)
+        self.trackers.hear()
 
     def picture(self, real: torch.Tensor | None) -> None:
         """What fixed noise, or the kept sources, have become."""
@@ -365,6 +372,7 @@ class Run:
                 "samples": path / "samples" / f"{step}.png",
                 **({"checkpoint": last} if last.exists() else {}),
                 **(self.doctor.panel() if whole else {}),
+                **self.trackers.places(),
                 **({f"scores at step {self.trainer.step}": path / "scores.jsonl"} if answer.scores else {}),
             },
             scores_table(answer.scores, answer.baselines) if answer.scores else None,

@@ -40,6 +40,7 @@ PACKAGES = {
     "schedule": "ganrun.optimizers",
     "sign": "ganrun.signs",
     "disease": "ganrun.diseases",
+    "tracker": "ganrun.trackers",
 }
 
 ENTRY_POINTS = "ganrun.plugins"
@@ -185,7 +186,7 @@ def build(group: str, config: Mapping[str, Any], *arguments: Any) -> Any:
     name = str(config["name"])
     component = lookup(group, name)
     given = {str(key): value for key, value in config.items() if key != "name"}
-    where = f"{group}.{name}" if group in ("regularizer", "metric") else group
+    where = f"{group}.{name}" if group in ("regularizer", "metric", "tracker") else group
     chosen = _convert(component, given, where)
     try:
         return component(*arguments, **chosen)

@@ -22,6 +22,7 @@ from ganrun.ground.errors import BadInput, suggestion
 
 GROUPS = (
     *("model", "game", "condition", "loss", "regularizer", "dataset", "device", "metric", "disease", "optimizer"),
+    "tracker",
     "experiment",
 )
 WRITERS = ("model", "dataset", "experiment")  # options that may choose and write in other groups; the later one wins
