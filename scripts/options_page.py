@@ -31,6 +31,7 @@ GROUPS = {  # what is said beside the names
     "dataset": "points, images, pairs for translation, tokens: `ganrun list dataset` says which",
     "optimizer": "per player, e.g. `optimizer.discriminator.lr=4e-4`; schedules",
     "metric": "any list of them",
+    "tracker": "any list of them",
     "device": "`device.precision=fp32\\|bf16`",
 }
 

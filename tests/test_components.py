@@ -307,7 +307,7 @@ def put(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 def cases() -> list[Any]:
     found = []
-    for group in (*GROUPS, "disease", "device"):
+    for group in (*GROUPS, "disease", "device", "tracker"):
         for name in catalog.files(group, [CONF]):
             option = catalog.entry(group, name, [CONF])
             if option.values.get("name") == name and not option.chooses and not (group == "dataset" and name in AFAR):

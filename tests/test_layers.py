@@ -15,7 +15,7 @@ from conftest import CONF
 import ganrun
 
 ROOT = Path(ganrun.__file__).parent
-COMPONENTS = ("data", "networks", "losses", "regularizers", "optimizers", "metrics", "signs", "diseases")
+COMPONENTS = ("data", "networks", "losses", "regularizers", "optimizers", "metrics", "signs", "diseases", "trackers")
 RANK = {"ground": 0, "disk": 1, **dict.fromkeys(COMPONENTS, 2), "games": 3, "theory": 4, "engine": 4, "cli": 5}
 WITHOUT_FILES = ("losses", "regularizers", "networks", "optimizers", "games", "signs")  # these compute and touch no file
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)

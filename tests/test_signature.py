@@ -79,7 +79,9 @@ def test_every_key_changes_the_signature_unless_it_cannot_change_the_result(conf
         if dotted in ("fork", "resume", "init_from", "objective"):
             continue
         same = signature.signature(changed(config, path, other)) == before
-        assert same == (dotted in NEUTRAL or path[0] in ("evaluation", "metric", "disease", "doctor", "condition")), dotted
+        assert same == (dotted in NEUTRAL or path[0] in ("evaluation", "metric", "disease", "doctor", "condition", "tracker")), (
+            dotted
+        )
 
 
 def test_the_signature_is_ten_digits_of_the_sha256_of_sorted_json(config: dict[str, Any]) -> None:

@@ -160,8 +160,8 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
 
 
 def _output(composed: DictConfig) -> str:
-    """Where run folders go. ``BadInput`` for a place that Hydra cannot write down, and for trackers that a file or RUN has chosen and
-    that lack their libraries."""
+    """Where run folders go. ``BadInput`` for a place that Hydra cannot write down, and for trackers that a file or RUN has chosen
+    and that lack their libraries."""
     if lacking := companions.without_libraries(map(str, composed.tracker)):
         raise BadInput("\n".join(lacking))
     output = str(composed.output)

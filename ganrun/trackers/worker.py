@@ -37,7 +37,7 @@ def main() -> None:
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)  # they are for the run, whose end is this one's
     with suppress(OSError):
-        os.nice(10)
+        os.nice(5)
     told = json.loads(sys.stdin.buffer.readline())
     folder, options = Path(told["folder"]), told["options"]
     answers = os.fdopen(os.dup(1), "w", buffering=1)
