@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-matrix test-all lint format bench mutate docs site doctor doctor-remedies theory clean reproduce reproduce-mnist reproduce-long reproduce-gpu reproduce-quick reproduce-check
+.PHONY: choosing help demo test test-matrix test-all lint format bench mutate docs site doctor doctor-remedies theory clean reproduce reproduce-mnist reproduce-long reproduce-gpu reproduce-quick reproduce-check
 
 help:
 	@echo "make demo      train, score and sample the default experiment on real images"
@@ -20,6 +20,7 @@ help:
 	@echo "make doctor-remedies  whether its remedies help, in paired forks"
 	@echo "make theory    compute what the theory claims; write docs/theory.md anew"
 	@echo "make reproduce       claims of the papers on two cores; reproduce-NAME for one, reproduce-mnist, -long, -gpu"
+	@echo "make choosing        losses, regularizers and families at equal time; writes docs/choosing.md"
 	@echo "make clean     remove caches and .venv; run folders stay"
 
 # uv installs faster where it is on the PATH; it does not read pip's own settings, hence the second way
@@ -92,6 +93,13 @@ reproduce: $(STAMP)
 
 reproduce-quick reproduce-check: reproduce-%: $(STAMP)
 	$(BIN)/python -m reproduce --$*
+
+# losses, regularizers and families at equal time; writes docs/choosing.md; choosing-NAME for one table
+choosing: $(STAMP)
+	$(BIN)/python -m reproduce.choosing
+
+choosing-%: $(STAMP)
+	$(BIN)/python -m reproduce.choosing $*
 
 reproduce-mnist reproduce-long reproduce-gpu: reproduce-%: $(STAMP)
 	$(BIN)/python -m reproduce --set $* $(if $(ROOT),--root $(ROOT))

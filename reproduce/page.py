@@ -169,7 +169,7 @@ def _history(
         why = "of other settings or checks, or from before targets were frozen"
         lines += [f"{len(old)} rows are STALE: {why}. They count for nothing.", ""]
     if rows:
-        lines += [_where(list(rows.values())), ""]
+        lines += [where(list(rows.values())), ""]
     else:
         lines += [f"Not run yet{_wants(target)}. Frozen as `{target.frozen}`.", ""]
     return lines
@@ -189,7 +189,8 @@ def _row(target: Target, arm: str, table: verdicts.Table, rows: Mapping[int, Map
     return f"| {arm} | {' | '.join(cells)} | {'; '.join([seeds, *failed])} | {' | '.join(size)} | {seconds} |"
 
 
-def _where(rows: Sequence[Mapping[str, Any]]) -> str:
+def where(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Commit, machine and days of rows."""
     commits = sorted({str(row["commit"]) for row in rows})
     machines = sorted({f"{row['machine']}, torch {row['torch']}" for row in rows})
     days = sorted({row["at"][:10] for row in rows})
