@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml
 
 # networks this small run fastest, and disturb nobody, on one thread
 demo: $(STAMP)
-	$(BIN)/ganrun train experiment=digits name=demo evaluation.baselines=true device.threads=1
+	$(BIN)/ganrun train experiment=demo name=demo evaluation.baselines=true device.threads=1
 	$(BIN)/ganrun sample "$$(ls -td outputs/demo/*-seed0-* | head -n 1)"
 
 # asked once; without a browser the tests that need one are skipped

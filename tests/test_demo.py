@@ -13,10 +13,10 @@ import pytest
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_the_demo_reaches_85_percent_of_held_out_digits_is_in_the_median_of_three_seeds(tmp_path: Path) -> None:
+def test_the_demo_reaches_95_percent_of_held_out_digits_is_in_the_median_of_five_seeds(tmp_path: Path) -> None:
     shares = []
-    for seed in (0, 1, 2):
-        typed = ["experiment=digits", f"seed={seed}", "evaluation.baselines=true", "device=cpu", "device.threads=1"]
+    for seed in range(5):
+        typed = ["experiment=demo", f"seed={seed}", "evaluation.baselines=true", "device=cpu", "device.threads=1"]
         done = subprocess.run(
             [sys.executable, "-m", "ganrun", "train", *typed],
             cwd=tmp_path,
@@ -32,4 +32,4 @@ def test_the_demo_reaches_85_percent_of_held_out_digits_is_in_the_median_of_thre
         assert generated["card"]["samples"] == held_out["card"]["samples"] == 360
         assert generated["card"]["extractor"] == held_out["card"]["extractor"]
         shares.append(generated["value"] / held_out["value"])
-    assert statistics.median(shares) >= 0.85, shares
+    assert statistics.median(shares) >= 0.95, shares

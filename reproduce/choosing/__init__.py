@@ -1,6 +1,6 @@
 """Which setting to use: losses x regularizers x families at equal time, ranked only where a difference is decided.
 
-``python -m reproduce.choosing [NAME ...]`` trains what is missing and writes docs/choosing.md. A table is one yaml file of this folder:
+``python -m reproduce.choosing [NAME ...]`` trains what is missing and writes docs/choosing.md. A table is a yaml file here:
 
 title    what it is about      base    overrides of every run       small         overrides of a run that fits a test
 models   {label: overrides}    losses  names                        regularizers  {label: overrides}
@@ -40,9 +40,9 @@ Losses, regularizers and families at equal time. `make choosing` writes this pag
 of the first cell's, and the defaults of its parts: nothing was tuned for a cell, so one that ranks low may do better with
 settings of its own. Lower is better in all tables.
 
-The means have Student's 95 % interval over the seeds. *The best?* is "no" where another cell is better by a paired t-test over the
-seeds at the level 5 % / (number of other cells). So the cells without a "no" hold the best one with 95 %; between them nothing
-is decided, whatever their order.
+The means have Student's 95 % interval over the seeds. *The best?* is "no" where another cell is better by a paired t-test
+over the seeds at the level 5 % / (number of other cells). So the cells without a "no" hold the best one with 95 %; between
+them nothing is decided, whatever their order.
 """
 
 
@@ -127,7 +127,7 @@ def cost(table: Table, *, rounds: int = 3, steps: int = PROBE) -> dict[str, floa
 def beaten(values: Mapping[str, Mapping[int, float]], alpha: float = 0.05) -> dict[str, str]:
     """{cell: another that is better}, where lower is better: those that are decided not to be the best of k cells.
 
-    A cell is out where some other beats it by a one-sided paired t-test at the level alpha / (k - 1). The true best is out only if
+    A cell is out where another beats it by a one-sided paired t-test at the level alpha / (k - 1). The true best is out only if
     one of its k - 1 tests errs, which has a probability of alpha at most. So the cells that stay hold the best with 1 - alpha
     (a subset selection after Gupta 1965, "On some multiple decision rules", Technometrics 7, by Bonferroni's bound).
     """
