@@ -503,18 +503,71 @@ def test_all_that_can_be_read_of_a_run_is_read(digits: Path) -> None:
     assert [note[:17] for note in held.notes] == ["no look was taken"]
 
 
+def sweep(above: Path, values: dict[str, list[float]], **card: Any) -> Path:
+    """Runs of two losses over seeds, with these FIDs; ``card``: what differs on the card of the last one."""
+    for loss, scores in values.items():
+        for seed, value in enumerate(scores):
+            run = told(above / f"{loss}{seed}", (0, {}), losses=2, status="stopped" if (loss, seed) == ("hinge", 0) else "done")
+            (run / "config.yaml").write_text(json.dumps(compose_config(f"loss={loss}", f"seed={seed}", f"every.log={10 + seed}")))
+            last = card if (loss, seed) == (list(values)[-1], len(scores) - 1) else {}
+            score = {"value": value, "card": {"metric": "fid", "samples": 360, "seed": seed, **last}}
+            (run / "scores.jsonl").write_text(json.dumps({"step": 300, "scores": {"fid": score}}) + "\n")
+    return above
+
+
+def heads_of(text: str) -> list[str]:
+    return [html.unescape(head) for head in re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', text)]
+
+
 @pytest.mark.usefixtures("undrawn")
-def test_several_runs_have_the_keys_that_differ_and_no_others(tmp_path: Path) -> None:
-    for place, (loss, seed) in enumerate([("hinge", 0), ("hinge", 1), ("lsgan", 0)]):
-        run = told(tmp_path / "sweep" / f"run{place}", (0, {}), losses=2, status="done" if place else "stopped")
-        config = compose_config(f"loss={loss}", f"seed={seed}", f"every.log={10 + place}")
-        (run / "config.yaml").write_text(json.dumps(config))
-    text, found = page_of(tmp_path / "sweep")
+def test_several_runs_have_the_keys_that_differ_and_are_not_ranked_where_that_is_not_decided(tmp_path: Path) -> None:
+    above = sweep(tmp_path / "sweep", {"hinge": [10.0, 12.0, 11.0], "lsgan": [12.0, 11.5, 12.5]})
+    text, found = page_of(above)
     check(text, found)
-    assert (tmp_path / "sweep" / "report.html").exists()
-    heads = re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', text)
-    assert heads == ["run", "seed", "loss", "status", "step", "findings"] or set(heads) >= {"run", "seed", "loss", "status"}
-    assert "every.log" not in heads
-    assert "3 runs of 2 settings: 1 stopped, 2 done." in found.text
-    assert len(found.of("img")) == 3
+    assert (above / "report.html").exists()
+    heads = heads_of(text)
+    assert heads[:8] == ["run", "loss", "seed", "step", "status", "fid", "scores of step", "findings that stand"]
+    assert heads[8:] == ["setting", "fid (lower is better)"]
+    assert "6 runs of 2 settings: 1 stopped, 5 done." in found.text
+    assert len(found.of("img")) == 6
     assert "1 of them did not come to their end" in found.text
+    assert "11 ±2.5 (n=3)" in found.text
+    assert "difference +1 ±3.3 (n=3, paired) not decided; about" in found.text
+    assert "more seeds would" in found.text
+    assert "fid : which setting is best is not decided" in found.text
+    assert "hinge: best" not in found.text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_decided_is_said_and_the_reference_can_be_chosen(tmp_path: Path) -> None:
+    above = sweep(tmp_path / "sweep", {"hinge": [10.0, 12.0, 11.0], "lsgan": [20.0, 22.1, 21.0]})
+    _, found = page_of(above)
+    assert "fid : best is loss=hinge, decided from every other setting." in found.text
+    assert "loss=hinge (3 seeds, reference)" in found.text
+    _, found = page_of(above, reference="2")
+    assert "loss=lsgan (3 seeds, reference)" in found.text
+    with pytest.raises(BadInput, match="--reference 3"):
+        page_of(above, reference="3")
+    with pytest.raises(BadInput, match="is for several runs"):
+        page_of(above / "hinge0", reference="1")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_scores_under_different_cards_have_columns_of_their_own(tmp_path: Path) -> None:
+    above = sweep(tmp_path / "sweep", {"hinge": [10.0, 12.0], "lsgan": [12.0, 11.5]}, samples=500)
+    text, found = page_of(above)
+    assert [head for head in heads_of(text) if head.startswith("fid (card")][:2] == ["fid (card 1)", "fid (card 2)"]
+    assert "card 2: samples=500" in found.text
+    cells = [held.get("data-value") for held in found.of("td") if "data-value" in held]
+    assert "11.5" in cells
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_damaged_run_among_several_is_shown_as_far_as_it_can_be(tmp_path: Path) -> None:
+    above = sweep(tmp_path / "sweep", {"hinge": [10.0, 12.0], "lsgan": [12.0, 11.5]})
+    (above / "lsgan1" / "config.yaml").write_text("a: [")
+    text, found = page_of(above)
+    check(text, found)
+    assert "4 runs of 3 settings" in found.text
+    assert "lsgan1: " in found.text
+    assert "config lost" in found.text
