@@ -18,7 +18,7 @@ from ganrun.ground import figures
 INK = "#010203"  # stands for the page's colour of text until the SVG is written
 SIZE = (4.0, 2.4)  # inches
 LEFT, BOTTOM, WIDTH, HEIGHT, LEGEND = 0.14, 0.17, 0.83, 0.78, 0.085  # of the axes, and of a line of the legend above them
-LONG = 5.4  # inches of the timeline
+LONG = 4.4  # inches of the timeline
 COLUMNS = 3  # of the legend
 MOST = 240  # points of a line; more are thinned out, and keep their extremes
 MARKED = 30  # up to so many points each has a mark
@@ -159,14 +159,14 @@ def timeline(spans: Sequence[Span], last: float) -> str:
     ends = ["the end" if span.end is None else f"step {span.end:g}" for span in spans]
     words = "; ".join(f"{span.name}: step {span.start:g} to {end}" for span, end in zip(spans, ends, strict=True))
     with _in_ink():
-        height = 0.5 + 0.4 * len(spans)
+        height = 0.5 + 0.36 * len(spans)
         figure = figures.figure(LONG, height)
         axes = figure.add_axes((0.03, 0.42 / height, 0.92, 1 - 0.45 / height))
         look: dict[str, Any] = {"height": 0.36, "alpha": 0.5, "hatch": HATCH, "edgecolor": INK, "linewidth": 0.6}
         for place, span in enumerate(reversed(spans)):
             end = last if span.end is None else span.end
             axes.barh(place, max(end - span.start, last / 200), left=span.start, color=f"C{place % 8}", **look)
-            axes.text(0, place + 0.26, span.name, va="bottom", fontsize=9)
+            axes.text(0, place + 0.26, span.name, va="bottom", fontsize=8)
         axes.set(xlim=(0, last), ylim=(-0.4, len(spans) - 0.2), xlabel="step", yticks=[])
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
