@@ -52,6 +52,7 @@ PARTS = """
 | truncation | `ganrun sample RUN --truncation 0.7` | Brock et al. 2019 |
 | interpolation | `ganrun sample RUN --interpolate slerp` | White 2016 |
 | class grid | `ganrun sample RUN --class-grid` | |
+| latent walk as a video | `ganrun sample RUN --video FILE.mp4` | |
 | latent traversal | `ganrun sample RUN --traverse --along axes`; `codes` of `game=infogan` | Chen et al. 2016 |
 | closed-form directions (SeFa) | `ganrun sample RUN --traverse --along sefa` | Shen and Zhou 2021 |
 | discriminator rejection sampling | `ganrun sample RUN --reject 0.8` | Azadi et al. 2019 |

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import math
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from scipy.stats import kstest, truncnorm
 from torch import nn
 
+from ganrun.cli import targets
 from ganrun.disk import checkpoint
-from ganrun.engine import assemble, sampling
+from ganrun.engine import assemble, sampling, video
 from ganrun.engine.choice import Wish, choose
 from ganrun.engine.directions import factorized, first_layers
-from ganrun.engine.latents import code_traversal, linear, of_sample, of_samples, slerp, terms, traversal, truncated, walks
+from ganrun.engine.latents import code_traversal, linear, loop, of_sample, of_samples, slerp, terms, traversal, truncated, walks
 from ganrun.engine.standing import stand
 from ganrun.games.infogan import Coded
 from ganrun.ground import rng
@@ -234,3 +240,88 @@ def test_standing_statistics_are_the_means_over_batches_of_their_means_and_varia
     assert kept.shape == standing.shape
     with pytest.raises(BadInput, match="no batch normalization"):
         sampling.generate(toy("mlp", "toy_points", "model.generator.norm=none").parts.game, 5, standing=1, **options)
+
+
+def test_a_closed_walk_visits_every_sample_evenly_and_comes_back() -> None:
+    ends = of_samples(Latent(20), 3, 0)
+    for rule in ("slerp", "linear"):
+        z = loop(ends, rule, 12)
+        assert z.shape == (12, 20)
+        torch.testing.assert_close(z[[0, 4, 8]], ends)
+        between = walks(torch.cat((ends, ends[:1])), rule, 5)  # 5 a row, both ends among them
+        torch.testing.assert_close(z, between.unflatten(0, (3, 5))[:, :4].flatten(0, 1))
+    uneven = loop(ends, "linear", 7)
+    t = torch.tensor([3 * 2 / 7], dtype=torch.float64)
+    torch.testing.assert_close(uneven[2:3], linear(ends[0].double(), ends[1].double(), t).float())
+    assert len(uneven) == 7
+    assert torch.equal(loop(ends[:1], "slerp", 2), ends[:1].repeat(2, 1))
+    with pytest.raises(BadInput, match="interpolate=cubic"):
+        loop(ends, "cubic", 4)
+
+
+def test_a_video_walks_within_each_class_side_by_side(toy: Any) -> None:
+    game = toy("dcgan", "toy_images", "condition=concat").parts.game
+    made = video.walk(game, num=2, seed=0, frames=4, labels=None, truncation=None, rule="slerp")
+    assert (made.count, made.columns) == (12, 3)
+    assert made.labels is not None
+    assert made.latents is not None
+    assert made.labels.tolist() == [0, 1, 2] * 4
+    assert torch.equal(made.latents[0::3], made.latents[2::3])
+    torch.testing.assert_close(made.latents[0::6], of_samples(game.latent_law, 2, 0))
+    assert made.note.endswith("side by side, each within its class: 0, 1, 2")
+    one = video.walk(game, num=2, seed=0, frames=4, labels=[2], truncation=None, rule="slerp")
+    assert (one.count, one.columns, one.labels.tolist()) == (4, 1, [2] * 4)  # type: ignore[union-attr]
+    with pytest.raises(BadInput, match="classes are 0 to 2"):
+        video.walk(game, num=2, seed=0, frames=4, labels=[3], truncation=None, rule="slerp")
+    plain = toy("dcgan", "toy_images").parts.game
+    assert video.walk(plain, num=2, seed=0, frames=4, labels=None, truncation=None, rule="linear").columns == 1
+    with pytest.raises(BadInput, match="trained without labels"):
+        video.walk(plain, num=2, seed=0, frames=4, labels=[1], truncation=None, rule="linear")
+    for word, data, said in (("game=madgan", "toy_images", "share theirs"), ("game=cyclegan", "toy_unpaired", "translates")):
+        other = toy("dcgan", data, word).parts.game
+        with pytest.raises(BadInput, match=said):
+            video.walk(other, num=2, seed=0, frames=4, labels=None, truncation=None, rule="linear")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_videos_hold_their_frames_in_order_at_their_speed(mode: str) -> None:
+    shades = [0, 80, 160, 240]
+    frames = [Image.new(mode, (33, 20), (shade,) * len(mode) if mode == "RGB" else shade) for shade in shades]
+    with Image.open(io.BytesIO(video.as_gif(iter(frames), 25))) as gif:
+        assert (gif.n_frames, gif.info["duration"], gif.info["loop"]) == (4, 40, 0)  # type: ignore[attr-defined]
+        for place, shade in enumerate(shades):
+            gif.seek(place)
+            assert gif.convert("L").getpixel((16, 10)) == shade
+    assert [video.hundredths(fps) for fps in (10, 24, 25, 60, 120)] == [10, 4, 4, 2, 2]
+    larger = [video.even(frame) for frame in frames]
+    assert [frame.size for frame in larger] == [(34, 20)] * 4
+    assert larger[1].convert("L").getpixel((33, 5)) == 32
+    if importlib.util.find_spec("imageio_ffmpeg") is None:
+        pytest.skip("not installed: imageio-ffmpeg")
+    import imageio_ffmpeg
+
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        file.write(video.as_mp4(iter(larger), 10))
+        file.flush()
+        reader = imageio_ffmpeg.read_frames(file.name)
+        about = next(reader)
+        assert (about["size"], about["fps"], about["codec"]) == ((34, 20), 10, "h264")
+        found = [Image.frombytes("RGB", about["size"], data).convert("L").getpixel((16, 10)) for data in reader]
+    assert found == pytest.approx(shades, abs=6)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((Path("walk.avi"), None, None), "must end with .mp4 or .gif"),
+        ((Path("walk"), None, None), "must end with .mp4 or .gif"),
+        ((None, 30, None), "--frames 30: is an option of --video FILE"),
+        ((None, None, 30), "--fps 30: is an option of --video FILE"),
+        ((Path("walk.mp4"), None, None), r'pip install "ganrun\[video\]". FILE.gif needs nothing more'),
+    ],
+)
+def test_videos_that_cannot_be_are_refused_at_once(words: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match=said):
+        targets.film(*words)
+    assert targets.film(Path("a.GIF"), None, 30) == targets.Film(Path("a.GIF"), 120, 30)

@@ -85,6 +85,26 @@ def test_a_loaded_run_samples_as_the_command_does_and_leaves_the_program_alone(t
     assert state() == before
 
 
+def test_a_video_begins_with_the_first_sample_and_its_faults_are_named_before_torch_is(trained: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"num": 2, "seed": 3, "out": None, "raw": False, "labels": None, "separate": False}
+    asked = targets.Sampling(**options, video=targets.Film(tmp_path / "new" / "walk.gif", 6, 20))
+    path = targets.sample(trained, [], None, asked)
+    x = ganrun.load(trained).sample(2, seed=3)
+    with Image.open(path) as film:
+        assert (film.n_frames, film.info["duration"]) == (6, 50)  # type: ignore[attr-defined]
+        for place, image in ((0, x[0, 0]), (3, x[1, 0])):
+            film.seek(place)
+            shown, factor = np.asarray(film.convert("L")), film.width // 10  # 8 pixels, and a gap on each side
+            assert np.abs(shown[factor:-factor:factor, factor:-factor:factor][:8, :8] - 255.0 * image.numpy()).max() <= 1
+    for changed, said in (
+        ({"separate": True}, "leave out --separate"),
+        ({"num": 8}, "--frames 6: the walk goes through 8 samples"),
+        ({"labels": [1]}, "trained without labels"),
+    ):
+        with pytest.raises(ganrun.GanrunError, match=said):
+            targets.sample(trained, [], None, targets.Sampling(**{**options, **changed}, video=asked.video))
+
+
 def test_an_exported_generator_and_a_new_run_leave_the_program_alone(trained: Path, tmp_path: Path, host: None) -> None:
     from conftest import compose_config
 

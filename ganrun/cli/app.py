@@ -186,6 +186,20 @@ def sample(
             help="Your own images, for a run that translates.",
         ),
     ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(
+            "--video",
+            metavar="FILE",
+            callback=home,
+            autocompletion=complete.at(complete.files_at),
+            help="A walk through --num samples (8) and back, as FILE.mp4 or FILE.gif; a run with labels: one for each class.",
+        ),
+    ] = None,
+    frames: Annotated[int | None, typer.Option("--frames", min=2, help="Of --video: its pictures; 120 by default.")] = None,
+    fps: Annotated[
+        int | None, typer.Option("--fps", min=1, max=120, help="Of --video: pictures a second; 24 by default.")
+    ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
     """Generate samples from a run folder; no data set is needed. Overrides: device, plugins, evaluation.standing."""
@@ -206,6 +220,7 @@ def sample(
             arithmetic=arithmetic,
             reject=reject,
             source=source,
+            video=targets.film(video, frames, fps),
         )
         typer.echo(targets.sample(target, overrides or [], config_dir, options))
 

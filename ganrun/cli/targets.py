@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,17 @@ from ganrun.cli.overrides import readable
 from ganrun.cli.schema import catalog, check
 from ganrun.disk import runs
 from ganrun.ground.errors import BadInput
+
+VIDEOS = (".mp4", ".gif")
+
+
+@dataclass(frozen=True)
+class Film:
+    """A moving picture: its file, how many frames it has, and how many are shown in a second."""
+
+    file: Path
+    frames: int = 120
+    fps: int = 24
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,7 @@ class Sampling:
     arithmetic: str | None = None  # a sum of samples or of classes
     reject: float | None = None  # the share of candidates that D keeps from being samples
     source: Path | None = None  # a folder of images to translate
+    video: Film | None = None  # a walk as a moving picture, in place of one picture
 
 
 def evaluate(
@@ -78,9 +91,59 @@ def direction(traverse: bool, along: str | None) -> str | None:
 def sample(target: Path, overrides: Sequence[str], config_dir: Path | None, options: Sampling) -> Path:
     """Generate from a run folder, or one checkpoint of it; where the samples are."""
     target, config = prepare(target, overrides, config_dir, ALLOWED["sample"], "sample")
+    if options.video is not None:
+        return _film(target, config, options, options.video)
     from ganrun.engine import sample_run
 
-    made: Path = sample_run.sample(target, config=config, **vars(options))
+    asked = {key: value for key, value in vars(options).items() if key != "video"}
+    made: Path = sample_run.sample(target, config=config, **asked)
+    return made
+
+
+def film(file: Path | None, frames: int | None, fps: int | None) -> Film | None:
+    """What ``--video`` and its options ask for; ``BadInput`` for a file that cannot be written in this Python."""
+    if file is None:
+        for flag, value in (("--frames", frames), ("--fps", fps)):
+            if value is not None:
+                raise BadInput(f"{flag} {value}: is an option of --video FILE")
+        return None
+    if file.suffix.lower() not in VIDEOS:
+        raise BadInput(f"--video {file}: its name must end with {' or '.join(VIDEOS)}")
+    if file.suffix.lower() == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
+        raise BadInput(
+            f'--video {file}: needs imageio-ffmpeg, which is not installed: pip install "ganrun[video]". '
+            "FILE.gif needs nothing more"
+        )
+    return Film(file, frames or Film.frames, fps or Film.fps)
+
+
+def _film(target: Path, config: dict[str, Any], options: Sampling, asked: Film) -> Path:
+    """Write the moving picture that is asked for."""
+    others = ("out", "separate", "class_grid", "traverse", "arithmetic", "reject", "source")
+    given = [f"--{'input' if key == 'source' else key.replace('_', '-')}" for key in others if getattr(options, key)]
+    if given:
+        raise BadInput(
+            f"--video {asked.file}: is a walk from sample to sample, in a file of its own; leave out {', '.join(given)}"
+        )
+    num = 8 if options.num is None else options.num
+    if asked.frames < num:
+        raise BadInput(f"--frames {asked.frames}: the walk goes through {num} samples (--num), so it has as many frames at least")
+    from ganrun.engine import video
+
+    made, note = video.video(
+        target,
+        asked.file,
+        config,
+        num=num,
+        frames=asked.frames,
+        fps=asked.fps,
+        **{key: getattr(options, key) for key in ("seed", "raw", "labels", "truncation", "interpolate")},
+    )
+    sys.stderr.write(f"note: {note}\n")
+    if asked.file.suffix.lower() == ".gif" and 100 % asked.fps:
+        sys.stderr.write(
+            f"note: a GIF counts in hundredths of a second: {100 / video.hundredths(asked.fps):.3g} pictures a second\n"
+        )
     return made
 
 

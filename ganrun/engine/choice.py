@@ -156,7 +156,7 @@ def _one_label(wish: Wish, game: Game) -> int | None:
     given = [wish.labels] if isinstance(wish.labels, int) else list(wish.labels)
     if len(given) != 1:
         raise BadInput(f"traverse: moves one sample, of one class; labels={given} are {len(given)}")
-    return int(_checked(given, game)[0])
+    return int(checked(given, game)[0])
 
 
 def _arithmetic(wish: Wish, game: Game) -> Choice:
@@ -172,7 +172,7 @@ def _arithmetic(wish: Wish, game: Game) -> Choice:
         if not game.condition.uses_labels:
             return _labelled(Choice(columns, row, columns=columns, note=note), wish.labels, game)
         given = range(int(game.spec.classes or 0)) if wish.labels is None else wish.labels
-        classes = _checked([given] if isinstance(given, int) else list(given), game)
+        classes = checked([given] if isinstance(given, int) else list(given), game)
         labels = classes.repeat_interleave(columns)
         return Choice(len(labels), row.repeat(len(classes), 1), labels, columns, f"rows: classes {classes.tolist()}; {note}")
     if not game.condition.uses_labels:
@@ -181,7 +181,7 @@ def _arithmetic(wish: Wish, game: Game) -> Choice:
         raise BadInput(f"arithmetic={wish.arithmetic}: this run has a network for each class, and none between them")
     if wish.labels is not None:
         raise BadInput(f"arithmetic={wish.arithmetic}: says the classes itself; no labels")
-    codes = torch.nn.functional.one_hot(_checked(numbers, game), int(game.spec.classes or 0)).double()
+    codes = torch.nn.functional.one_hot(checked(numbers, game), int(game.spec.classes or 0)).double()
     row, rows = torch.cat((codes, (factors @ codes)[None])).float(), max(1, wish.count // columns)
     z = of_samples(law, rows, wish.seed, wish.truncation).repeat_interleave(columns, 0)
     return Choice(rows * columns, z, row.repeat(rows, 1), columns, f"rows: latents; {note}")
@@ -193,11 +193,11 @@ def _labelled(choice: Choice, labels: int | Sequence[int] | None, game: Game) ->
         return choice
     if not game.condition.uses_labels:
         raise BadInput(f"labels: {unlabelled()}")
-    chosen = _checked([labels] if isinstance(labels, int) else list(labels), game)
+    chosen = checked([labels] if isinstance(labels, int) else list(labels), game)
     return replace(choice, labels=chosen.repeat(-(-choice.count // max(1, len(chosen))))[: choice.count])
 
 
-def _checked(labels: Sequence[int], game: Game) -> Tensor:
+def checked(labels: Sequence[int], game: Game) -> Tensor:
     """The labels as int64; ``BadInput`` for one that is no class."""
     chosen, classes = torch.as_tensor(labels, dtype=torch.int64).flatten(), int(game.spec.classes or 0)
     if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < classes:

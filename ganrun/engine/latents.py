@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -133,10 +134,28 @@ def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return (1 - t[:, None]) * a + t[:, None] * b
 
 
-def walks(ends: Tensor, rule: str, columns: int = COLUMNS) -> Tensor:
-    """From each latent of ``ends`` (rows + 1, size) to the next, ``columns`` a row: (rows * columns, size)."""
+def _rule(rule: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     if rule not in RULES:
         raise BadInput(f"interpolate={rule}: {suggestion(rule, RULES)}")
-    walk = {"slerp": slerp, "linear": linear}[rule]
+    return {"slerp": slerp, "linear": linear}[rule]
+
+
+def loop(ends: Tensor, rule: str, count: int) -> Tensor:
+    """``count`` latents, evenly along the closed walk through those of ``ends`` (n, size), from the first on: (count, size).
+
+    The walk from one to the next is of the same duration everywhere; the last latent is a step before the first.
+    """
+    walk, n = _rule(rule), len(ends)
+    place = torch.arange(count, dtype=torch.float64) * n / count
+    found = []
+    for index in range(n):
+        t = place[(place >= index) & (place < index + 1)] - index
+        found.append(walk(ends[index].double(), ends[(index + 1) % n].double(), t))
+    return torch.cat(found).float()
+
+
+def walks(ends: Tensor, rule: str, columns: int = COLUMNS) -> Tensor:
+    """From each latent of ``ends`` (rows + 1, size) to the next, ``columns`` a row: (rows * columns, size)."""
+    walk = _rule(rule)
     t = torch.linspace(0, 1, columns, dtype=torch.float64)
     return torch.cat([walk(a, b, t) for a, b in zip(ends[:-1].double(), ends[1:].double(), strict=True)]).float()
