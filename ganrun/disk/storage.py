@@ -111,7 +111,22 @@ def encoded(text: str) -> bytes:
 
 def write(path: Path, data: bytes | str) -> None:
     """Replace ``path`` by ``data`` in one step."""
-    temporary = write_temporary(path, encoded(data) if isinstance(data, str) else data)
+    _replace(path, write_temporary(path, encoded(data) if isinstance(data, str) else data))
+
+
+def write_stream(path: Path, fill: Callable[[Hashed], None], size: int) -> None:
+    """Replace ``path`` in one step by what ``fill`` writes, about ``size`` bytes."""
+    _replace(path, stream_temporary(path, fill, size)[0])
+
+
+def truncate(path: Path, size: int) -> None:
+    """Leave the first ``size`` bytes of ``path``, and force that to the disk."""
+    with storage_errors(path), open(path, "r+b") as file:
+        file.truncate(size)
+        os.fsync(file.fileno())
+
+
+def _replace(path: Path, temporary: Path) -> None:
     try:
         with storage_errors(path):
             os.replace(temporary, path)
