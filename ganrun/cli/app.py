@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from ganrun.cli import comparing, complete, looking, reporting, unknown
+from ganrun.cli import comparing, complete, exporting, looking, reporting, unknown
 from ganrun.cli.arguments import ConfigDir, Overrides, Target, answering, home, hydra_option, out_option
 from ganrun.ground import terminal, terminal_text
 
@@ -252,23 +252,7 @@ def invert(
         typer.echo(targets.invert(target, images or [], config_dir, source, **options))
 
 
-@app.command(cls=unknown.Command)
-def export(
-    target: Target,
-    overrides: Overrides = None,
-    out: Annotated[
-        Path | None,
-        out_option("FILE", "By default RUN/generator.safetensors."),
-    ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
-    role: Annotated[str, typer.Option("--role", help="Which generator, as CycleGAN's inverse.")] = "generator",
-    config_dir: ConfigDir = None,
-) -> None:
-    """Write the generator alone as safetensors; ganrun.load_generator reads it. Overrides: device, plugins."""
-    with answering():
-        from ganrun.cli import targets
-
-        typer.echo(targets.export(target, overrides or [], config_dir, out, raw, role))
+app.command(cls=unknown.Command)(exporting.export)
 
 
 @app.command(cls=unknown.Command)

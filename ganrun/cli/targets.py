@@ -147,12 +147,14 @@ def _film(target: Path, config: dict[str, Any], options: Sampling, asked: Film) 
     return made
 
 
-def export(target: Path, overrides: Sequence[str], config_dir: Path | None, out: Path | None, raw: bool, role: str) -> Path:
-    """Write a generator as safetensors; where it is."""
+def export(
+    target: Path, overrides: Sequence[str], config_dir: Path | None, out: Path | None, raw: bool, role: str, form: str
+) -> tuple[Path, str]:
+    """Write a generator in the format ``form``: where it is, and a few lines of Python that use it."""
     target, config = prepare(target, overrides, config_dir, ALLOWED["export"], "export")
-    from ganrun.engine.export import export as write
+    from ganrun.engine.export import exported
 
-    made: Path = write(target, out, config, raw=raw, role=role)
+    made: tuple[Path, str] = exported(target, out, config, raw=raw, role=role, form=form)
     return made
 
 
