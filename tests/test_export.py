@@ -85,7 +85,7 @@ def cells() -> dict[str, tuple[str, ...]]:
 
 
 CELLS = cells()
-QUICK = ("mlp shared", "dcgan projection", "madgan per_class", "norm virtual", "unet dropout")
+QUICK = ("mlp shared", "dcgan projection", "madgan per_class", "norm virtual", "unet dropout", "spectral_norm")
 NOISY = ("dropout", "sequence gumbel", "sequence straight_through", "unet dropout", "unet dropout cyclegan", "translator dropout")
 
 

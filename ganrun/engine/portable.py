@@ -150,12 +150,21 @@ def traceable(network: nn.Module) -> nn.Module:
     network.eval()
     for module in network.modules():
         if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+            _settle(module)
     for parent in reversed(list(network.modules())):  # from within
         for name, child in list(parent.named_children()):
             setattr(parent, name, _simple(child))
     return _simple(network)
+
+
+def _settle(module: nn.Module) -> None:
+    """Make what ``module`` computes its weights from plain weights. Not by torch's own way, which changes the module's class, and
+    a copy shares that with its original."""
+    values = {name: getattr(module, name).detach() for name in module.parametrizations}  # type: ignore[union-attr]
+    module.__class__ = type(module).__mro__[1]
+    del module.parametrizations
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value))
 
 
 def _simple(module: nn.Module) -> nn.Module:
