@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from ganrun.cli import comparing, complete, exporting, looking, reporting, unknown
-from ganrun.cli.arguments import ConfigDir, Overrides, Target, answering, home, hydra_option, out_option
+from ganrun.cli.arguments import Best, ConfigDir, Overrides, Target, answering, home, hydra_option, out_option
 from ganrun.ground import terminal, terminal_text
 
 app = typer.Typer(
@@ -120,6 +120,7 @@ def evaluate(
             help="Of several runs: which the others are compared with; by default 1.",
         ),
     ] = None,
+    best: Best = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Score a run folder. Overrides: metric, evaluation, device, plugins, dataset.root.
@@ -129,7 +130,7 @@ def evaluate(
     with answering():
         from ganrun.cli import targets
 
-        targets.evaluate(target, overrides or [], config_dir, out, reference)
+        targets.evaluate(target, overrides or [], config_dir, out, reference, best=best)
 
 
 @app.command(cls=unknown.Command)
@@ -200,6 +201,7 @@ def sample(
     fps: Annotated[
         int | None, typer.Option("--fps", min=1, max=120, help="Of --video: pictures a second; 24 by default.")
     ] = None,
+    best: Best = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Generate samples from a run folder; no data set is needed. Overrides: device, plugins, evaluation.standing."""
@@ -222,7 +224,7 @@ def sample(
             source=source,
             video=targets.film(video, frames, fps),
         )
-        typer.echo(targets.sample(target, overrides or [], config_dir, options))
+        typer.echo(targets.sample(targets.chosen(target, best), overrides or [], config_dir, options))
 
 
 @app.command(cls=unknown.Command)
@@ -242,6 +244,7 @@ def invert(
     label: Annotated[list[int] | None, typer.Option("--label", min=0, help="The classes to try; all by default.")] = None,
     out: Annotated[Path | None, out_option("DIR", "Where to; within RUN by default.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
+    best: Best = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Find the latents whose samples are nearest to images: what the generator can make. Overrides: device, plugins."""
@@ -249,7 +252,7 @@ def invert(
         from ganrun.cli import targets
 
         options = {"labels": label or None, "num": num, "starts": starts, "steps": steps, "seed": seed, "out": out, "raw": raw}
-        typer.echo(targets.invert(target, images or [], config_dir, source, **options))
+        typer.echo(targets.invert(targets.chosen(target, best), images or [], config_dir, source, **options))
 
 
 app.command(cls=unknown.Command)(exporting.export)
@@ -261,13 +264,14 @@ def probe(
     overrides: Overrides = None,
     labels: Annotated[int, typer.Option("--labels", min=10, help="Labelled training samples that the probe may see.")] = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Which of them.")] = 0,
+    best: Best = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Name classes from the discriminator's features, beside raw pixels and an untrained one. Overrides: device, plugins."""
     with answering():
         from ganrun.cli import targets
 
-        targets.probe(target, overrides or [], config_dir, labels, seed)
+        targets.probe(targets.chosen(target, best), overrides or [], config_dir, labels, seed)
 
 
 app.command(cls=unknown.Command)(comparing.compare)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ganrun.cli.arguments import ConfigDir, Overrides, Target, answering, out_option
+from ganrun.cli.arguments import Best, ConfigDir, Overrides, Target, answering, out_option
 from ganrun.engine import forms
 
 
@@ -35,6 +35,7 @@ def export(
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
     role: Annotated[str, typer.Option("--role", help="Which generator, as CycleGAN's inverse.")] = "generator",
+    best: Best = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Write the generator alone to a file, and with --format show how to use it. Overrides: device, plugins.
@@ -46,7 +47,7 @@ def export(
         from ganrun.cli import targets
 
         chosen = forms.chosen(form, out)
-        path, example = targets.export(target, overrides or [], config_dir, out, raw, role, chosen)
+        path, example = targets.export(targets.chosen(target, best), overrides or [], config_dir, out, raw, role, chosen)
         typer.echo(path)
         if form is not None:
             typer.echo(f"\n{example}")

@@ -51,12 +51,22 @@ class Sampling:
 
 
 def evaluate(
-    target: Path, words: Sequence[str], config_dir: Path | None, out: Path | None = None, reference: str | None = None
+    target: Path,
+    words: Sequence[str],
+    config_dir: Path | None,
+    out: Path | None = None,
+    reference: str | None = None,
+    *,
+    best: bool = False,
 ) -> None:
-    """Score a run folder, or one checkpoint of it; with further ones among ``words``, compare them all."""
+    """Score a run folder, or one checkpoint of it; with further ones among ``words``, compare them all.
+
+    ``best``: of each run the checkpoint that ``keep_best`` kept.
+    """
+    target = chosen(target, best)
     overrides = [word for word in words if not runs.is_meant(word)]
     if len(overrides) < len(words):
-        others = [runs.place(word) for word in words if runs.is_meant(word)]
+        others = [chosen(runs.place(word), best) for word in words if runs.is_meant(word)]
         return compare([target, *others], overrides, config_dir, out, reference)
     if reference is not None:
         raise BadInput(f"--reference {reference}: is for several runs: ganrun eval RUN RUN ... --reference RUN")
@@ -79,6 +89,13 @@ def compare(
 
     entries = [engine.Entry(target, config, int(config["seed"])) for target, config in prepared]
     score_runs.compare_runs(entries, settings.titles(found), settings.differing(found), groups, reference=chosen, out=out)
+
+
+def chosen(target: Path, best: bool) -> Path:
+    """``target``, or with ``--best`` the checkpoint of it that ``keep_best`` kept."""
+    from ganrun.engine.best import checkpoint
+
+    return checkpoint(target) if best else target
 
 
 def direction(traverse: bool, along: str | None) -> str | None:
