@@ -1,4 +1,4 @@
-"""``keep_best``: the checkpoint with the best score of every.eval stays; which it is follows from the rows; ``--best`` takes it."""
+"""``keep_best``: the checkpoint with the best score stays, which follows from the rows, and ``--best`` takes it."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ import typer
 from ganrun.cli import comparing, complete, exporting, looking, reporting, unknown
 from ganrun.cli.arguments import Best, ConfigDir, Overrides, Target, answering, home, hydra_option, out_option
 from ganrun.ground import terminal, terminal_text
+from ganrun.ground.errors import BadInput
 
 app = typer.Typer(
     name="ganrun",
@@ -346,17 +347,23 @@ def list_components(
         str | None,
         typer.Argument(metavar="[OPTION|PATH]", help="One option of the group; with runs: the folder, by default outputs."),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With runs: the records of ganrun.runs, as JSON.")] = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Everything there is to choose, one line each with its options; * marks the default.
 
     [bold]ganrun list regularizer=r1[/bold]   every key of one option: its meaning, default, values and source
-    [bold]ganrun list runs[/bold]             every run: its status, step, scores with their step, and size on disk
+    [bold]ganrun list runs[/bold]             every run: status, step, scores, findings, size on disk
     """
     with answering():
         from ganrun.cli import listing
 
         columns = terminal_text.width() if sys.stdout.isatty() else 10**6
+        if as_json and group != "runs":
+            raise BadInput("--json: goes with ganrun list runs")
+        if as_json:
+            typer.echo(listing.runs_as_json(Path(option or "outputs")))
+            return
         if group == "runs":
             for line in listing.show_runs(Path(option or "outputs"), columns):
                 typer.echo(line)
