@@ -12,7 +12,7 @@ import math
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,7 +133,7 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     resumed = f"resume={quote(str(start.folder))}" if start is not None else ""
     final = [*given, *(resumed if start is not None and entry.key == "resume" else entry.spelt for entry in typed)]
     final += begun.overrides if begun is not None else []
-    output = _output(signature.plain(found.compose(_first_jobs(final, found))), swept=command.multirun)
+    output = _output(found.compose(_first_jobs(final, found)), swept=command.multirun)
     if current_folder.is_gone() and not runs.place(output).is_absolute():
         raise BadInput("the current folder has been removed: cd to another one, or give output=/an/absolute/path")
     is_product = command.multirun and _is_product(final, found)
@@ -160,14 +160,14 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     return final
 
 
-def _output(composed: Mapping[str, Any], *, swept: bool) -> str:
+def _output(composed: DictConfig, *, swept: bool) -> str:
     """Where run folders go. ``BadInput`` for a place that Hydra cannot write down, for trackers that a file or RUN has chosen
-    and that lack their libraries, and for a score that the run cannot be judged by; each job of a sweep is looked at by itself."""
-    if lacking := companions.without_libraries(map(str, composed["tracker"])):
+    and that lack their libraries, and for a score that the run cannot be judged by; ``swept`` jobs at their turn."""
+    if lacking := companions.without_libraries(map(str, composed.tracker)):
         raise BadInput("\n".join(lacking))
     if not swept:
-        best.verify(composed)
-    output = str(composed["output"])
+        best.verify(signature.plain(composed))
+    output = str(composed.output)
     refuse_half_a_link(runs.place(output), f"output={output}: choose another folder")
     return output
 
