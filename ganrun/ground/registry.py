@@ -13,6 +13,7 @@ callable's signature before it is called. A parameter whose annotation is a data
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -100,7 +101,7 @@ def load_plugins(modules: Iterable[str]) -> dict[str, str]:
 
     Returns ``{module: version}`` of the modules that were named. The current folder is on the path while importing.
     """
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+    for entry in _entry_points(tuple(sys.path)):
         try:
             entry.load()
         except Exception as error:
@@ -126,9 +127,15 @@ def load_plugins(modules: Iterable[str]) -> dict[str, str]:
     return versions
 
 
+@functools.lru_cache(maxsize=8)
+def _entry_points(path: tuple[str, ...]) -> tuple[importlib.metadata.EntryPoint, ...]:
+    """The entry points of what is installed on ``path``, read once: every installed package is opened for it."""
+    return tuple(importlib.metadata.entry_points(group=ENTRY_POINTS))
+
+
 def installed_plugins() -> dict[str, str]:
     """``{distribution: version}`` of the plug-ins that are joined by the entry point; nothing is imported."""
-    found = [entry.dist for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)]
+    found = [entry.dist for entry in _entry_points(tuple(sys.path))]
     return {str(held.name): str(held.version) for held in found if held is not None}
 
 
