@@ -34,9 +34,6 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Everything, with the cards, in full precision.")] = False,
     as_latex: Annotated[bool, typer.Option("--latex", help="Tables for LaTeX, with booktabs.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Tables for Markdown.")] = False,
-    scores: Annotated[
-        list[str] | None, typer.Option("--score", metavar="NAME", help="Only this score, such as fid; may be repeated.")
-    ] = None,
     figure: Annotated[
         Path | None,
         typer.Option(
@@ -65,19 +62,17 @@ def compare(
         chosen = [word for word, asked in zip(KINDS, (as_csv, as_json, as_latex, as_markdown), strict=True) if asked]
         if len(chosen) > 1:
             raise BadInput(f"{' '.join(f'--{word}' for word in chosen)}: one of them at a time")
-        show(targets, chosen[0] if chosen else None, figure, reference, scores or [])
+        show(targets, chosen[0] if chosen else None, figure, reference)
 
 
-def show(
-    words: Sequence[str], kind: str | None, figure: Path | None, reference: str | None = None, scores: Sequence[str] = ()
-) -> None:
+def show(words: Sequence[str], kind: str | None, figure: Path | None, reference: str | None) -> None:
     """Print the comparison of the runs that ``words`` mean, as ``kind``, by default for a terminal; draw ``figure``."""
     from ganrun.engine import compare as engine
     from ganrun.engine import paper_figure, paper_table
 
     if figure is not None:
         paper_figure.verify(figure)
-    found = compared(words, reference, scores)
+    found = compared(words, reference)
     if figure is not None:
         paper_figure.draw(found, figure)
         sys.stderr.write(f"figure: {figure}\n")
@@ -97,8 +92,8 @@ def show(
         sys.stderr.write("".join(f"{note}\n" for note in notes))
 
 
-def compared(words: Sequence[str], reference: str | None = None, scores: Sequence[str] = ()) -> Comparison:
-    """The comparison of the runs that ``words`` mean, by the scores that they have, or by those named in ``scores``.
+def compared(words: Sequence[str], reference: str | None = None) -> Comparison:
+    """The comparison of the runs that ``words`` mean, by the scores that they have.
 
     A run that was found below a folder, and cannot be read, is left out and named; one that was named itself is an error.
     """
@@ -120,7 +115,6 @@ def compared(words: Sequence[str], reference: str | None = None, scores: Sequenc
         said += remarks
     if mistakes:
         raise BadInput("\n".join(mistakes))
-    held_scores.choose(entries, scores)
     found, groups = settings.grouped([entry.config for entry in entries])
     groups_of_entries = [
         [entry for entry, group in zip(entries, groups, strict=True) if group == place] for place in range(len(found))

@@ -110,12 +110,14 @@ class Composer:
         self.search: list[str] = []  # the override of hydra.searchpath, where one is typed
         self.loader = GlobalHydra.instance().config_loader()
         self.parser = OverridesParser.create(config_loader=self.loader)
-        self.groups = self._groups()
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._options: dict[str, list[str]] = {}
+        self.groups = self._groups()
 
     def look_into(self, override: str, folders: Sequence[Path]) -> None:
         """Find options in ``folders``, too, which the ``override`` of hydra.searchpath names."""
         self.search, self.folders = [override], [*self.folders, *folders]
+        self._options.clear()
         self.groups = self._groups()
 
     def compose(self, overrides: list[str]) -> DictConfig:
@@ -130,15 +132,20 @@ class Composer:
 
     def options(self, group: str) -> list[str]:
         """The options of ``group``, those in sub-folders as ``folder/option``."""
-        found = self._listed(group, ObjectType.CONFIG)
-        for inner in self._listed(group, ObjectType.GROUP):
-            found += [f"{inner}/{option}" for option in self.options(f"{group}/{inner}")]
-        return sorted(set(found))
+        if group not in self._options:
+            found = self._listed(group, ObjectType.CONFIG)
+            for inner in self._listed(group, ObjectType.GROUP):
+                found += [f"{inner}/{option}" for option in self.options(f"{group}/{inner}")]
+            self._options[group] = sorted(set(found))
+        return self._options[group]
 
     def _groups(self) -> list[str]:
         return sorted(group for group in self._listed("", ObjectType.GROUP) if group != "hydra")
 
     def _listed(self, group: str, kind: ObjectType) -> list[str]:
+        if self.config_name == "config" and not self.search:  # the usual places: asked here, since Hydra copies them each time
+            known = [source for source in self.loader.get_sources() if source.is_group(group)]
+            return sorted({option for source in known for option in source.list(group, kind)})
         name = None if self.config_name == "config" else self.config_name  # a root config of one's own may name folders
         return list(self.loader.get_group_options(group, kind, config_name=name, overrides=self.search))
 

@@ -10,6 +10,8 @@ one that OPTION leads to, and no others: in a run, in each job of a sweep, and i
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,7 @@ class ConfFolder(ConfigSource):
         text = yaml_files.read(path)
         place = catalog.package(text) or group.replace("/", ".")
         prefix = [] if place == "_global_" else place.replace("_group_", group.replace("/", ".")).split(".") if place else []
-        content = yaml_files.parse(text, path, self._is_text, tuple(prefix))
+        content = self._parsed(text, path, tuple(prefix))
         try:
             header = self._get_header_dict(text)
         except ValueError as error:
@@ -81,8 +83,10 @@ class ConfFolder(ConfigSource):
             return bool(self._only_with(config_path))
         return (Path(self.path) / self._normalize_file_name(config_path)).is_file()
 
-    def _is_text(self, key: list[str]) -> bool:
-        return is_root_text(key) if self.provider == OURS else catalog.is_text(key, self.folders)
+    def _parsed(self, text: str, path: Path, prefix: tuple[str, ...]) -> dict[str, Any]:
+        if self.provider == OURS:  # where the keys that take text are known once and for all
+            return copy.deepcopy(_parsed_ours(text, path, prefix))
+        return yaml_files.parse(text, path, lambda key: catalog.is_text(key, self.folders), prefix)
 
     def _only_with(self, config_path: str) -> dict[str, Any]:
         """The values that a request of ``with_requests`` is for; empty where none hold, or the writer is no file here."""
@@ -107,6 +111,11 @@ class ConfFolder(ConfigSource):
         for path in sorted((Path(self.path) / config_path).iterdir()):
             self._list_add_result(found, str(Path(config_path) / path.name), path.name, results_filter)
         return sorted(set(found))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed_ours(text: str, path: Path, prefix: tuple[str, ...]) -> dict[str, Any]:
+    return yaml_files.parse(text, path, is_root_text, prefix)
 
 
 def source(place: str, said: str) -> tuple[str, Path | None]:

@@ -51,22 +51,12 @@ class Sampling:
 
 
 def evaluate(
-    target: Path,
-    words: Sequence[str],
-    config_dir: Path | None,
-    out: Path | None = None,
-    reference: str | None = None,
-    *,
-    best: bool = False,
+    target: Path, words: Sequence[str], config_dir: Path | None, out: Path | None = None, reference: str | None = None
 ) -> None:
-    """Score a run folder, or one checkpoint of it; with further ones among ``words``, compare them all.
-
-    ``best``: of each run the checkpoint that ``keep_best`` kept.
-    """
-    target = chosen(target, best)
+    """Score a run folder, or one checkpoint of it; with further ones among ``words``, compare them all."""
     overrides = [word for word in words if not runs.is_meant(word)]
     if len(overrides) < len(words):
-        others = [chosen(runs.place(word), best) for word in words if runs.is_meant(word)]
+        others = [runs.place(word) for word in words if runs.is_meant(word)]
         return compare([target, *others], overrides, config_dir, out, reference)
     if reference is not None:
         raise BadInput(f"--reference {reference}: is for several runs: ganrun eval RUN RUN ... --reference RUN")
@@ -89,13 +79,6 @@ def compare(
 
     entries = [engine.Entry(target, config, int(config["seed"])) for target, config in prepared]
     score_runs.compare_runs(entries, settings.titles(found), settings.differing(found), groups, reference=chosen, out=out)
-
-
-def chosen(target: Path, best: bool) -> Path:
-    """``target``, or with ``--best`` the checkpoint of it that ``keep_best`` kept."""
-    from ganrun.engine.best import checkpoint
-
-    return checkpoint(target) if best else target
 
 
 def direction(traverse: bool, along: str | None) -> str | None:
@@ -164,14 +147,12 @@ def _film(target: Path, config: dict[str, Any], options: Sampling, asked: Film) 
     return made
 
 
-def export(
-    target: Path, overrides: Sequence[str], config_dir: Path | None, out: Path | None, raw: bool, role: str, form: str
-) -> tuple[Path, str]:
-    """Write a generator in the format ``form``: where it is, and a few lines of Python that use it."""
+def export(target: Path, overrides: Sequence[str], config_dir: Path | None, out: Path | None, raw: bool, role: str) -> Path:
+    """Write a generator as safetensors; where it is."""
     target, config = prepare(target, overrides, config_dir, ALLOWED["export"], "export")
-    from ganrun.engine.export import exported
+    from ganrun.engine.export import export as write
 
-    made: tuple[Path, str] = exported(target, out, config, raw=raw, role=role, form=form)
+    made: Path = write(target, out, config, raw=raw, role=role)
     return made
 
 

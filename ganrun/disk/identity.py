@@ -30,7 +30,6 @@ NEUTRAL = (
     "fork",
     "every",
     "keep",
-    "keep_best",
     "output",
     "evaluation",
     "metric",

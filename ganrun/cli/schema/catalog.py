@@ -5,6 +5,8 @@ Imports neither torch nor Hydra, so ``ganrun list`` and TAB completion answer at
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -82,13 +84,18 @@ def files(group: str, folders: Sequence[Path]) -> dict[str, Path]:
 
 def entry(group: str, name: str, folders: Sequence[Path]) -> OptionFile:
     """The option ``name`` of ``group`` with what it takes over from the options that it builds on."""
-    path = files(group, folders)[name]
+    return _entry(group, name, files(group, folders))
+
+
+def _entry(group: str, name: str, options: Mapping[str, Path]) -> OptionFile:
+    """The same, where the group's ``options`` are known."""
+    path = options[name]
     text = yaml_files.read(path)
-    content = yaml_files.parse(text, path, is_root_text)
+    content, said = copy.deepcopy(_parsed(text, path))
     found = OptionFile(group, name, path, *_comments(text))
     for base in _bases(content, group):
-        if base in files(group, folders) and base != name:
-            inherited = entry(group, base, folders)
+        if base in options and base != name:
+            inherited = _entry(group, base, options)
             found.values = _merge(found.values, inherited.values)
             found.comments |= inherited.comments
             found.sets = _merge(found.sets, inherited.sets)
@@ -98,7 +105,7 @@ def entry(group: str, name: str, folders: Sequence[Path]) -> OptionFile:
         if chooses[other] != found.chooses.get(other):
             del found.sets[other]  # what was inherited is of another option
     found.chooses |= chooses
-    said, place = comments(text), f"{group}." if found.is_global else ""
+    place = f"{group}." if found.is_global else ""
     found.comments |= {key.removeprefix(place): words for key, words in said.items() if key.startswith(place)}
     own = {str(key): value for key, value in content.items() if key != "defaults"}
     if found.is_global:
@@ -107,6 +114,12 @@ def entry(group: str, name: str, folders: Sequence[Path]) -> OptionFile:
     else:
         found.values = _merge(found.values, own)
     return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """(content, comments of its keys) of an option's file with this ``text``: a command asks for the same files many times."""
+    return yaml_files.parse(text, path, is_root_text), comments(text)
 
 
 def led_to(writer: str, name: str, folders: Sequence[Path]) -> dict[str, tuple[dict[str, Any], str]]:
@@ -136,7 +149,8 @@ def entries(group: str, folders: Sequence[Path]) -> list[OptionFile]:
     valid = groups(folders)
     if group not in valid:
         raise BadInput(f"there is no group {group!r}. {suggestion(group, valid)}")
-    return [entry(group, name, folders) for name in files(group, folders)]
+    options = files(group, folders)
+    return [_entry(group, name, options) for name in options]
 
 
 def defaults() -> dict[str, list[str]]:
@@ -237,9 +251,10 @@ def components(group: str, folders: Sequence[Path]) -> list[str]:
 
 def _readable(group: str, folders: Sequence[Path]) -> Iterator[OptionFile]:
     """The options whose files can be read: one that cannot is named when it is chosen."""
-    for name in files(group, folders):
+    options = files(group, folders)
+    for name in options:
         with suppress(BadInput):
-            yield entry(group, name, folders)
+            yield _entry(group, name, options)
 
 
 def owners(path: Sequence[str], folders: Sequence[Path]) -> list[str]:

@@ -34,6 +34,7 @@ class Key:
     example: Any = None
 
 
+@functools.cache
 def conf_dir() -> Path:
     """ganrun's own conf/: inside the package where it is installed, beside it in a checkout."""
     package = Path(__file__).resolve().parents[2]

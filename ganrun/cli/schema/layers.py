@@ -71,9 +71,7 @@ def analyse(
     for group in sorted(chosen, key=lambda group: (group != "experiment", group)):
         if group not in STACKS and chosen[group] in catalog.files(group, folders):
             layers.writes[f"{group}={chosen[group]}"] = list(catalog.entry(group, chosen[group], folders).sets)
-    root = OmegaConf.to_container(OmegaConf.load(catalog.conf_dir() / "config.yaml"), resolve=False)
-    assert isinstance(root, dict)
-    layers.base = {str(key): value for key, value in root.items() if key not in ("defaults", "hydra", *composer.groups)}
+    layers.base = {key: value for key, value in catalog.root().items() if key not in ("defaults", "hydra", *composer.groups)}
     layers.base |= {key: value for key, value in layers.config.items() if key in composer.groups and key != "experiment"}
     written = {group for option, keys in layers.writes.items() for group in keys if group != option.split("=")[0]}
     for group in layers.base.keys() & (set(composer.groups) if values_are_typed else written):
