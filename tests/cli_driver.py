@@ -113,6 +113,12 @@ class Engine:
     def last(self) -> dict[str, Any]:
         return self.calls[-1]
 
+    def stand_in(self, patch: pytest.MonkeyPatch) -> None:
+        """Take the place of the engine."""
+        for name in ("run", "score_run", "sample_run", "beforehand"):
+            patch.setitem(sys.modules, f"ganrun.engine.{name}", self.module())
+            patch.setattr(ganrun.engine, name, self.module(), raising=False)
+
     def module(self) -> types.ModuleType:
         module = types.ModuleType("ganrun.engine.run")
         module.Check = lambda: types.SimpleNamespace(verify=lambda config: None)  # type: ignore[attr-defined]
@@ -139,11 +145,20 @@ _started: list[subprocess.Popen[str]] = []
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """Commands of this process train with a stand-in; the signals are given back."""
     found = Engine()
-    for name in ("run", "score_run", "sample_run", "beforehand"):
-        monkeypatch.setitem(sys.modules, f"ganrun.engine.{name}", found.module())
-        monkeypatch.setattr(ganrun.engine, name, found.module(), raising=False)
+    found.stand_in(monkeypatch)
     yield found
     signals.restore()
+
+
+def run_folder(parent: Path, *words: str) -> Path:
+    """The folder in ``parent`` of a run that the stand-in engine has trained there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(parent)
+        found = Engine()
+        found.stand_in(patch)
+        assert run("train", *words).code == 0
+        signals.restore()
+    return Path(found.last["folder"])
 
 
 def run(*arguments: str | Path) -> Answer:

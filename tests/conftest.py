@@ -8,17 +8,20 @@ import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
+from ganrun.cli import compose as hydra_compose
 from ganrun.cli import signature
 from ganrun.cli.compose import composer
+from ganrun.cli.config_files import Places
 from ganrun.data.base import Dataset, Images
 from ganrun.data.number_names import Sequences
 from ganrun.data.translation import Paired, Translation
@@ -46,6 +49,35 @@ def compose_config(*overrides: str) -> dict[str, Any]:
 def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
     with composer() as found:
         return signature.plain(found.compose(list(overrides)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composed_once() -> Iterator[None]:
+    """A line of ganrun's own files is composed once for all tests: Hydra takes a fifth of a second to make the same."""
+    known: dict[tuple[str, ...], DictConfig] = {}
+    hydras = hydra_compose.compose
+
+    def composed(name: str, overrides: list[str], return_hydra_config: bool) -> DictConfig:
+        line = tuple(overrides)
+        if Places.folder is not None or name != "config" or any("hydra.searchpath" in text for text in line):
+            return hydras(name, overrides=overrides, return_hydra_config=return_hydra_config)
+        if line not in known:
+            known[line] = hydras(name, overrides=overrides, return_hydra_config=return_hydra_config)
+        found = copy.deepcopy(known[line])
+        found.hydra.runtime.cwd = os.getcwd()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hydra_compose, "compose", composed)
+        yield
+
+
+def one_in(number: int, cases: Iterable[Any]) -> list[Any]:
+    """Parameters of a test that asks the same of many options: every ``number``-th in the fast suite, all in the matrix."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=[pytest.mark.matrix] if place % number else [])
+        for place, case in enumerate(cases)
+    ]
 
 
 class ToyImages(Images):

@@ -502,12 +502,15 @@ def _serve() -> None:
 
 
 def _warm() -> None:
-    """Import whatever a run imports, by one tiny run."""
+    """Import whatever a command imports and read what it reads, by one tiny run and the commands that take it."""
     import torch
 
     torch.set_num_threads(1)
+    from typer.testing import CliRunner
+
     import ganrun.cli.app
-    import ganrun.engine.scoring  # noqa: F401
+    import ganrun.engine.scoring
+    from ganrun.disk import signals
     from ganrun.engine import progress, run
     from ganrun.ground import registry
 
@@ -518,6 +521,11 @@ def _warm() -> None:
     progress.console.quiet = True
     with tempfile.TemporaryDirectory() as folder:
         run.train(config("normed", "steps=1"), Path(folder) / "run", overrides=[])
+        place = f"{folder}/points"
+        train = ["train", *CONFIGS["points"], *TINY, "steps=1", f"hydra.run.dir={place}"]
+        for line in (train, ["train", f"resume={place}"], ["sample", place], ["eval", place]):
+            CliRunner().invoke(ganrun.cli.app.app, line)
+            signals.restore()
     progress.console.quiet = False
     sys.stderr = before
 

@@ -168,9 +168,9 @@ def test_folders_of_hydras_search_path_are_read_as_a_persons_own(inside: Path, e
 
 
 def test_a_launcher_that_is_not_installed_names_its_package(inside: Path) -> None:
-    answer = run("train", "-m", "hydra/launcher=submitit_slurm", "seed=0,1")
+    answer = run("train", "-m", "hydra/launcher=rq", "seed=0,1")
     assert (answer.code, len(answer.lines)) == (2, 1)
-    assert 'pip install "hydra-submitit-launcher"' in answer.err
+    assert 'pip install "hydra-rq-launcher"' in answer.err
 
 
 def test_a_broken_plug_in_of_hydras_is_named_with_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import cli_driver
 import pytest
 import yaml
-from cli_driver import CONF, Engine, files, run, write
+from cli_driver import CONF, Engine, files, run, run_folder, write
 
 from ganrun.cli import resume, signature
 from ganrun.cli.compose import composer
@@ -23,11 +24,19 @@ inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
 ODD = ["model=wgan", "optimizer.lr=1e-3", "optimizer.generator.lr=2e-3", "regularizer=[weight_clip,r1]", "name=study", "seed=3"]
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a run with a config far from the defaults was made in."""
+    place = tmp_path_factory.mktemp("trained")
+    run_folder(place, *ODD)
+    return place
+
+
 @pytest.fixture
-def trained(inside: Path, engine: Engine) -> Path:
-    """A run folder with a config far from the defaults."""
-    assert run("train", *ODD).code == 0
-    return Path(engine.calls.pop()["folder"])
+def trained(once: Path, inside: Path) -> Path:
+    """That run's folder, copied to where the test stands."""
+    shutil.copytree(once, inside, dirs_exist_ok=True)
+    return next((inside / "outputs" / "study").glob("wgan-*"))
 
 
 def resumed(trained: Path, *overrides: str) -> dict[str, Any]:

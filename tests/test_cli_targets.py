@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cli_driver
 import pytest
-from cli_driver import CONF, Engine, files, run, write
+from cli_driver import CONF, Engine, files, run, run_folder, write
 
 from ganrun.disk import runs
 
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a run was made in."""
+    place = tmp_path_factory.mktemp("trained")
+    run_folder(place, "model=wgan", "optimizer.lr=1e-3", "metric=[is,fid]", "evaluation.num=50")
+    return place
+
+
 @pytest.fixture
-def trained(inside: Path, engine: Engine) -> Path:
-    assert run("train", "model=wgan", "optimizer.lr=1e-3", "metric=[is,fid]", "evaluation.num=50").code == 0
-    return Path(engine.calls.pop()["folder"])
+def trained(once: Path, inside: Path) -> Path:
+    """That run's folder, copied to where the test stands."""
+    shutil.copytree(once, inside, dirs_exist_ok=True)
+    return next((inside / "outputs" / "default").glob("wgan-*"))
 
 
 def test_eval_gets_the_runs_config(trained: Path, engine: Engine) -> None:

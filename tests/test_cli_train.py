@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import cli_driver
+import hydra
 import pytest
 from cli_driver import Engine, await_line, files, finish, run, start, write
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 import ganrun.engine
-from ganrun.cli import signature
+from ganrun.cli import compose, signature
 from ganrun.disk import signals
 from ganrun.ground import errors
 from ganrun.ground.errors import BadInput, Diverged, Stopped
@@ -311,6 +312,7 @@ def test_a_run_is_composed_once(line: list[str], inside: Path, engine: Engine, m
         composed.append(1)
         return load(self, *args, **said)
 
+    monkeypatch.setattr(compose, "compose", hydra.compose)  # not the tests' own, which remembers
     monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", counted)
     assert run("train", *line).code == 0
     assert (len(composed), len(engine.calls)) == (1, 1)
