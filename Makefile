@@ -41,13 +41,13 @@ demo: $(STAMP)
 	@touch $@
 
 test: $(STAMP) .venv/.browser
-	$(PYTEST) -n 2
+	$(PYTEST) -n 2 --dist worksteal
 
 test-matrix: $(STAMP)
-	$(PYTEST) -n 2 -m matrix
+	$(PYTEST) -n 2 --dist worksteal -m matrix
 
 test-all: $(STAMP) .venv/.browser
-	$(PYTEST) -n 2 -m "long or not long"
+	$(PYTEST) -n 2 --dist worksteal -m "long or not long"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cli_driver import CONF, write
+from conftest import one_in
 from omegaconf import OmegaConf
 
 from ganrun.cli import signature
@@ -68,7 +69,7 @@ def test_what_ships_writes_only_root_keys_and_options_that_it_chooses(group: str
             assert key in entry.chooses[stack]
 
 
-@pytest.mark.parametrize(("group", "name"), WRITERS)
+@pytest.mark.parametrize(("group", "name"), one_in(4, WRITERS))
 def test_recipes_and_experiments_win_over_the_root(group: str, name: str) -> None:
     entry, config = catalog.entry(group, name, FOLDERS), composed(f"{group}={name}")
     for other, option in entry.chooses.items():
@@ -78,10 +79,7 @@ def test_recipes_and_experiments_win_over_the_root(group: str, name: str) -> Non
     assert config["model"]["name"] == (name if group == "model" else config["model"]["name"])
 
 
-@pytest.mark.parametrize(
-    ("group", "name"),
-    [pair if place % 4 == 0 else pytest.param(*pair, marks=pytest.mark.matrix) for place, pair in enumerate(WRITERS)],
-)
+@pytest.mark.parametrize(("group", "name"), one_in(8, WRITERS))
 def test_the_command_line_wins_over_recipes_and_experiments_in_choices_and_values(group: str, name: str) -> None:
     entry = catalog.entry(group, name, FOLDERS)
     for other, option in entry.chooses.items():
@@ -133,7 +131,7 @@ def test_of_an_inherited_experiment_the_values_of_an_option_that_is_replaced_go(
     assert composed("experiment=same", "model=mlp", config_dir=mine)["model"] == usual
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", one_in(3, RECIPES))
 def test_an_experiment_wins_over_every_recipe_and_the_command_line_over_both(recipe: str, tmp_path: Path) -> None:
     entry = catalog.entry("model", recipe, FOLDERS)
     chooses = {group: another(group, option) for group, option in entry.chooses.items()}
@@ -151,7 +149,7 @@ def test_an_experiment_wins_over_every_recipe_and_the_command_line_over_both(rec
         assert chosen(composed("experiment=mine", f"{group}={quote(option)}", config_dir=mine), group) == of_option(group, option)
 
 
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("name", one_in(5, DATA))
 def test_a_data_set_chooses_and_recipe_experiment_and_command_line_win_in_that_order(name: str, tmp_path: Path) -> None:
     entry = catalog.entry("dataset", name, FOLDERS)
     config = composed(f"dataset={name}")

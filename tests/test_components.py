@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import CONF, compose_config
+from conftest import CONF, compose_config, one_in
 from torch import nn
 
 from ganrun.cli import logged
@@ -25,6 +25,7 @@ from ganrun.optimizers.base import schedule
 
 GROUPS = ("model", "game", "condition", "loss", "regularizer", "dataset", "metric", "optimizer")
 STACKABLE = ("regularizer", "metric")
+TOGETHER = ("game", "loss", "optimizer")  # groups whose options neither choose nor follow one another's
 PLAYERS = ("generator", "discriminator")
 FILES = [path for group in GROUPS for path in sorted((CONF / group).glob("**/*.yaml"))]
 WITH_OPTIONS = [path for path in FILES if path.stem != "none"]
@@ -71,12 +72,25 @@ def own_values(path: Path) -> dict[str, Any]:
 def chosen(path: Path) -> dict[str, Any]:
     """What choosing the option composes to, recipes and variants followed."""
     group, name = path.parent.name, identity(path).split("/", 1)[1]
-    found: dict[str, Any] = compose_config(f"{group}={name}")[group]
-    if group not in STACKABLE:
-        return found
-    assert list(found) == [path.stem], f"{path}: needs the header '# @package {group}.{path.stem}'"
-    entry: dict[str, Any] = found[path.stem]
-    return entry
+    if group in STACKABLE:
+        held: dict[str, Any] = compose_config(f"{group}=[{','.join(options_of(group))}]")[group]
+        assert name in held, f"{path}: needs the header '# @package {group}.{name}'"
+        entry: dict[str, Any] = held[name]
+        return entry
+    found: dict[str, Any] = compose_config(*together(group, name))[group]
+    return found
+
+
+def together(group: str, name: str) -> list[str]:
+    """The choice of one option, and with it options of groups that have no say in this one: one composition shows them all."""
+    if group not in TOGETHER:
+        return [f"{group}={name}"]
+    place = options_of(group).index(name)
+    return [f"{other}={options_of(other)[place % len(options_of(other))]}" for other in TOGETHER]
+
+
+def options_of(group: str) -> list[str]:
+    return [identity(path).split("/", 1)[1] for path in WITH_OPTIONS if path.parent.name == group]
 
 
 def component_of(path: Path) -> Any:
@@ -370,7 +384,7 @@ LOGGING += [("mlp", "toy_points", f"regularizer={name}") for name in names("regu
 LOGGING += [("mlp", "toy_points", "game=madgan", "game.variant=similarity")]
 
 
-@pytest.mark.parametrize("words", LOGGING, ids=" ".join)
+@pytest.mark.parametrize("words", one_in(3, ((words,) for words in LOGGING)), ids=" ".join)
 def test_every_name_that_a_run_logs_is_explained(words: tuple[str, ...], toy: Any) -> None:
     logged_names = {"step", "images", "time", "run_id", *named_in_the_log(toy, *words)}
     assert {name for name in logged_names if logged.meaning(name) is None} == set()
