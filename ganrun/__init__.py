@@ -53,19 +53,23 @@ def train(overrides: list[str], *, config_dir: str | Path | None = None, plugins
     return go(overrides, None if config_dir is None else Path(config_dir), plugins)
 
 
-def load(run: str | Path, *, device: str = "auto", average: bool = True, plugins: tuple[str, ...] = ()) -> Trained:
+def load(
+    run: str | Path, *, device: str = "auto", average: bool = True, best: bool = False, plugins: tuple[str, ...] = ()
+) -> Trained:
     """The trained generator of a run folder, or of one checkpoint file in it. Needs no data set.
 
-    ``average``: the running average of the generator (as scored), else its last weights. ``plugins``: the modules of
-    your own that the run was trained with; nothing is imported unless you name it here. An installed plug-in that the run had
-    and this Python lacks is warned of, by name. Call ``.sample(n, seed=...)``
+    ``average``: the running average of the generator (as scored), else its last weights. ``best``: the checkpoint with the best
+    score, which ``keep_best`` kept, not the last. ``plugins``: the modules of your own that the run was trained with; nothing is
+    imported unless you name it here. An installed plug-in that the run had and this Python lacks is warned of, by name. Call
+    ``.sample(n, seed=...)``
     on what it returns. Raises ``ganrun.ground.errors.GanrunError`` for a damaged or foreign folder.
     """
     from ganrun.disk import runs
+    from ganrun.engine.best import checkpoint
     from ganrun.engine.sampling import Trained
     from ganrun.ground.errors import BadInput
 
-    target = runs.place(run)
+    target = checkpoint(run) if best else runs.place(run)
     folder = target.resolve().parent.parent if target.is_file() else target
     config = dict(runs.read_config(folder))
     for sentence in runs.lacking_plugins(folder):

@@ -13,13 +13,14 @@ import pytest
 import torch
 from cli_driver import run
 
+from ganrun.disk import cache
 from ganrun.disk.rows import Rows
 from ganrun.engine import run as training
 from ganrun.engine import scoring
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
 from ganrun.ground.spec import Spec
-from ganrun.metrics import reference, weights
+from ganrun.metrics import reference
 from ganrun.metrics.fid import FrechetDistance
 
 EVALUATION = {
@@ -178,12 +179,12 @@ def test_scores_go_where_out_says(trained: Path, tmp_path: Path) -> None:
 def test_a_user_without_a_home_has_no_cache_and_is_told(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.delenv("GANRUN_CACHE")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("Could not determine home directory.")))
-    assert weights.cache_folder() is None
+    assert cache.cache_folder() is None
     said: list[str] = []
     reference.keep("reference-x", (torch.zeros(2, 2), None), said.append)
     assert reference.load("reference-x", 2, said.append) is None
     assert "GANRUN_CACHE=DIR" in said[0]
-    with weights.alone(None):
+    with cache.alone(None):
         pass
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
 import random
+import tracemalloc
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganrun.disk import checkpoint
+from ganrun.disk import checkpoint, storage
 from ganrun.engine.loop import structure_differences
 from ganrun.ground.errors import NoCheckpoint, StorageFailed
 
@@ -387,3 +390,52 @@ def test_every_misfit_is_named() -> None:
         found = structure_differences(own, other)
         assert len(found) == 1, other
         assert said in found[0]
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 5])
+def test_a_disk_that_fills_up_within_a_checkpoint_is_said_and_leaves_nothing(tmp_path, writes):
+    state = {"step": 5, "players": {"generator": torch.zeros(1000)}}
+    checkpoint.save(tmp_path, 5, state, 3)
+    before = sorted(tmp_path.iterdir())
+
+    class Full(io.FileIO):
+        left = writes
+
+        def write(self, data):
+            if self.left == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.left -= 1
+            return super().write(data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "open", Full, raising=False)
+        with pytest.raises(StorageFailed, match="disk full"):
+            checkpoint.save(tmp_path, 6, {**state, "step": 6}, 3)
+    assert sorted(tmp_path.iterdir()) == before
+    assert checkpoint.read(tmp_path / "step_00000005.pt")["step"] == 5
+
+
+def test_what_is_streamed_has_the_hash_and_the_size_of_the_file(tmp_path):
+    temporary, written = storage.stream_temporary(tmp_path / "file", lambda file: [file.write(b"ab"), file.write(b"c" * 9)], 11)
+    assert temporary.read_bytes() == b"ab" + b"c" * 9
+    assert (written.size, written.sha256) == (11, hashlib.sha256(b"ab" + b"c" * 9).hexdigest())
+
+
+def test_saving_and_reading_hold_no_second_copy_of_the_state(tmp_path):
+    state = {"step": 5, "players": {f"{place}": torch.full((2**20,), float(place)) for place in range(12)}}  # 48 MiB
+    biggest = []
+
+    class Counting(io.FileIO):
+        def write(self, data):
+            biggest.append(len(data))
+            return super().write(data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "open", Counting, raising=False)
+        tracemalloc.start()
+        path = checkpoint.save(tmp_path, 5, state, 3)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 2**22
+    assert max(biggest) == 2**22  # one tensor at a time
+    assert torch.equal(checkpoint.read(path)["players"]["7"], state["players"]["7"])

@@ -22,7 +22,7 @@ from conftest import compose_config
 
 from ganrun.cli import comparing
 from ganrun.disk import gather, runs
-from ganrun.engine import paper_figure, paper_table
+from ganrun.engine import compare, paper_figure, paper_table
 from ganrun.engine.decide import Estimate
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
@@ -214,6 +214,22 @@ def test_the_reference_may_be_a_number_or_a_run_and_another_is_refused(sweep: Pa
         comparing.compared([str(sweep)], "3")
 
 
+def test_only_the_scores_named_are_compared_and_judged(sweep: Path) -> None:
+    found = comparing.compared([str(sweep)], scores=["fid"])
+    assert (list(found.columns), found.judged) == (["fid"], 1)
+    answer = run("compare", sweep, "--score", "fdi", "--score", "kid")
+    assert (answer.code, len(answer.lines)) == (2, 2)
+    assert "--score fdi: no run has it. Did you mean 'fid'?" in answer.err
+
+
+def test_equal_values_are_no_reason_to_run_more_seeds(sweep: Path) -> None:
+    for folder in sorted(sweep.iterdir()):
+        add(folder, {"modes": 8.0})
+    assert compare.verdict(comparing.compared([str(sweep)]).differences["modes"]["loss=lsgan"], True) == (
+        "not decided: no difference at all"
+    )
+
+
 @pytest.mark.parametrize("kind", paper_figure.KINDS)
 def test_the_figure_is_of_its_kind_shows_all_and_is_the_same_twice(sweep: Path, kind: str) -> None:
     files = [Path(f"{name}.{kind}") for name in ("one", "two")]
@@ -223,7 +239,7 @@ def test_the_figure_is_of_its_kind_shows_all_and_is_the_same_twice(sweep: Path, 
     assert data == files[1].read_bytes()
     assert data.startswith({"pdf": b"%PDF", "png": b"\x89PNG", "svg": b"<?xml"}[kind])
     if kind == "svg":
-        shown = re.findall(r"<!-- (.*?) -->", data.decode())
+        shown = re.findall(r">\s*([^<>]+?)\s*<", data.decode())
         for words in (
             "loss=hinge",
             "loss=lsgan",

@@ -6,6 +6,7 @@ import struct
 import threading
 import zlib
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ import torch
 from PIL import Image
 
 from ganrun.data import decode, streamed, working_size
-from ganrun.data.base import Images, to_pixels
+from ganrun.data import decoded as decoded_images
+from ganrun.data.base import ContentHash, Images, to_pixels
 from ganrun.data.decode import ResizeRule, Unreadable
 from ganrun.data.folder_names import draw as draw_of
 from ganrun.data.folder_names import usual_share
@@ -882,3 +884,146 @@ def test_a_run_gives_the_data_set_the_sizes_of_its_family(tmp_path, given, notes
     data = assemble.load_data({"dataset": {"name": "folder", "root": str(tmp_path), **given}}, family)
     assert any(notes in note for note in data.notes)
     assert any("padded with" in note for note in data.notes) == ("fit" in given)
+
+
+# ---------------------------------------------------------------- decoded images are kept
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A cache of its own that keeps folders of any size, and a count of what is decoded."""
+    monkeypatch.setenv("GANRUN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(decoded_images, "LEAST", 1)
+    monkeypatch.setattr(decoded_images, "COMPARED", 1)
+    plain, seen = decode.decode, []
+    monkeypatch.setattr(decode, "decode", lambda path, rule: (seen.append(path), plain(path, rule))[1])
+    return SimpleNamespace(seen=seen, files=lambda: sorted((tmp_path / "cache").glob("decoded-*")))
+
+
+def start(kept, root, **options):
+    """(the data set, how many files were decoded for it)."""
+    kept.seen.clear()
+    dataset = make(root, **options)
+    dataset.fingerprint()
+    return dataset, len(kept.seen)
+
+
+def same(one, other):
+    sides = [(one, other), (one.held_out(), other.held_out())]
+    assert one.notes == other.notes
+    for left, right in sides[: 1 if one.held_out() is None else 2]:
+        assert left.fingerprint() == right.fingerprint()
+        every = torch.arange(len(left))
+        assert torch.equal(left.batch(every).x, right.batch(every).x)
+        assert (left.labels is None and right.labels is None) or torch.equal(left.labels, right.labels)
+
+
+@pytest.mark.parametrize("options", [{}, {"memory_gib": 0.0}, {"channels": 1, "resize": "pad"}], ids=["kept", "streamed", "grey"])
+def test_a_second_start_decodes_a_few_files_and_is_the_same(tmp_path, kept, options):
+    fill(tmp_path / "images", 20, ("a", "b"), size=12)
+    (tmp_path / "images/a/bad.png").write_bytes(b"no image")
+    options = {"held_out": 0.3, "on_error": "skip", "size": 8, **options}
+    first, count = start(kept, tmp_path / "images", **options)
+    assert count == 41
+    second, count = start(kept, tmp_path / "images", **options)
+    assert count == 2  # one of each part
+    same(first, second)
+    assert second.fingerprint() == fingerprint_of(second)
+    assert second.remarks == first.remarks
+
+
+def fingerprint_of(dataset):
+    """The fingerprint from the pixels alone."""
+    digest = ContentHash()
+    pixels = to_pixels(dataset.batch(torch.arange(len(dataset))).x).permute(0, 2, 3, 1).contiguous()
+    digest.add(pixels)
+    return digest.close(tuple(pixels.shape), dataset.labels)
+
+
+@pytest.mark.parametrize("change", ["content", "same size and date", "name", "added", "rule", "labels"])
+def test_what_differs_is_decoded_anew(tmp_path, kept, change):
+    root = tmp_path / "images"
+    for number in range(6):  # bitmaps: as many bytes whatever they show
+        save(root / f"{number % 2}/{number}.bmp", picture(number))
+    start(kept, root, size=8, held_out=0)
+    options, path = {"size": 8, "held_out": 0}, root / "0/2.bmp"
+    before = path.stat()
+    if change == "content":
+        save(path, picture(99))
+    elif change == "same size and date":
+        save(path, picture(99))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert path.stat().st_size == before.st_size
+    elif change == "name":
+        path.rename(root / "0/8.bmp")
+    elif change == "added":
+        save(root / "1/9.bmp", picture(9))
+    elif change == "rule":
+        options["size"] = 6
+    else:
+        options["labels"] = "none"
+    found, count = start(kept, root, **options)
+    assert count == len(found)
+    kept.files()[0].parent.rename(tmp_path / "elsewhere")
+    same(found, make(root, **options))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[:-1], lambda data: data + b"?", lambda data: b"", lambda data: data[:-9] + b"\0wrong\0\0\0",
+     lambda data: data.replace(b'"kept": [0', b'"kept": [1'), lambda data: data[:40]],
+)  # fmt: skip
+def test_a_damaged_file_of_decoded_images_is_said_and_made_again(tmp_path, kept, damage):
+    fill(tmp_path / "images", 9)
+    first, _ = start(kept, tmp_path / "images", held_out=0)
+    (path,) = kept.files()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    second, count = start(kept, tmp_path / "images", held_out=0)
+    assert count >= 9
+    same(first, second)
+    assert any(f"{path}: damaged" in remark for remark in second.remarks)
+    assert path.read_bytes() == whole
+    assert start(kept, tmp_path / "images", held_out=0)[0].remarks == first.remarks
+
+
+@pytest.mark.parametrize("memory_gib", [4.0, 0.0])
+def test_a_file_of_other_images_under_the_right_name_is_noticed(tmp_path, kept, memory_gib):
+    options = {"held_out": 0, "size": 8, "memory_gib": memory_gib}
+    fill(tmp_path / "one")
+    for number in range(6):
+        save(tmp_path / f"two/{number}.png", picture(500 + number))
+    start(kept, tmp_path / "one", **options)
+    (one,) = kept.files()
+    right, _ = start(kept, tmp_path / "two", **options)
+    (two,) = set(kept.files()) - {one}
+    two.write_bytes(one.read_bytes())
+    found, _ = start(kept, tmp_path / "two", **options)
+    same(right, found)
+    assert "is another image" in str(found.remarks)
+
+
+def test_the_files_of_decoded_images_are_bounded_and_one_that_cannot_be_written_is_said(tmp_path, kept, monkeypatch):
+    for name in "abc":
+        fill(tmp_path / name, size=8 + ord(name) - ord("a"))
+        start(kept, tmp_path / name, held_out=0, size=8)
+    monkeypatch.setattr(decoded_images, "MOST", 2.5 * kept.files()[0].stat().st_size)
+    fill(tmp_path / "d", size=7)
+    start(kept, tmp_path / "d", held_out=0, size=8)
+    assert len(kept.files()) == 2
+    assert start(kept, tmp_path / "d", held_out=0, size=8)[1] == 1
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GANRUN_CACHE", str(tmp_path / "file"))
+    found, count = start(kept, tmp_path / "d", held_out=0, size=8)
+    assert count == 6
+    assert "could not be kept" in str(found.remarks)
+
+
+def test_small_files_are_decoded_without_threads_and_in_order(tmp_path, monkeypatch):
+    fill(tmp_path, 12)
+    paths = [str(tmp_path / f"{number}.png") for number in range(12)]
+    rule = ResizeRule(8, "crop", 3)
+    alone = [result.pixels for result in decode.decode_all(paths, rule)]
+    monkeypatch.setattr(decode, "SMALL", 0)
+    for one, other in zip(alone, decode.decode_all(paths, rule), strict=True):
+        assert np.array_equal(one, other.pixels)

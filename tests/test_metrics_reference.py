@@ -7,9 +7,10 @@ import os
 import pytest
 import torch
 
+from ganrun.disk import cache
 from ganrun.engine import scoring
 from ganrun.ground.registry import build
-from ganrun.metrics import fid, reference, weights
+from ganrun.metrics import fid, reference
 
 plain = fid.moments
 
@@ -47,7 +48,7 @@ def score(said: list[str], dataset=None, **changes):
 def kept(what: str = "[0-9a-f]") -> list:
     """The files of features; of ``what`` else follows from them."""
     return sorted(
-        path for path in weights.cache_folder().glob(f"reference-{what}*.pt") if what == "moments" or "moments" not in path.name
+        path for path in cache.cache_folder().glob(f"reference-{what}*.pt") if what == "moments" or "moments" not in path.name
     )
 
 
@@ -188,8 +189,8 @@ def test_what_was_not_used_for_longest_makes_room(monkeypatch, tmp_path):
     found, said = (torch.zeros(1000, 8), None), []
     for age, name in enumerate(("reference-c", "reference-a", "reference-b"), 1):
         reference.keep(name, found, said.append)
-        os.utime(next(weights.cache_folder().glob(f"{name}-*")), (age, age))
-    other = weights.cache_folder() / "weights-of-something.pt"
+        os.utime(next(cache.cache_folder().glob(f"{name}-*")), (age, age))
+    other = cache.cache_folder() / "weights-of-something.pt"
     other.write_bytes(bytes(10**6))
     assert reference.load("reference-c", 1000, said.append) is not None  # oldest by age, and used just now
     monkeypatch.setattr(reference, "MOST", 3.5 * kept()[0].stat().st_size)
@@ -203,7 +204,7 @@ def test_what_was_not_used_for_longest_makes_room(monkeypatch, tmp_path):
 
 def test_a_file_that_another_process_deletes_meanwhile_is_no_failure():
     said: list[str] = []
-    weights.cache_folder().mkdir(parents=True, exist_ok=True)
-    (weights.cache_folder() / "reference-gone.pt").symlink_to("nowhere")  # listed, and not there when it is looked at
+    cache.cache_folder().mkdir(parents=True, exist_ok=True)
+    (cache.cache_folder() / "reference-gone.pt").symlink_to("nowhere")  # listed, and not there when it is looked at
     reference.keep("reference-here", (torch.zeros(10, 8), None), said.append)
     assert said == []

@@ -20,6 +20,8 @@ from PIL import Image
 
 import ganrun
 from ganrun.cli import listing, targets
+from ganrun.disk import gather
+from ganrun.disk.run_folder import RunFolder
 from ganrun.engine import run, sample_run, sampling
 from ganrun.engine.export import export
 from ganrun.ground import terminal_text
@@ -162,6 +164,51 @@ def test_a_damaged_run_is_a_record_too_and_no_folder_is_an_error(trained: Path, 
     for read in (ganrun.runs, ganrun.read_metrics, ganrun.read_scores, ganrun.read_signs):
         with pytest.raises(ganrun.GanrunError, match="there is no such"):
             read(tmp_path / "gone")
+
+
+def test_records_hold_every_key_as_it_is_typed_and_make_a_table(trained: Path, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    for seed in (0, 1):
+        shutil.copytree(trained, tmp_path / "o" / f"run{seed}")
+    frame = pandas.DataFrame(ganrun.runs(tmp_path / "o"))
+    assert list(frame["run"]) == [str(tmp_path / "o" / f"run{seed}") for seed in (0, 1)]
+    assert list(frame["optimizer.lr"]) == [2e-4, 2e-4]
+    assert list(frame["batch_size"]) == [8, 8]
+    assert list(frame["regularizer"]) == ["", ""]
+    assert list(frame["optimizer.betas"]) == ["0.5,0.999"] * 2
+    assert frame.groupby(["loss", "optimizer.lr"])["step"].max().tolist() == [2]
+    assert json.loads(listing.runs_as_json(tmp_path / "o")) == ganrun.runs(tmp_path / "o")
+
+
+def test_folders_that_hold_no_run_are_named_and_stop_nothing(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "mine" / "run")
+    for name in ("foreign/deep", "mine/notes", ".hidden", "empty"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("foreign/deep/a.txt", "mine/notes/b.txt", ".hidden/c.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    found, others = gather.survey(tmp_path)
+    assert found == [tmp_path / "mine" / "run"]
+    assert others == [f"{tmp_path / 'foreign'}: no run folder", f"{tmp_path / 'mine' / 'notes'}: no run folder"]
+    lines = list(listing.show_runs(tmp_path, 80))
+    assert [" ".join(line.split()) for line in lines if "no run folder" in " ".join(line.split())] == [
+        f"note: {other}" for other in others
+    ]
+    assert lines[-1].startswith("1 run in ")
+    assert gather.survey(tmp_path / "foreign") == ([], [f"{tmp_path / 'foreign'}: no run folder"])
+
+
+def test_a_run_that_no_process_works_in_is_not_running(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**facts, "status": "running"}))
+    assert ganrun.runs(tmp_path)[0]["status"] == "interrupted"
+    folder = RunFolder(tmp_path / "run")
+    folder.open()
+    try:
+        assert ganrun.runs(tmp_path)[0]["status"] == "running"
+    finally:
+        folder.close()
 
 
 def test_results_are_listed_without_torch_and_nothing_is_cut(trained: Path) -> None:

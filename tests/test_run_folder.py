@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +333,80 @@ def test_rows_stand_on_lines_of_their_own_whatever_was_torn_before(tmp_path: Pat
     assert rows.read() == [{"step": 1, "scores": {"a": 0.1}}, {"step": 3, "scores": {"a": 1 / 3}}]
     assert rows.path.read_text().count("\n") == 2
     assert len(said) == 1
+
+
+# a file of rows that is too large to be parsed at every start
+
+RUN = "0123456789abcdef" * 4
+
+
+def many(path: Path, count: int = 400, run: str = RUN) -> Rows:
+    rows = Rows(path, run=run)
+    for step in (1, *range(50, 50 * count, 50)):
+        rows.append({"step": step, "images": 64 * step, "loss/d": 1 / step, "time": {"at": "2026-01-01", "seconds": 0.1 * step}})
+    return rows
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "none": lambda data: data,
+    "a torn end": lambda data: data[:-30],
+    "a missing line break": lambda data: data[:-1],
+    "a row of another run": lambda data: data.replace(b'"run_id": "0123456789"', b'"run_id": "9123456789"', 1),
+    "an early row of another run": lambda data: data.replace(
+        b'"time": {"at": "2026-01-01", "seconds": 5.0}, "run_id": "0123456789"', b'"run_id": "0000000000"'
+    ),
+    "two lines in one": lambda data: data.replace(b"}\n", b"}", 100).replace(b"}{", b"}\n{", 99),
+    "a lost line": lambda data: b"\n".join(line for line in data.split(b"\n") if b'"step": 5000,' not in line),
+    "a line twice": lambda data: data.replace(b'{"step": 5000,', b'{"step": 4950,'),
+    "an empty line": lambda data: data.replace(b"}\n{", b"}\n\n{", 1),
+    "zeros": lambda data: data[:9000] + bytes(500) + data[9500:],
+    "a brace": lambda data: data[:9000] + data[9000:].replace(b"}, ", b", ", 1),
+    "a quote": lambda data: data[:9000] + data[9000:].replace(b'"images', b"images", 1),
+    "no step": lambda data: data.replace(b'{"step": 5000,', b'{"sten": 5000,'),
+    "a step in words": lambda data: data.replace(b'{"step": 5000,', b'{"step": "5000",'),
+    "a negative step": lambda data: data.replace(b'{"step": 1,', b'{"step": -1,'),
+    "a step with a point": lambda data: data.replace(b'{"step": 5000,', b'{"step": 5000.5,'),
+    "a damaged last row": lambda data: data[:-40] + b"?" + data[-39:].replace(b": ", b"; ", 1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_large_file_of_rows_is_judged_as_a_small_one(
+    damage: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: Any
+) -> None:
+    held = many(tmp_path / "rows.jsonl").path.read_bytes()
+    found = []
+    for large in (True, False):
+        monkeypatch.setattr("ganrun.disk.rows.LARGE", 0 if large else 10**9)
+        monkeypatch.setattr("ganrun.disk.row_scan.BLOCK", 5000)
+        monkeypatch.setattr("ganrun.disk.row_scan.PARSED", 1500)
+        said: list[str] = []
+        for step in (0, 1, 4999, 5000, 19900, 10**6):
+            path = tmp_path / f"{large} {step}.jsonl"
+            path.write_bytes(damage(held))
+            rows = Rows(path, run=RUN)
+            said += [*(entry.partition(" of ")[0] for entry in rows.remarks()), str(rows.sound()), str(rows.last())]
+            said.append(str(rows.ends(step)))
+            rows.cut(step, lambda line: None)
+            said.append(path.read_text())
+            said += [entry.name.partition(" ")[2] for entry in sorted(tmp_path.glob(f"{large} {step}*damaged*"))]
+        found.append(said)
+    assert found[0] == found[1]
+
+
+def test_a_large_file_of_rows_is_not_parsed(tmp_path: Path, monkeypatch: Any) -> None:
+    rows = many(tmp_path / "rows.jsonl")
+    monkeypatch.setattr("ganrun.disk.rows.LARGE", 0)
+    monkeypatch.setattr("ganrun.disk.row_scan.PARSED", 1500)
+    judged: list[bytes] = []
+    plain = Rows._judge
+    monkeypatch.setattr(Rows, "_judge", lambda self, line: (judged.append(line), plain(self, line))[1])
+    assert (rows.sound(), rows.remarks(), rows.last(), rows.ends(10000)) == (None, [], 19950, (1, 10000))
+    rows.cut(10**6, pytest.fail)
+    assert 5 < len(judged) < 40
+    other = Rows(rows.path, run="f" * 64)
+    assert other.remarks()[0].startswith("400 of 400 rows")
+    assert len(judged) > 400
 
 
 def test_a_run_folder_whose_files_point_elsewhere_is_not_written_through(run: Path, tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from typing import Annotated
 
 import typer
 
-from ganrun.cli import comparing, complete, looking, reporting, unknown
-from ganrun.cli.arguments import ConfigDir, Overrides, Target, answering, home, hydra_option, out_option
+from ganrun.cli import comparing, complete, exporting, looking, reporting, unknown
+from ganrun.cli.arguments import Best, ConfigDir, Overrides, Target, answering, home, hydra_option, out_option
 from ganrun.ground import terminal, terminal_text
+from ganrun.ground.errors import BadInput
 
 app = typer.Typer(
     name="ganrun",
@@ -120,6 +121,7 @@ def evaluate(
             help="Of several runs: which the others are compared with; by default 1.",
         ),
     ] = None,
+    best: Best = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Score a run folder. Overrides: metric, evaluation, device, plugins, dataset.root.
@@ -129,7 +131,7 @@ def evaluate(
     with answering():
         from ganrun.cli import targets
 
-        targets.evaluate(target, overrides or [], config_dir, out, reference)
+        targets.evaluate(target, overrides or [], config_dir, out, reference, best=best)
 
 
 @app.command(cls=unknown.Command)
@@ -200,6 +202,7 @@ def sample(
     fps: Annotated[
         int | None, typer.Option("--fps", min=1, max=120, help="Of --video: pictures a second; 24 by default.")
     ] = None,
+    best: Best = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Generate samples from a run folder; no data set is needed. Overrides: device, plugins, evaluation.standing."""
@@ -222,7 +225,7 @@ def sample(
             source=source,
             video=targets.film(video, frames, fps),
         )
-        typer.echo(targets.sample(target, overrides or [], config_dir, options))
+        typer.echo(targets.sample(targets.chosen(target, best), overrides or [], config_dir, options))
 
 
 @app.command(cls=unknown.Command)
@@ -242,6 +245,7 @@ def invert(
     label: Annotated[list[int] | None, typer.Option("--label", min=0, help="The classes to try; all by default.")] = None,
     out: Annotated[Path | None, out_option("DIR", "Where to; within RUN by default.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
+    best: Best = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Find the latents whose samples are nearest to images: what the generator can make. Overrides: device, plugins."""
@@ -249,26 +253,10 @@ def invert(
         from ganrun.cli import targets
 
         options = {"labels": label or None, "num": num, "starts": starts, "steps": steps, "seed": seed, "out": out, "raw": raw}
-        typer.echo(targets.invert(target, images or [], config_dir, source, **options))
+        typer.echo(targets.invert(targets.chosen(target, best), images or [], config_dir, source, **options))
 
 
-@app.command(cls=unknown.Command)
-def export(
-    target: Target,
-    overrides: Overrides = None,
-    out: Annotated[
-        Path | None,
-        out_option("FILE", "By default RUN/generator.safetensors."),
-    ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
-    role: Annotated[str, typer.Option("--role", help="Which generator, as CycleGAN's inverse.")] = "generator",
-    config_dir: ConfigDir = None,
-) -> None:
-    """Write the generator alone as safetensors; ganrun.load_generator reads it. Overrides: device, plugins."""
-    with answering():
-        from ganrun.cli import targets
-
-        typer.echo(targets.export(target, overrides or [], config_dir, out, raw, role))
+app.command(cls=unknown.Command)(exporting.export)
 
 
 @app.command(cls=unknown.Command)
@@ -277,13 +265,14 @@ def probe(
     overrides: Overrides = None,
     labels: Annotated[int, typer.Option("--labels", min=10, help="Labelled training samples that the probe may see.")] = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Which of them.")] = 0,
+    best: Best = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Name classes from the discriminator's features, beside raw pixels and an untrained one. Overrides: device, plugins."""
     with answering():
         from ganrun.cli import targets
 
-        targets.probe(target, overrides or [], config_dir, labels, seed)
+        targets.probe(targets.chosen(target, best), overrides or [], config_dir, labels, seed)
 
 
 app.command(cls=unknown.Command)(comparing.compare)
@@ -358,17 +347,23 @@ def list_components(
         str | None,
         typer.Argument(metavar="[OPTION|PATH]", help="One option of the group; with runs: the folder, by default outputs."),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With runs: the records of ganrun.runs, as JSON.")] = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Everything there is to choose, one line each with its options; * marks the default.
 
     [bold]ganrun list regularizer=r1[/bold]   every key of one option: its meaning, default, values and source
-    [bold]ganrun list runs[/bold]             every run: its status, step, scores with their step, and size on disk
+    [bold]ganrun list runs[/bold]             every run: status, step, scores, findings, size on disk
     """
     with answering():
         from ganrun.cli import listing
 
         columns = terminal_text.width() if sys.stdout.isatty() else 10**6
+        if as_json and group != "runs":
+            raise BadInput("--json: goes with ganrun list runs")
+        if as_json:
+            typer.echo(listing.runs_as_json(Path(option or "outputs")))
+            return
         if group == "runs":
             for line in listing.show_runs(Path(option or "outputs"), columns):
                 typer.echo(line)

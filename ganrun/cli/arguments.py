@@ -57,6 +57,9 @@ Target = Annotated[
         metavar="RUN", help="A run folder, or one checkpoint of it.", autocompletion=complete.at(complete.run_folders)
     ),
 ]
+Best = Annotated[
+    bool, typer.Option("--best", help="The checkpoint with the best score, which keep_best=SCORE kept, not the last one.")
+]
 
 
 @contextmanager

@@ -34,6 +34,9 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Everything, with the cards, in full precision.")] = False,
     as_latex: Annotated[bool, typer.Option("--latex", help="Tables for LaTeX, with booktabs.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Tables for Markdown.")] = False,
+    scores: Annotated[
+        list[str] | None, typer.Option("--score", metavar="NAME", help="Only this score, such as fid; may be repeated.")
+    ] = None,
     figure: Annotated[
         Path | None,
         typer.Option(
@@ -62,17 +65,19 @@ def compare(
         chosen = [word for word, asked in zip(KINDS, (as_csv, as_json, as_latex, as_markdown), strict=True) if asked]
         if len(chosen) > 1:
             raise BadInput(f"{' '.join(f'--{word}' for word in chosen)}: one of them at a time")
-        show(targets, chosen[0] if chosen else None, figure, reference)
+        show(targets, chosen[0] if chosen else None, figure, reference, scores or [])
 
 
-def show(words: Sequence[str], kind: str | None, figure: Path | None, reference: str | None) -> None:
+def show(
+    words: Sequence[str], kind: str | None, figure: Path | None, reference: str | None = None, scores: Sequence[str] = ()
+) -> None:
     """Print the comparison of the runs that ``words`` mean, as ``kind``, by default for a terminal; draw ``figure``."""
     from ganrun.engine import compare as engine
     from ganrun.engine import paper_figure, paper_table
 
     if figure is not None:
         paper_figure.verify(figure)
-    found = compared(words, reference)
+    found = compared(words, reference, scores)
     if figure is not None:
         paper_figure.draw(found, figure)
         sys.stderr.write(f"figure: {figure}\n")
@@ -92,8 +97,8 @@ def show(words: Sequence[str], kind: str | None, figure: Path | None, reference:
         sys.stderr.write("".join(f"{note}\n" for note in notes))
 
 
-def compared(words: Sequence[str], reference: str | None = None) -> Comparison:
-    """The comparison of the runs that ``words`` mean, by the scores that they have.
+def compared(words: Sequence[str], reference: str | None = None, scores: Sequence[str] = ()) -> Comparison:
+    """The comparison of the runs that ``words`` mean, by the scores that they have, or by those named in ``scores``.
 
     A run that was found below a folder, and cannot be read, is left out and named; one that was named itself is an error.
     """
@@ -115,6 +120,7 @@ def compared(words: Sequence[str], reference: str | None = None) -> Comparison:
         said += remarks
     if mistakes:
         raise BadInput("\n".join(mistakes))
+    held_scores.choose(entries, scores)
     found, groups = settings.grouped([entry.config for entry in entries])
     groups_of_entries = [
         [entry for entry, group in zip(entries, groups, strict=True) if group == place] for place in range(len(found))

@@ -194,7 +194,7 @@ def _values(key: str, start: str, before: Sequence[str], folders: Sequence[Path]
         yield from run_folders(start)
     elif key in PLACES:
         yield from (f"{quote}{place}" for place in folders_at(start[len(quote) :]))
-    elif key == "objective":
+    elif key in ("objective", "keep_best"):
         metrics = _chosen(before, folders).get("metric", [])
         yield from (name for metric in metrics for name in scores_of(metric) if name.startswith(start))
     else:

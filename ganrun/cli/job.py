@@ -29,6 +29,7 @@ from ganrun.cli.schema import catalog
 from ganrun.cli.schema.compare import compare
 from ganrun.disk import identity, signals
 from ganrun.disk.run_folder import RunFolder
+from ganrun.engine import best
 from ganrun.ground import terminal
 from ganrun.ground.errors import BadInput, GanrunError, Stopped
 from ganrun.ground.objective import Outcome
@@ -139,6 +140,7 @@ def _train(config: DictConfig, folder: Path, overrides: list[str], sweep: bool, 
     if sweep:
         _refuse_values(plain)
         _wait_for_twin(HydraConfig.get().job.num, folder)
+    best.verify(plain)
     identity.verify(plain, folder)
     signature.refuse_a_step_that_is_gone(plain, folder)
     if not sweep:

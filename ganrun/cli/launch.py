@@ -41,6 +41,7 @@ from ganrun.cli.overrides import Typed, parse, readable, search, value_of
 from ganrun.cli.schema import catalog, check
 from ganrun.disk import current_folder, runs
 from ganrun.disk.identity import STACKS, same
+from ganrun.engine import best
 from ganrun.ground import terminal_text
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
 from ganrun.ground.spell import quoted as quote
@@ -132,7 +133,7 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     resumed = f"resume={quote(str(start.folder))}" if start is not None else ""
     final = [*given, *(resumed if start is not None and entry.key == "resume" else entry.spelt for entry in typed)]
     final += begun.overrides if begun is not None else []
-    output = _output(found.compose(_first_jobs(final, found)))
+    output = _output(found.compose(_first_jobs(final, found)), swept=command.multirun)
     if current_folder.is_gone() and not runs.place(output).is_absolute():
         raise BadInput("the current folder has been removed: cd to another one, or give output=/an/absolute/path")
     is_product = command.multirun and _is_product(final, found)
@@ -159,11 +160,13 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
     return final
 
 
-def _output(composed: DictConfig) -> str:
-    """Where run folders go. ``BadInput`` for a place that Hydra cannot write down, and for trackers that a file or RUN has chosen
-    and that lack their libraries."""
+def _output(composed: DictConfig, *, swept: bool) -> str:
+    """Where run folders go. ``BadInput`` for a place that Hydra cannot write down, for trackers that a file or RUN has chosen
+    and that lack their libraries, and for a score that the run cannot be judged by; ``swept`` jobs at their turn."""
     if lacking := companions.without_libraries(map(str, composed.tracker)):
         raise BadInput("\n".join(lacking))
+    if not swept:
+        best.verify(signature.plain(composed))
     output = str(composed.output)
     refuse_half_a_link(runs.place(output), f"output={output}: choose another folder")
     return output

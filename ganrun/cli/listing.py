@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,9 +13,11 @@ from rich.table import Table
 
 from ganrun.cli import describe, logged, published
 from ganrun.cli.schema import catalog
-from ganrun.disk import results
+from ganrun.disk import gather, results, runs
 from ganrun.ground import terminal_text
 from ganrun.ground.errors import BadInput
+
+MOST_NAMED = 5  # folders without a run
 
 
 def show(word: str | None, option: str | None, config_dir: Path | None, console: Console, columns: int) -> None:
@@ -64,10 +68,19 @@ def _lines(group: str, entries: Sequence[catalog.OptionFile], default: Sequence[
             console.file.write(f"    {details}\n")
 
 
+def runs_as_json(output: Path) -> str:
+    """The records of ``ganrun.runs``, as JSON, which has no NaN."""
+    records = [
+        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()}
+        for record in results.read_runs(output)
+    ]
+    return json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False)
+
+
 def show_runs(output: Path, columns: int) -> Iterator[str]:
     """The lines of ``ganrun list runs``: of each run its folder, where it stands, its size and its last scores with their step.
 
-    None is longer than ``columns`` but for a single longer word.
+    None is longer than ``columns`` but for a single longer word. Folders that hold no run are named at the end.
     """
     records = results.read_runs(output)
     for record in records:
@@ -83,6 +96,11 @@ def show_runs(output: Path, columns: int) -> Iterator[str]:
         if scores:
             values = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
             yield terminal_text.wrapped(f"  scores at step {record['scores_step']}: {values}", columns)
+    others = gather.survey(runs.place(output))[1]
+    for sentence in others[:MOST_NAMED]:
+        yield terminal_text.wrapped(f"note: {sentence}", columns)
+    if len(others) > MOST_NAMED:
+        yield f"note: {len(others) - MOST_NAMED} more folders without a run"
     total = _bytes(sum(record["size"] for record in records))
     yield f"{len(records)} run{'s' if len(records) != 1 else ''} in {output}" + (f", {total}" if records else "")
 

@@ -51,12 +51,22 @@ class Sampling:
 
 
 def evaluate(
-    target: Path, words: Sequence[str], config_dir: Path | None, out: Path | None = None, reference: str | None = None
+    target: Path,
+    words: Sequence[str],
+    config_dir: Path | None,
+    out: Path | None = None,
+    reference: str | None = None,
+    *,
+    best: bool = False,
 ) -> None:
-    """Score a run folder, or one checkpoint of it; with further ones among ``words``, compare them all."""
+    """Score a run folder, or one checkpoint of it; with further ones among ``words``, compare them all.
+
+    ``best``: of each run the checkpoint that ``keep_best`` kept.
+    """
+    target = chosen(target, best)
     overrides = [word for word in words if not runs.is_meant(word)]
     if len(overrides) < len(words):
-        others = [runs.place(word) for word in words if runs.is_meant(word)]
+        others = [chosen(runs.place(word), best) for word in words if runs.is_meant(word)]
         return compare([target, *others], overrides, config_dir, out, reference)
     if reference is not None:
         raise BadInput(f"--reference {reference}: is for several runs: ganrun eval RUN RUN ... --reference RUN")
@@ -79,6 +89,13 @@ def compare(
 
     entries = [engine.Entry(target, config, int(config["seed"])) for target, config in prepared]
     score_runs.compare_runs(entries, settings.titles(found), settings.differing(found), groups, reference=chosen, out=out)
+
+
+def chosen(target: Path, best: bool) -> Path:
+    """``target``, or with ``--best`` the checkpoint of it that ``keep_best`` kept."""
+    from ganrun.engine.best import checkpoint
+
+    return checkpoint(target) if best else target
 
 
 def direction(traverse: bool, along: str | None) -> str | None:
@@ -147,12 +164,14 @@ def _film(target: Path, config: dict[str, Any], options: Sampling, asked: Film) 
     return made
 
 
-def export(target: Path, overrides: Sequence[str], config_dir: Path | None, out: Path | None, raw: bool, role: str) -> Path:
-    """Write a generator as safetensors; where it is."""
+def export(
+    target: Path, overrides: Sequence[str], config_dir: Path | None, out: Path | None, raw: bool, role: str, form: str
+) -> tuple[Path, str]:
+    """Write a generator in the format ``form``: where it is, and a few lines of Python that use it."""
     target, config = prepare(target, overrides, config_dir, ALLOWED["export"], "export")
-    from ganrun.engine.export import export as write
+    from ganrun.engine.export import exported
 
-    made: Path = write(target, out, config, raw=raw, role=role)
+    made: tuple[Path, str] = exported(target, out, config, raw=raw, role=role, form=form)
     return made
 
 

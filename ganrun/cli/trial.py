@@ -34,6 +34,7 @@ QUIET = (
     "metric=none",
     "tracker=none",
     "objective=null",
+    "keep_best=null",
     "doctor.stop=[]",
     "every.sample=0",
     "every.eval=0",

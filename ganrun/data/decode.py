@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
@@ -35,6 +35,8 @@ from PIL import Image
 from ganrun.disk.image_folder import why_not_regular
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+SMALL = 16_384  # bytes of a file
+LOOKED_AT = 100  # files whose sizes are asked for
 MAX_PIXELS = 64_000_000
 PNG = b"\x89PNG\r\n\x1a\n"
 WORDS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks that no pixel depends on
@@ -85,7 +87,7 @@ def workers() -> int:
 
 
 def decode_all(paths: Iterable[str], rule: ResizeRule) -> Iterator[Decoded | Unreadable]:
-    """Decode ``paths`` in parallel; results come in their order, an ``Unreadable`` in the place of a bad file."""
+    """Decode ``paths``, large files in parallel; results come in their order, an ``Unreadable`` in the place of a bad file."""
 
     def attempt(path: str) -> Decoded | Unreadable:
         try:
@@ -94,9 +96,21 @@ def decode_all(paths: Iterable[str], rule: ResizeRule) -> Iterator[Decoded | Unr
             return error
 
     paths = list(paths)
+    if _are_small(paths):  # threads would wait for one another longer than they decode
+        yield from map(attempt, paths)
+        return
     with ThreadPoolExecutor(workers(), thread_name_prefix="decode") as pool:
         for start in range(0, len(paths), 256):  # so that no more than this many images wait in memory
             yield from pool.map(attempt, paths[start : start + 256])
+
+
+def _are_small(paths: Sequence[str]) -> bool:
+    """Whether most of the first files hold too little for a thread of their own."""
+    sizes = []
+    for path in paths[:LOOKED_AT]:
+        with suppress(OSError):
+            sizes.append(os.stat(path).st_size)
+    return bool(sizes) and sorted(sizes)[len(sizes) // 2] < SMALL
 
 
 def decode(path: str, rule: ResizeRule) -> Decoded:

@@ -1,8 +1,9 @@
 """Any folder of images, nested or flat, of any sizes and modes; labels from its first-level sub-folders.
 
-Every file is decoded once at the start: unreadable ones are named before anything is trained, and the fingerprint is of
-the pixels. Sets of up to ``memory_gib`` stay in memory as bytes; larger ones are decoded again batch by batch. An image is
-held out by a hash of its name, so that adding a file moves no other, and for all seeds alike, so that their scores compare.
+Every file is decoded once, and found decoded at later starts (``ganrun/data/decoded.py``): unreadable ones are named before
+anything is trained, and the fingerprint is of the pixels. Sets of up to ``memory_gib`` stay in memory as bytes; larger ones are
+decoded again batch by batch. An image is held out by a hash of its name, so that adding a file moves no other, and for all seeds
+alike, so that their scores compare.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def folder(
     for part in reversed(parts):
         made = assemble(part, place, rule, class_names, made, (class_counts(part, class_names), *notes))
     assert made is not None
-    made.remarks = tuple(remarks)
+    made.remarks = (*remarks, *first.said)
     return select(made, classes, fraction)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ganrun.data.base import ContentHash, Dataset, Images
 from ganrun.data.decode import ResizeRule, Unreadable, decode_all
+from ganrun.data.decoded import Pixels, Store, hash_of
 from ganrun.data.folder_names import Part, counted, first_words
 from ganrun.data.streamed import StreamedImages
 from ganrun.disk import image_folder as folder_content
@@ -19,10 +20,14 @@ from ganrun.ground.errors import BadInput, suggestion
 
 @dataclass
 class Pass:
-    """What the first pass over the files found: {file: why it is unreadable} and how often each remark was made."""
+    """What the first pass over the files found: {file: why it is unreadable} and how often each remark was made.
+
+    ``said``: what a person should know of the pass itself.
+    """
 
     troubles: dict[str, str] = field(default_factory=dict)
     remarks: Counter[str] = field(default_factory=Counter)
+    said: list[str] = field(default_factory=list)
 
 
 def check_root(root: object, name: str = "folder") -> str:
@@ -67,24 +72,39 @@ def check_options(channels: int, held_out: float | None, memory_gib: float) -> N
 
 
 def read(part: Part, place: str, rule: ResizeRule, first: Pass, *, keep: bool) -> None:
-    """Decode the part's files: its unreadable names go, its fingerprint and, with ``keep``, its pixels come."""
+    """Decode the part's files, or find them decoded: unreadable names go, the fingerprint and, with ``keep``, the pixels come."""
+    store = Store(place, part.names, rule, part.labels, first.said, keep=keep)
+    found = store.load()
+    if found is None:
+        found = _decoded(store)
+        store.keep(found)
+    first.troubles |= found.troubles
+    first.remarks.update(found.remarks)
+    part.names = [part.names[index] for index in found.kept]
+    part.labels = None if part.labels is None else [part.labels[index] for index in found.kept]
+    part.pixels, part.fingerprint = found.pixels, found.fingerprint
+
+
+def _decoded(store: Store) -> Pixels:
+    rule = store.rule
     shape = (rule.size, rule.size, rule.channels)
-    pixels = torch.empty((len(part.names) if keep else 1, *shape), dtype=torch.uint8)
-    digest = ContentHash()
-    kept: list[int] = []
-    for index, result in enumerate(decode_all((os.path.join(place, name) for name in part.names), rule)):
+    pixels = torch.empty((len(store.names) if store.keeps else 1, *shape), dtype=torch.uint8)
+    found, digest = Pixels([], None, ""), ContentHash()
+    paths = [os.path.join(store.place, name) for name in store.names]
+    for index, result in enumerate(decode_all(paths, rule)):
         if isinstance(result, Unreadable):
-            first.troubles[part.names[index]] = str(result)
+            found.troubles[store.names[index]] = str(result)
             continue
-        row = pixels[len(kept) if keep else 0]
+        row = pixels[len(found.kept) if store.keeps else 0]
         row.numpy()[...] = result.pixels
         digest.add(row)
-        first.remarks.update(result.remarks)
-        kept.append(index)
-    part.names = [part.names[index] for index in kept]
-    part.labels = None if part.labels is None else [part.labels[index] for index in kept]
-    part.pixels = pixels[: len(kept)] if keep else None
-    part.fingerprint = digest.close((len(kept), *shape), tensor(part.labels))
+        if not store.keeps:
+            found.hashes.append(hash_of(row))
+        found.remarks.update(result.remarks)
+        found.kept.append(index)
+    found.pixels = pixels[: len(found.kept)] if store.keeps else None
+    found.fingerprint = digest.close((len(found.kept), *shape), store.labels_of(found.kept))
+    return found
 
 
 def assemble(
@@ -99,7 +119,9 @@ def assemble(
     labels = tensor(part.labels)
     if part.pixels is not None:
         assert held_out is None or isinstance(held_out, Images)
-        return Images(part.pixels, labels, class_names=class_names, held_out=held_out, notes=notes)
+        found = Images(part.pixels, labels, class_names=class_names, held_out=held_out, notes=notes)
+        found.known_as(part.fingerprint)
+        return found
     assert held_out is None or isinstance(held_out, StreamedImages)
     paths = [os.path.join(place, name) for name in part.names]
     return StreamedImages(

@@ -113,7 +113,7 @@ def paired_folder(
     sources, targets = made
     assert sources is not None
     assert targets is not None
-    targets.remarks = tuple(remarks)
+    targets.remarks = (*remarks, *dict.fromkeys(first.said))
     pairs = Paired(targets, sources)
     pairs.change = jittering(jitter, mirror)
     return pairs
@@ -162,6 +162,7 @@ def _read(names: list[str], sides: list[Side], first: Pass, *, keep: bool) -> tu
             inside = os.path.relpath(side.place, os.path.commonpath([entry.place for entry in sides]))
             found.troubles |= {os.path.normpath(os.path.join(inside, file)): why for file, why in here.troubles.items()}
             found.remarks += here.remarks
+            first.said += here.said
         first.troubles |= found.troubles
         left = [set(part.names) for part in both]
         good = [name for name in names if all(side.files[name] in kept for side, kept in zip(sides, left, strict=True))]

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import re
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
@@ -105,15 +104,14 @@ def save(
     """
     state = dict(state)
     check_types(state)
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    data = buffer.getvalue()
-    manifest = {"format": FORMAT, "step": step, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    manifest |= {} if run is None else {"run": run}
     path = folder / f"step_{step:08d}.pt"
 
     fault_injection.point("before_write")
-    written = [storage.write_temporary(path, data)]
+    size = sum(entry.nbytes for _, entry in leaves(state) if isinstance(entry, Tensor))
+    temporary, written_as = storage.stream_temporary(path, lambda file: torch.save(state, cast(Any, file)), size)
+    manifest = {"format": FORMAT, "step": step, "bytes": written_as.size, "sha256": written_as.sha256}
+    manifest |= {} if run is None else {"run": run}
+    written = [temporary]
     try:
         fault_injection.point("before_manifest")
         written.append(storage.write_temporary(path.with_suffix(".json"), json.dumps(manifest).encode()))
@@ -201,23 +199,30 @@ def read(path: Path, run: str | None = None) -> dict[str, Any]:
     try:
         if not path.is_file() or path.stat().st_size != size:
             raise NoCheckpoint(f"{path}: is missing, or not {size} bytes long as its manifest says")
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != wanted:
+                raise NoCheckpoint(f"{path}: its content does not have the SHA-256 that its manifest says")
+            state = _decoded(path, file, size)
     except OSError as error:
         raise NoCheckpoint(f"{path}: cannot be read ({error.strerror})") from error
-    if hashlib.sha256(data).hexdigest() != wanted:
-        raise NoCheckpoint(f"{path}: its content does not have the SHA-256 that its manifest says")
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:  # what torch.save writes: nothing packed, so no bomb to unpack
-            if sum(entry.file_size for entry in archive.infolist()) > len(data):
-                raise ValueError("packed")
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the unpickler says of a hostile or foreign file
-        raise NoCheckpoint(f"{path}: is not a checkpoint of plain tensors and values, so it was not loaded") from error
     if not isinstance(state, dict) or not isinstance(state.get("step"), int):
         raise NoCheckpoint(f"{path}: is not a checkpoint of ganrun: it holds no step")
     if path.stem != f"step_{state['step']:08d}":
         raise NoCheckpoint(f"{path}: holds step {state['step']}, not what its name says")
     return state
+
+
+def _decoded(path: Path, file: BinaryIO, size: int) -> Any:
+    """What the open file of ``size`` bytes holds, read from it piece by piece."""
+    try:
+        file.seek(0)
+        with zipfile.ZipFile(file) as archive:  # what torch.save writes: nothing packed, so no bomb to unpack
+            if sum(entry.file_size for entry in archive.infolist()) > size:
+                raise ValueError("packed")
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the unpickler says of a hostile or foreign file
+        raise NoCheckpoint(f"{path}: is not a checkpoint of plain tensors and values, so it was not loaded") from error
 
 
 def newest(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,13 +28,37 @@ class Gathered:
     aside: list[Path] = field(default_factory=list)
 
 
-def below(above: Path) -> Iterator[Path]:
-    """The run folders at or below ``above``, in no order; hidden folders are passed over, and so are those inside a run."""
-    for folder, inner, files in os.walk(above):
-        if is_run({*files, *inner}):
-            inner.clear()
-            yield Path(folder)
-        inner[:] = [name for name in inner if not name.startswith(".")]
+def below(above: Path) -> list[Path]:
+    """The run folders at or below ``above``, sorted."""
+    return survey(above)[0]
+
+
+def survey(above: Path) -> tuple[list[Path], list[str]]:
+    """(run folders at or below ``above``, sorted; the topmost folders without one, each with why).
+
+    Hidden folders, links and empty folders are passed over, and so is what lies inside a run.
+    """
+    found: list[Path] = []
+    others: list[str] = []
+
+    def visit(folder: Path) -> str | None:
+        """Why ``folder`` holds no run; None where it does, "" where it holds nothing."""
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
+        if is_run({entry.name for entry in entries}):
+            found.append(folder)
+            return None
+        inner = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]
+        said = {name: visit(folder / name) for name in inner}
+        if any(why is None for why in said.values()):
+            others.extend(f"{folder / name}: {why}" for name, why in said.items() if why)
+            return None
+        return next(filter(None, said.values()), "no run folder" if len(entries) > len(inner) else "")
+
+    why = visit(above)
+    return sorted(found), [f"{above}: {why}"] if why else sorted(others)
 
 
 def is_run(names: set[str]) -> bool:
@@ -77,7 +101,7 @@ def _add(word: str, found: Gathered) -> None:
             continue
         if place.parent.name == ".sweep":  # what Hydra keeps of a sweep; its runs lie in the folder of the same name
             place = place.parent.parent / place.name
-        inside = sorted(below(place))
+        inside = below(place)
         for run in [run for run in inside if not ASIDE.fullmatch(run.name)]:
             _keep(run.absolute(), found, named=False)
         found.aside += [run for run in inside if ASIDE.fullmatch(run.name)]

@@ -30,6 +30,7 @@ NEUTRAL = (
     "fork",
     "every",
     "keep",
+    "keep_best",
     "output",
     "evaluation",
     "metric",

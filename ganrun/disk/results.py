@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganrun.disk import gather, runs
+from ganrun.disk import gather, identity, runs
 from ganrun.disk.rows import Rows, rows_of_metrics, rows_of_scores, rows_of_signs
 from ganrun.disk.run_folder import RunFolder
 from ganrun.ground.errors import BadInput
@@ -38,16 +38,18 @@ class Run:
 def read_runs(output: str | Path = "outputs") -> list[Record]:
     """A record of each run folder at or below ``output``, by path. ``BadInput`` where there is no such folder.
 
-    Keys: ``run`` (its path), ``name``, ``status`` (done, running, stopped, failed ...; "damaged" with the reason under
+    Keys: ``run`` (its path), ``name``, ``status`` (done, running, "interrupted" where no process works in it any more, stopped,
+    failed ...; "damaged" with the reason under
     ``error`` where the folder cannot be read), ``step`` and ``steps``, ``seed``, ``model``, ``loss``, ``dataset``,
     ``signature``, ``findings`` (names of what the doctor found, joined by a comma), ``size`` (bytes on disk), ``created`` (UTC,
     ISO 8601), ``scores_step`` and each score's newest value at that step under ``scores.NAME``, ``remarks`` (what is to be said
-    of rows of scores that are left out, "" for nothing). What is not known is None.
+    of rows of scores that are left out, "" for nothing); and each key of its config as it is typed, ``optimizer.lr`` or
+    ``regularizer``, lists joined by a comma, where it is none of the former. What is not known is None.
     """
     above = runs.place(output)
     if not above.is_dir():
         raise BadInput(f"{output}: there is no such folder")
-    return sorted((read_run(folder) for folder in gather.below(above)), key=lambda record: str(record["run"]))
+    return [read_run(folder) for folder in gather.below(above)]
 
 
 def read_run(run: str | Path) -> Record:
@@ -67,9 +69,12 @@ def read_run(run: str | Path) -> Record:
     record |= {"name": config.get("name"), "steps": config.get("steps"), "seed": config.get("seed")}
     record |= {group: _named(config.get(group)) for group in ("model", "loss", "dataset")}
     record |= {"status": facts.get("status"), "step": facts.get("step"), "created": facts.get("created")}
+    if record["status"] == "running" and folder.is_free():
+        record["status"] = "interrupted"
     found = [entry for entry in facts.get("findings", []) if isinstance(entry, Mapping)]
     record["findings"] = ",".join(str(entry.get("disease")) for entry in found)
-    return record | newest(scored)
+    settings = {key: _plain(value) for key, value in identity.flat(config)}
+    return {**settings, **record, **newest(scored)}
 
 
 def run_of(path: Path) -> Run:
@@ -134,6 +139,11 @@ def _folder(run: str | Path) -> RunFolder:
 
 def _named(entry: Any) -> Any:
     return entry.get("name") if isinstance(entry, Mapping) else entry
+
+
+def _plain(value: Any) -> Any:
+    """A value for a cell of a table."""
+    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _size(path: Path) -> int:

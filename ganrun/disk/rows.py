@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ganrun.ground.spell import shown
 
 RUN_ID, CHECKSUM = "run_id", "checksum"
 DIGITS = 10
+LARGE = 4 * 2**20  # bytes of a file that a start does not parse as a whole
 Row = dict[str, Any]
 
 # why a row is left out
@@ -40,6 +41,7 @@ class Rows:
 
     def __init__(self, path: Path, holds: str | None = None, run: str | None = None) -> None:
         self.path, self.holds, self.run = path, holds, run
+        self._plain: tuple[tuple[int, int, str], int | None] | None = None
 
     def read(self) -> list[Row]:
         """All whole rows of this run, without the keys that bind them to it."""
@@ -47,11 +49,18 @@ class Rows:
 
     def remarks(self) -> list[str]:
         """A sentence for each reason why rows are left out; none for a torn last line, which a killed process leaves."""
-        judged = [self._judge(line) for line in self._lines() if line.strip()]
-        if self._is_torn():
-            judged.pop()
-        found = Counter(row for row in judged if isinstance(row, str))
-        return [f"{count} of {len(judged)} rows of {shown(self.path)} {why} and left out" for why, count in found.items()]
+        if self._last_of_plain() is not None:
+            return []
+        found, count, last = Counter[str](), 0, None
+        for line in self._lines():
+            if not line.strip():
+                continue
+            row = self._judge(line)
+            count, last = count + 1, row if isinstance(row, str) else None
+            found.update([last] if last else [])
+        if last == DAMAGED and self._is_torn():
+            count, found[DAMAGED] = count - 1, found[DAMAGED] - 1
+        return [f"{number} of {count} rows of {shown(self.path)} {why} and left out" for why, number in found.items() if number]
 
     def cut(self, step: int, warn: Callable[[str], None]) -> None:
         """Drop what stands after ``step`` and a torn last row: a resumed run writes these rows again.
@@ -60,36 +69,112 @@ class Rows:
         """
         if not self.path.exists():
             return
+        if self._last_of_plain() is not None:
+            self._cut_plain(step)
+            return
         if remarks := self.remarks():
             kept = keep_damaged(self.path)
             warn(f"warning: {'; '.join(remarks)}; {kept.name} keeps the file as it was")
-        rows: list[Row] = []
+        self._write(self._until(step))
+
+    def _until(self, step: int) -> Iterator[Row]:
+        last = None
         for row in self._own():
-            in_order = self.holds is not None or not rows or row["step"] > rows[-1]["step"]  # scores may come in any order
+            in_order = self.holds is not None or last is None or row["step"] > last  # scores may come in any order
             if row["step"] <= step and in_order:
-                rows.append(row)
-        self._write(rows)
+                last = row["step"]
+                yield row
 
     def drop(self, steps: Collection[int]) -> None:
         """Take out the rows of these steps."""
-        rows = list(self._own())
-        if any(row["step"] in steps for row in rows):
-            self._write([row for row in rows if row["step"] not in steps])
+        if steps and any(row["step"] in steps for row in self._own()):
+            self._write(row for row in self._own() if row["step"] not in steps)
 
     def sound(self) -> int | None:
         """The step of the last row before the first that is left out or out of order, 0 where none is; None where all are sound.
 
         A torn last line is no damage: a process was killed while it wrote.
         """
-        lines, last = self._lines(), 0
-        for place, line in enumerate(lines):
-            row = self._judge(line)
-            if row == DAMAGED and place == len(lines) - 1 and self._is_torn():
-                return None
-            if isinstance(row, str) or row["step"] <= last:
+        if self._last_of_plain() is not None:
+            return None
+        last, damaged = 0, False
+        for line in self._lines():
+            if damaged:  # and not the last line
                 return last
-            last = row["step"]
-        return None
+            row = self._judge(line)
+            damaged = row == DAMAGED
+            if not damaged and (isinstance(row, str) or row["step"] <= last):
+                return last
+            last = last if isinstance(row, str) else row["step"]
+        return last if damaged and not self._is_torn() else None
+
+    def ends(self, step: int) -> tuple[int | None, int | None]:
+        """The steps of the first row and of the last one, of those that are no later than ``step``; None where there is none."""
+        plain = self._last_of_plain()
+        if plain is None:
+            steps = [row["step"] for row in self._own() if row["step"] <= step]
+            return (steps[0], steps[-1]) if steps else (None, None)
+        with open(self.path, "rb") as file:
+            first = json.loads(file.readline())["step"]
+        return (first if first <= step else None), self._place_after(step)[1]
+
+    def last(self) -> int:
+        """The highest step of all rows; 0 where there are none."""
+        plain = self._last_of_plain()
+        return max((row["step"] for row in self._own()), default=0) if plain is None else plain
+
+    # a file that is large
+
+    def _last_of_plain(self) -> int | None:
+        """The last step of a large file all of whose lines are plainly rows of this run in order; None for any other file."""
+        try:
+            facts = self.path.stat()
+        except OSError:
+            return None
+        if self.holds is not None or self.run is None or facts.st_size < LARGE:
+            return None
+        key = (facts.st_size, facts.st_mtime_ns, self.run)
+        if self._plain is None or self._plain[0] != key:
+            self._plain = key, self._look()
+        return self._plain[1]
+
+    def _look(self) -> int | None:
+        from ganrun.disk import row_scan  # imports numpy
+
+        tail = f', "{RUN_ID}": "{str(self.run)[:DIGITS]}"}}'.encode()
+        with open(self.path, "rb") as file:
+            found = row_scan.steps_of(file, tail)
+            if found is None or (found[1].strip() and self._judge(found[1]) != DAMAGED):  # a row without its line break is one
+                return None
+            file.seek(0)
+            first, parsed = file.readline(), 0
+            if isinstance(self._judge(first), str):
+                return None
+            for _, line in row_scan.lines_backwards(file):
+                if isinstance(self._judge(line), str):
+                    return None
+                parsed += len(line)
+                if parsed > row_scan.PARSED:
+                    break
+        return found[0]
+
+    def _place_after(self, step: int) -> tuple[int, int | None]:
+        """Where the first row after ``step`` begins in a plain file, and the step of the row before it."""
+        from ganrun.disk import row_scan
+
+        with open(self.path, "rb") as file:
+            for place, line in row_scan.lines_backwards(file):
+                found: int = json.loads(line)["step"]
+                if found <= step:
+                    return place + len(line) + 1, found
+        return 0, None
+
+    def _cut_plain(self, step: int) -> None:
+        place = self._place_after(step)[0]
+        if place < self.path.stat().st_size:
+            storage.truncate(self.path, place)
+
+    # any file
 
     def _own(self) -> Iterator[Row]:
         """The rows that count, as they stand."""
@@ -111,21 +196,27 @@ class Rows:
 
     def _is_torn(self) -> bool:
         """Whether the last line has no end and holds no row."""
-        last = self._lines()[-1:]
-        damaged = bool(last) and bool(last[0].strip()) and self._judge(last[0]) == DAMAGED
-        return damaged and not self.path.read_bytes().endswith(b"\n")
+        last = b""
+        for line in self._lines():
+            last = line
+        return bool(last.strip()) and not last.endswith(b"\n") and self._judge(last) == DAMAGED
 
-    def _lines(self) -> list[bytes]:
-        """The lines of the file; none where there is no file."""
+    def _lines(self) -> Iterator[bytes]:
+        """The lines of the file with their line breaks; none where there is no file."""
         try:
-            return self.path.read_bytes().splitlines()
+            with open(self.path, "rb") as file:
+                yield from file
         except FileNotFoundError:
-            return []
+            return
         except OSError as error:
             raise BadInput(f"{self.path}: cannot be read ({error.strerror})") from error
 
-    def _write(self, rows: list[Row]) -> None:
-        storage.write(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+    def _write(self, rows: Iterable[Row]) -> None:
+        def fill(file: storage.Hashed) -> None:
+            for row in rows:
+                file.write(json.dumps(row).encode() + b"\n")
+
+        storage.write_stream(self.path, fill, self.path.stat().st_size if self.path.exists() else 0)
 
     def verify(self) -> None:
         """Raise ``StorageFailed`` now where no row could be added."""

@@ -46,6 +46,7 @@ FORMS: dict[str, Any] = {
         "budget": {"steps": 0},
         "parent": {},
         "findings": [{"disease": ""}],
+        "keep_best": {"score": "", "metric": "", "higher": True, "card": {}, "every": 0, "last": 0},
     },
 }
 # what a process that was killed may leave behind: each file as it is written before it gets its name

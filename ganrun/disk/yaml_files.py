@@ -27,7 +27,7 @@ KINDS = {
     "float": (rf"[-+]?(?:{POINT}|(?:{POINT}|{WHOLE})[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)", "-+.0123456789"),
 }
 # root keys and a data set's place that take text, unless they are null; and those that always do
-OR_NULL = ("resume", "init_from", "objective", "evaluation.weights", "evaluation.weights_sha256", "dataset.root")
+OR_NULL = ("resume", "init_from", "objective", "keep_best", "evaluation.weights", "evaluation.weights_sha256", "dataset.root")
 ROOT_TEXT = (*OR_NULL, "name", "output")
 # keys that name a place on the disk
 PATHS = ("output", "resume", "init_from", "evaluation.weights", "dataset.root", "dataset.source", "dataset.target")

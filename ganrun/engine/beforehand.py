@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ganrun.data.base import Dataset
-from ganrun.engine import assemble, generator_scores
+from ganrun.engine import assemble, best, generator_scores
 from ganrun.engine.sandbox import Sandbox
 from ganrun.games.base import Game
 from ganrun.ground.errors import BadInput
@@ -41,7 +41,9 @@ class Check:
             say=lambda line: None,
         )
         dry_run(parts.metrics, parts.game, dataset, runtime, config)
-        choose(config.get("objective"), directions(parts.metrics), question.lacking)
+        for key in best.KEYS:
+            choose(config.get(key), directions(parts.metrics), question.lacking, key=key)
+        best.demand_evaluations(config)
 
     def _data(self, config: Mapping[str, Any], parts: assemble.Parts) -> Dataset:
         key = json.dumps([config["dataset"], config["model"]], sort_keys=True, default=str)

@@ -186,6 +186,8 @@ def verdict(gap: Difference | None, higher: bool | None) -> str:
         return ""
     if gap.adjusted is None:
         return f"not decided: {'one seed' if gap.half is None else 'no spread'}"
+    if gap.mean == 0 and not gap.spread:
+        return "not decided: no difference at all"
     if gap.decided:
         return "better" if (gap.mean > 0) == higher else "worse"
     further = gap.further
@@ -200,10 +202,11 @@ def rule(found: Comparison) -> str:
     said = "Mean ± 95 % t-interval over n seeds" if many else "One seed each, so no intervals"
     if not found.judged:
         return said
-    said += f". Decided: p ≤ {1 - LEVEL:.2g} of a two-sided t-test, Holm over the {found.judged} differences shown"
+    over = f"Holm over the {found.judged} differences shown" if found.judged > 1 else "of the one difference shown"
+    said += f". Decided: p ≤ {1 - LEVEL:.2g} of a two-sided t-test, {over}"
     said += "; best: decided from every other setting"
     if any(gap.further for gaps in found.differences.values() for gap in gaps.values()):
-        said += f". With so many more seeds it is decided in {decide.POWER:.0%} of cases, if mean and spread are what they seem"
+        said += f". So many more would in {100 * decide.POWER:.0f} % of cases, if mean and spread are what they seem"
     return said
 
 

@@ -11,7 +11,7 @@ from ganrun.disk.rows import rows_of_scores
 from ganrun.disk.run_folder import RunFolder
 from ganrun.engine.answers import plain, whole
 from ganrun.engine.compare import NAMED, Entry
-from ganrun.ground.errors import BadInput
+from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.spell import shown
 from ganrun.metrics import declared
 
@@ -46,6 +46,17 @@ def direction(score: str, entry: Mapping[str, Any]) -> bool | None:
     """Whether more of a score is better: as its row says, else as the metric's source does; None where neither does."""
     said = entry.get("higher")
     return said if isinstance(said, bool) else declared.directions(entry["card"]["metric"]).get(score)
+
+
+def choose(entries: Sequence[Entry], scores: Sequence[str]) -> None:
+    """Leave the runs only the scores named; all where none is. ``BadInput`` for one that no run has."""
+    known = dict.fromkeys(name for entry in entries for name, _ in entry.all_scores())
+    unknown = [name for name in scores if name not in known]
+    if unknown:
+        raise BadInput("\n".join(f"--score {name}: no run has it. {suggestion(name, known)}" for name in unknown))
+    for entry in entries if scores else []:
+        entry.scores = {name: entry.scores[name] for name in scores if name in entry.scores}
+        entry.also = [(name, held) for name, held in entry.also if name in scores]
 
 
 def one_step(groups: Sequence[Sequence[Entry]]) -> tuple[list[list[Entry]], list[str]]:

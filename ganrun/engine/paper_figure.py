@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from pathlib import Path
-from typing import Any
 
 from ganrun.disk import storage
 from ganrun.engine.compare import Comparison
+from ganrun.ground import figures
 from ganrun.ground.errors import BadInput, suggestion
 
 KINDS = ("pdf", "png", "svg")
 ACROSS = 3  # panels side by side
 LONGEST = 34  # characters of a line of a setting's name
-STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "figure.titlesize": 11,
-    "svg.hashsalt": "ganrun",
-    "pdf.fonttype": 42,
-    "text.parse_math": False,
-}
+EXACT = {"svg.hashsalt": "ganrun", "pdf.fonttype": 42, "text.parse_math": False}  # the same bytes; names with $ in them are text
 GREY, BLACK = "0.55", "black"
 
 
@@ -35,11 +29,6 @@ def verify(file: Path) -> None:
 
 def draw(found: Comparison, file: Path) -> None:
     """Write the figure to ``file``, whose ending says what it is. The same comparison gives the same bytes."""
-    import io
-
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     verify(file)
     columns = [column for column in found.columns.values() if column.values]
     across = min(ACROSS, len(columns)) or 1
@@ -47,8 +36,8 @@ def draw(found: Comparison, file: Path) -> None:
     names = ["\n".join(textwrap.wrap(name, LONGEST, break_on_hyphens=False)) for name in found.names]
     height = sum(0.22 + 0.17 * (name.count("\n") + 1) for name in names)
     label = max(len(line) for name in names for line in name.split("\n"))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(0.7 + 0.07 * label + 2.7 * across, 0.9 + (height + 0.9) * down), layout="constrained")
+    with figures.style(**EXACT):
+        figure = figures.figure(0.7 + 0.07 * label + 2.7 * across, 0.9 + (height + 0.9) * down)
         grid = figure.subplots(down, across, squeeze=False, sharey=True)
         for axes, column in zip(grid.flat, columns, strict=False):
             for place, name in enumerate(found.names):
@@ -65,8 +54,8 @@ def draw(found: Comparison, file: Path) -> None:
             axes.set_yticks(range(len(names)), names)
             axes.tick_params(labelleft=axes in grid[:, 0])
             axes.margins(x=0.1)
-            axes.grid(axis="x", color="0.9")
-            axes.set_axisbelow(True)
+            axes.locator_params(axis="x", nbins=5)
+            axes.grid(visible=False, axis="y")
         for axes in grid.flat[len(columns) :]:
             axes.set_visible(False)
         for axes in grid[:, 0]:

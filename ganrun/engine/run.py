@@ -18,8 +18,9 @@ from ganrun.data.base import Dataset
 from ganrun.disk import checkpoint, identity, runs, signals
 from ganrun.disk.rows import Rows
 from ganrun.disk.run_folder import RunFolder, now, set_aside
-from ganrun.engine import answers, assemble, beforehand, generator_scores, papers, pictures, sampling, sources
+from ganrun.engine import answers, assemble, beforehand, best, generator_scores, papers, pictures, sampling, sources
 from ganrun.engine.doctor import Doctor
+from ganrun.engine.keeper import Keeper
 from ganrun.engine.loop import Trainer
 from ganrun.engine.papers import note_failure
 from ganrun.engine.progress import Display, scores_table, show_panel
@@ -48,7 +49,9 @@ def _train(config: Mapping[str, Any], path: Path, overrides: list[str], sweep: b
     display = Display(int(config["steps"]), quiet=sweep, heading=heading)
     folder = RunFolder(path, display.say)
     parts = assemble.build(config)
-    choose(config.get("objective"), beforehand.directions(parts.metrics))  # before the data are read
+    for key in best.KEYS:
+        choose(config.get(key), beforehand.directions(parts.metrics), key=key)  # before the data are read
+    best.demand_evaluations(config)
     runtime = resolve(config["device"])
     dataset = assemble.load_data(config, parts.family)
     assemble.verify(parts, dataset)
@@ -66,7 +69,9 @@ def _train(config: Mapping[str, Any], path: Path, overrides: list[str], sweep: b
     for why in question.lacking.values():
         display.say(f"note: {why}")
     beforehand.dry_run(parts.metrics, parts.game, dataset, runtime, config)
-    objective = choose(config.get("objective"), beforehand.directions(parts.metrics), question.lacking)
+    objective, kept = (
+        choose(config.get(key), beforehand.directions(parts.metrics), question.lacking, key=key) for key in best.KEYS
+    )
     first = beginning(path, trainer, config)
     if config["fresh"] and path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         display.say(f"fresh=true: the folder that was there is now {set_aside(path)}")
@@ -78,7 +83,7 @@ def _train(config: Mapping[str, Any], path: Path, overrides: list[str], sweep: b
         raise
     trackers = companions.Companions(config, folder)
     try:
-        run = Run(config, folder, display, parts, runtime, dataset, trainer, question, objective, trackers, sweep=sweep)
+        run = Run(config, folder, display, parts, runtime, dataset, trainer, question, objective, kept, trackers, sweep=sweep)
         outcome = run.go(overrides, first)
     except GanrunError as error:
         note_failure(folder, error)
@@ -114,6 +119,7 @@ class Run:
         trainer: Trainer,
         question: answers.Question,
         objective: Objective | None,
+        kept: Objective | None,
         trackers: companions.Companions,
         *,
         sweep: bool,
@@ -123,6 +129,7 @@ class Run:
         self.question, self.objective, self.trackers = question, objective, trackers
         self.steps, self.every = int(config["steps"]), {key: int(value) for key, value in config["every"].items()}
         self.metrics, self.scores = Rows(folder.metrics), Rows(folder.scores, holds="scores")
+        self.keeper = Keeper(kept, question, config, folder, self.scores)
         self.doctor = Doctor(folder.signs, config, dataset, runtime, folder.log)
         self.started = time.monotonic()
         self.spent = 0.0
@@ -143,6 +150,7 @@ class Run:
             return self.contained(reached)
         take_up(self.folder, self.trainer, self.config, self.metrics, first)
         self.cut_rows()
+        self.keeper.note()
         self.trackers.start()
         if self.folder.facts().get("status") == "done" and self.trainer.step == self.steps:
             return self.already_done()
@@ -198,9 +206,10 @@ class Run:
             self.display.advance(step, self.doctor.words)
             if last or _due(step, every["sample"]):
                 self.picture(real)
-            if not last and _due(step, every["eval"]):
+            scored = not last and _due(step, every["eval"])
+            if scored:
                 self.evaluate()
-            if last or _due(step, every["checkpoint"]) or _due(step, every.get("keep", 0)):
+            if last or _due(step, every["checkpoint"]) or _due(step, every.get("keep", 0)) or (scored and self.keeper.wants):
                 self.save()
             stop = signals.requested()
             if stop and not last:
@@ -275,7 +284,7 @@ class Run:
             int(self.config["keep"]),
             run=self.folder.facts().get("identity"),
             each=self.every.get("keep", 0),
-            pins=self.doctor.pins,
+            pins=[*self.doctor.pins, *self.keeper.steps(self.trainer.step)],
         )
         self.folder.note(
             findings=self.doctor.facts(),
@@ -295,6 +304,7 @@ class Run:
         trainer = self.trainer
         self.display.stop()
         answer = self.answer()
+        self.keeper.prune(self.doctor.pins)  # the last step is scored now, so it may be the best one
         ending = self.doctor.ending if trainer.step < self.steps else None
         if ending is not None:
             self.folder.log(
@@ -371,6 +381,7 @@ class Run:
                 "run folder": path,
                 "samples": path / "samples" / f"{step}.png",
                 **({"checkpoint": last} if last.exists() else {}),
+                **self.keeper.words(),
                 **(self.doctor.panel() if whole else {}),
                 **self.trackers.places(),
                 **({f"scores at step {self.trainer.step}": path / "scores.jsonl"} if answer.scores else {}),

@@ -59,7 +59,7 @@ def generate(
     with assemble.performing(game, averages):
         parts = 1 if sources is None else PARTS
         if standing:
-            stand(game, standing, lambda batch: _one_batch(game, batch, BLOCK // parts, seed, runtime, labels, sources))
+            let_stand(game, standing, seed=seed, runtime=runtime, labels=labels, sources=sources)
         for block, part in itertools.product(range(math.ceil(count / BLOCK)), range(parts)):
             if block * BLOCK + part * (BLOCK // parts) >= count:
                 break
@@ -81,6 +81,14 @@ def generate(
             with runtime.autocast():
                 rows.append(game.sample(BLOCK, turn, condition, source).float().cpu())
     return torch.cat(rows)[:count]
+
+
+def let_stand(
+    game: Game, batches: int, *, seed: int, runtime: Runtime, labels: Tensor | None = None, sources: Tensor | None = None
+) -> None:
+    """Put copies in the place of the performing players, with statistics of ``batches`` batches of samples of ``seed``."""
+    size = BLOCK if sources is None else BLOCK // PARTS
+    stand(game, batches, lambda batch: _one_batch(game, batch, size, seed, runtime, labels, sources))
 
 
 def _one_batch(

@@ -94,7 +94,7 @@ def take_up(folder: RunFolder, trainer: Trainer, config: Mapping[str, Any], metr
 
 def begin(folder: RunFolder, facts: Mapping[str, Any], metrics: Rows, first: Beginning | None) -> None:
     """Record what the first state of a run was taken from."""
-    reached = max([facts.get("step", 0), *(row["step"] for row in metrics.read())])
+    reached = max(facts.get("step", 0), metrics.last())
     if reached:
         raise NoCheckpoint(
             f"{folder.path}: its checkpoints are gone, though it had reached step {reached}. "
@@ -130,12 +130,12 @@ def lost_after(metrics: Rows, step: int, *, last: bool, log: int, forked: bool) 
     A run logs its first step and its ``last`` whatever ``every.log`` is; in between only damage shows, since the interval may
     have changed. The first row of a run that was ``forked`` is not known.
     """
-    held, damaged = [row["step"] for row in metrics.read() if row["step"] <= step], metrics.sound()
-    if step and not forked and held[:1] != [1]:
+    (first, held), damaged = metrics.ends(step), metrics.sound()
+    if step and not forked and first != 1:
         return 0
     if damaged is not None and damaged < step:
         return damaged
-    if last and step and held[-1:] != [step]:
-        before = held[-1] if held else 0
+    if last and step and held != step:
+        before = held or 0
         return before if log and step // log > before // log and before // log * log + log < step else step - 1
     return None

@@ -90,6 +90,11 @@ class Game(nn.Module):
     def refuses(self) -> Mapping[str, Rule]:
         return self.condition.refuses
 
+    @property
+    def drawn(self) -> Mapping[str, int]:
+        """What a sample draws beside its latent: by the generator's keyword, the number of values, all equally likely."""
+        return {}
+
     # casting
 
     def build_players(self, family: Family, spec: Spec, loss: Loss, regularizers: Mapping[str, Regularizer], seed: int) -> None:

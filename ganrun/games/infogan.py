@@ -46,6 +46,10 @@ class Coded(Latent):
         """Nothing to check: the game did."""
 
     @property
+    def noise_law(self) -> str:
+        return self.noise.noise_law
+
+    @property
     def noise_size(self) -> int:
         return self.noise.size
 

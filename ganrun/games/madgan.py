@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from ganrun.games.base import Game, Ports, Terms
+from ganrun.games.choosing import EachForAll
 from ganrun.games.heads import NO_ENERGY, Headed, beside_score
 from ganrun.ground.duel import Duel
 from ganrun.ground.errors import BadInput, suggestion
@@ -56,6 +57,10 @@ class GeneratorMixture(nn.Module):
             if len(rows)
         ]
         return torch.cat(made)[torch.cat(places).argsort()]
+
+    def traceable(self) -> nn.Module:
+        """The same function of inputs with makers, for exporters."""
+        return EachForAll(list(self.networks), "maker")
 
 
 class GeneratorClassifier(Headed):
@@ -91,6 +96,10 @@ class MADGAN(Game):
         if weight < 0:
             raise ValueError(f"weight={weight} must not be negative: it would reward what it should cost")
         self.generators, self.weight, self.makers = generators, weight, variant == "makers"
+
+    @property
+    def drawn(self) -> Mapping[str, int]:
+        return {"maker": self.generators}
 
     @property
     def needs(self) -> Mapping[str, Rule]:

@@ -46,12 +46,15 @@ class Outcome:
         return f"objective {self.objective.name} {self.value:.6g} at step {self.step}, {better} is better"
 
 
-def choose(asked: str | None, metrics: Mapping[str, Directions], lacking: Mapping[str, str] | None = None) -> Objective | None:
+def choose(
+    asked: str | None, metrics: Mapping[str, Directions], lacking: Mapping[str, str] | None = None, *, key: str = "objective"
+) -> Objective | None:
     """The objective that is ``asked`` for, by default the first value of the first of ``metrics`` that can have one.
 
     ``metrics``: the values of each chosen metric with their directions, in the order typed; ``lacking``: why a metric will
-    have no value. ``asked`` is the name of a value (``recall``), or that of a metric, which means its first value. Raises
-    ``BadInput`` where there is no such value, where neither direction of it is better, and where it will have none.
+    have no value; ``key``: what ``asked`` was typed for. ``asked`` is the name of a value (``recall``), or that of a metric,
+    which means its first value. Raises ``BadInput`` where there is no such value, where neither direction of it is better, and
+    where it will have none.
     """
     lacking = lacking or {}
     if asked is None:
@@ -62,7 +65,7 @@ def choose(asked: str | None, metrics: Mapping[str, Directions], lacking: Mappin
         return None
     asked = str(asked)
     if not metrics:
-        raise BadInput(f"objective={asked}: nothing is scored with metric=none. Choose the metric that it is a value of")
+        raise BadInput(f"{key}={asked}: nothing is scored with metric=none. Choose the metric that it is a value of")
     found = {name: (metric, higher) for metric, values in metrics.items() for name, higher in values.items()}
     for metric, values in metrics.items():
         if asked == metric and asked not in found and values:
@@ -70,15 +73,15 @@ def choose(asked: str | None, metrics: Mapping[str, Directions], lacking: Mappin
     if asked not in found:
         useful = [name for name, (_, higher) in found.items() if higher is not None]
         listed = f"metric={metrics_typed(metrics)}"
-        raise BadInput(f"objective={asked}: is no value of {listed}. {suggestion(asked, useful)}")
+        raise BadInput(f"{key}={asked}: is no value of {listed}. {suggestion(asked, useful)}")
     metric, higher = found[asked]
     if higher is None:
         useful = [name for name, better in metrics[metric].items() if better is not None]
         raise BadInput(
-            f"objective={asked}: neither more nor less of it is better, it is there to read {metric} by. {suggestion('', useful)}"
+            f"{key}={asked}: neither more nor less of it is better, it is there to read {metric} by. {suggestion('', useful)}"
         )
     if metric in lacking:
-        raise BadInput(f"objective={asked}: will have no value: {lacking[metric]}")
+        raise BadInput(f"{key}={asked}: will have no value: {lacking[metric]}")
     return Objective(asked, metric, higher)
 
 

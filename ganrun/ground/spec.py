@@ -71,6 +71,11 @@ class Latent:
         return torch.rand(count, self.size, generator=source) * 2 - 1
 
     @property
+    def noise_law(self) -> str:
+        """The law of the leading numbers: "normal" or "uniform"."""
+        return self.prior
+
+    @property
     def noise_size(self) -> int:
         """How many of the leading numbers mean nothing by themselves: the others are codes."""
         return self.size
@@ -83,7 +88,7 @@ class Latent:
     @property
     def reach(self) -> float:
         """How far from 0 a number of the noise goes, the rare ones aside."""
-        return 3.0 if self.prior.startswith("normal") else 1.0
+        return 3.0 if self.noise_law == "normal" else 1.0
 
 
 @dataclass

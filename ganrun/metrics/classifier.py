@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganrun.disk import storage
+from ganrun.disk import cache, storage
 from ganrun.ground.errors import BadInput, StorageFailed
 from ganrun.ground.registry import register
 from ganrun.metrics import training, weights
@@ -133,11 +133,11 @@ def shipped() -> tuple[training.Trained, str]:
 
 def cached(dataset: Data, device: torch.device, say: Callable[[str], None]) -> tuple[training.Trained, str]:
     """The network for ``dataset`` and the hash of its file, from the cache or trained now and put there."""
-    folder = weights.cache_folder()
+    folder = cache.cache_folder()
     held_out = dataset.held_out()
     content = (training.RECIPE, dataset.fingerprint(), None if held_out is None else held_out.fingerprint(), dataset.spec.classes)
     stem = f"classifier-{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}"
-    with weights.alone(None if folder is None else folder / f"{stem}.lock"):
+    with cache.alone(None if folder is None else folder / f"{stem}.lock"):
         found = None if folder is None else _from_cache(folder, stem, say)
         if found is None:
             say("training a classifier of this data, once, for its scores (a minute or two for 60000 small images)")
@@ -149,7 +149,7 @@ def cached(dataset: Data, device: torch.device, say: Callable[[str], None]) -> t
             say(f"classifier: {trained.accuracy:.1%} of {trained.held_out} held-out images right, {seconds:.0f} s")
             try:
                 if folder is None:
-                    raise StorageFailed(weights.NO_CACHE)
+                    raise StorageFailed(cache.NO_CACHE)
                 storage.write(folder / f"{stem}-{digest}.pt", data)
             except (StorageFailed, OSError) as error:
                 say(f"the classifier could not be kept for the next time: {error}")

@@ -22,7 +22,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from ganrun.disk import storage
+from ganrun.disk import cache, storage
 from ganrun.ground.errors import BadInput, StorageFailed
 from ganrun.metrics import base, images, weights
 from ganrun.metrics.base import Extractor, Sample
@@ -51,7 +51,7 @@ def name_of(extractor: Extractor, fingerprint: str, rows: Tensor, chunk: int, de
 
 def is_kept(name: str) -> bool:
     """Whether there is a file under ``name``, sound or not."""
-    folder = weights.cache_folder()
+    folder = cache.cache_folder()
     return folder is not None and next(folder.glob(f"{name}-*.pt"), None) is not None
 
 
@@ -72,7 +72,7 @@ def _is_of(found: Any, count: int) -> None:
 
 def _sound(name: str, say: Callable[[str], None], check: Callable[[Any], None]) -> Iterator[tuple[Path, Any]]:
     """The files under ``name`` whose content is what their names say and passes ``check``, decoded."""
-    folder = weights.cache_folder()
+    folder = cache.cache_folder()
     for path in sorted(folder.glob(f"{name}-*.pt")) if folder is not None else []:
         try:
             data, digest = weights.read(path, "cache")
@@ -152,27 +152,13 @@ class KeptSample(Sample):
 
 def keep(name: str, found: Any, say: Callable[[str], None]) -> None:
     """Put features under ``name``, or what follows from them; a cache that cannot be written is said and does no harm."""
-    data, folder = weights.encode(found), weights.cache_folder()
+    data, folder = weights.encode(found), cache.cache_folder()
     if folder is None:
-        return say(f"what follows from the real data could not be kept for the next time: {weights.NO_CACHE}")
+        return say(f"what follows from the real data could not be kept for the next time: {cache.NO_CACHE}")
     path = folder / f"{name}-{hashlib.sha256(data).hexdigest()}.pt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         storage.write(path, data)
-        _make_room(path)
+        cache.make_room(path, "reference-*.pt", MOST)
     except (StorageFailed, OSError) as error:
         say(f"what follows from the real data could not be kept for the next time: {error}")
-
-
-def _make_room(newest: Path) -> None:
-    """Delete the files that were not used for longest, never ``newest``, until all take at most ``MOST`` bytes."""
-    facts = {}
-    for path in newest.parent.glob("reference-*.pt"):
-        with contextlib.suppress(FileNotFoundError):  # another process makes room too
-            facts[path] = path.stat()
-    total = sum(entry.st_size for entry in facts.values())
-    for path in sorted(facts.keys() - {newest}, key=lambda path: facts[path].st_mtime_ns):
-        if total <= MOST:
-            return
-        path.unlink(missing_ok=True)
-        total -= facts[path].st_size

@@ -1,14 +1,10 @@
-"""Weight files: hashed before they are decoded, decoded without running anything in them; and the cache folder."""
+"""Weight files: hashed before they are decoded, decoded without running anything in them."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import io
-import os
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,35 +47,6 @@ def digest(module: nn.Module) -> str:
         total.update(f"{name} {entry.dtype} {tuple(entry.shape)}".encode())
         total.update(entry.detach().cpu().contiguous().numpy().tobytes())
     return total.hexdigest()
-
-
-def cache_folder() -> Path | None:
-    """$GANRUN_CACHE, else ganrun's folder in the user's cache; not created. None for a user without a home (a container)."""
-    chosen = os.environ.get("GANRUN_CACHE")
-    try:
-        return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "ganrun"
-    except RuntimeError:
-        return None
-
-
-NO_CACHE = "there is no home folder to keep it in; GANRUN_CACHE=DIR names another place"
-
-
-@contextlib.contextmanager
-def alone(path: Path | None) -> Iterator[None]:
-    """One process at a time, by a lock on ``path``; where there is none or the file system cannot lock, all at once."""
-    handle = None
-    with contextlib.suppress(OSError):
-        if path is None:
-            raise FileNotFoundError
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        if handle is not None:
-            os.close(handle)
 
 
 def _first_line(error: Exception) -> str:

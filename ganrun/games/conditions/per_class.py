@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ganrun.data.base import Dataset, Subset
+from ganrun.games.choosing import EachForAll
 from ganrun.games.conditions.base import LABELLED, Condition, Ports
 from ganrun.games.heads import NOT_PACKED
 from ganrun.ground.errors import BadInput
@@ -41,6 +42,10 @@ class Routed(nn.Module):
         if samples:
             return torch.cat(samples)[back]
         return joined([entry for entry in found if isinstance(entry, DiscriminatorOutput)]).rows(back)
+
+    def traceable(self) -> nn.Module:
+        """The same function of a generator, for exporters."""
+        return EachForAll(list(self.networks), "condition")
 
 
 def _alone(network: nn.Module, inputs: tuple[Tensor, ...], rows: Tensor) -> Tensor | DiscriminatorOutput:

@@ -65,9 +65,9 @@ class ConditionalNorm(nn.Module):
         return 1 + torch.as_tensor(self.gain(code))
 
     def forward(self, x: Tensor) -> Tensor:
-        code, shape = self.code.to(x.dtype), (len(x), -1, *[1] * (x.ndim - 2))
+        code, spread = self.code.to(x.dtype), (..., *[None] * (x.ndim - 2))
         normal: Tensor = self.norm(x)
-        return normal * self.factor(code).view(shape) + self.shift(code).view(shape)
+        return normal * self.factor(code)[spread] + self.shift(code)[spread]
 
 
 class FreeNorm(ConditionalNorm):
