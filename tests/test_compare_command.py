@@ -199,6 +199,8 @@ def test_copies_of_a_run_count_once_and_two_that_differ_are_refused(sweep: Path)
 def test_scores_of_unlike_cards_stand_apart_and_the_newest_of_each_counts(sweep: Path) -> None:
     add(sweep / "hinge-0", {"fid": 5.0}, card={**CARD, "samples": 900})
     add(sweep / "hinge-0", {"fid": 6.0}, card={**CARD, "samples": 900})
+    add(sweep / "hinge-2", {"fid": 13.0}, card={**CARD, "seed": 5})  # other samples, and no other card
+    add(sweep / "hinge-2", {"fid": 12.5})
     found = comparing.compared([str(sweep)])
     assert list(found.columns) == ["is", "fid (card 1)", "fid (card 2)"]
     held = [found.columns[name].values["loss=hinge"] for name in ("fid (card 1)", "fid (card 2)")]

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cli_driver import run
 from conftest import CONF, compose_config, make_trainer
 from matrix import smallest
+from PIL import Image
 
 from ganrun.cli import published
+from ganrun.engine import assemble, best
 from ganrun.ground import registry
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if path.stem != "none")
-OURS = {"demo", "digits"}  # of no paper
+OURS = {"demo", "digits", "photos"}  # of no paper
 ABSENT = object()
 NEEDED = {
     "dcgan", "wgan", "wgan_gp", "sngan", "lsgan", "dragan", "ebgan", "unrolled", "veegan", "madgan", "mrgan", "pacgan", "cgan",
@@ -29,13 +33,36 @@ def test_the_presets_of_the_field_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_a_preset_trains(name: str) -> None:
-    config = compose_config(f"experiment={name}")
+def test_a_preset_trains(name: str, tmp_path: Path) -> None:
+    config = compose_config(f"experiment={name}", *([f"dataset.root={photos(tmp_path, 300)}"] if name == "photos" else []))
     pack = config["pack"]
     made = make_trainer({**config, "model": smallest(config["model"]), "batch_size": 4 * pack})
     made.trainer.advance()
     made.trainer.check()
     made.trainer.check_weights()
+
+
+def photos(folder: Path, count: int, size: int = 32) -> Path:
+    """A folder of so many images of noise."""
+    made = np.random.default_rng(0).integers(0, 255, (count, size, size, 3), dtype=np.uint8)
+    for place, pixels in enumerate(made):
+        Image.fromarray(pixels).save(folder / f"{place}.png")
+    return folder
+
+
+@pytest.mark.parametrize(("size", "worked"), [(32, 32), (28, 32), (50, 32), (64, 64), (200, 64)])
+def test_photos_are_worked_on_at_a_size_that_follows_from_them(size: int, worked: int, tmp_path: Path) -> None:
+    config = compose_config("experiment=photos", f"dataset.root={photos(tmp_path, 4, size)}")
+    assert assemble.load_data(config, assemble.build(config, with_metrics=False).family).spec.shape == (3, worked, worked)
+
+
+def test_photos_hold_images_out_keep_the_best_and_say_whether_the_run_only_repeats_them(tmp_path: Path) -> None:
+    config = compose_config("experiment=photos", f"dataset.root={photos(tmp_path, 300)}")
+    data = assemble.load_data(config, assemble.build(config, with_metrics=False).family)
+    assert 20 <= len(data.held_out()) <= 90
+    assert (config["keep_best"], list(config["metric"])) == ("fid", ["fid", "memorisation"])
+    assert {"diffaugment", "r1"} == set(config["regularizer"])
+    best.verify(config)
 
 
 def found(config: Any, key: str) -> Any:

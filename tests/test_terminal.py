@@ -7,9 +7,12 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cli_driver import REPOSITORY, inside, start  # noqa: F401
+
+from ganrun.engine import progress
 
 GONE = {
     "a full disk": "({} >/dev/full 2>/dev/full; echo $? >code)",
@@ -115,3 +118,21 @@ def test_a_terminal_that_is_gone_lets_the_run_save(inside: Path) -> None:  # noq
         said += os.read(ours, 1000)
     os.close(ours)
     assert process.wait(timeout=60) == 75
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"), [(1000, ["the 989 steps that are left take about 8 min 14 s, at 2 a second"]), (100, [])]
+)
+def test_how_long_a_run_takes_is_said_once_without_its_slow_first_step(
+    steps: int, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment, heard = 0.0, list[str]()
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: moment))
+    monkeypatch.setattr(progress, "say", heard.append)
+    display = progress.Display(steps)
+    display.start(0)
+    moment = 30.0
+    for step in range(1, 40):
+        display.advance(step)
+        moment += 0.5
+    assert [line.partition(";")[0] for line in heard] == said

@@ -108,6 +108,11 @@ def steps_in_words(entries: Sequence[Entry]) -> list[str]:
     return [f"the scores are of steps {', '.join(map(str, steps))}"]
 
 
+def key_of(card: Mapping[str, Any]) -> str:
+    """The same text for cards under which scores compare: which samples were drawn is no part of it."""
+    return repr(sorted(plain({key: value for key, value in card.items() if key not in RUN_FIELDS}).items()))
+
+
 def differing(cards: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Fields in which cards differ, with the values there are, in order."""
     texts = [plain(card) for card in cards]
@@ -122,9 +127,8 @@ def columns_of(settings: Sequence[Sequence[Entry]], names: Sequence[str]) -> tup
     for name, entries in zip(names, settings, strict=True):
         for entry in entries:
             for score, held in entry.all_scores():
-                card = plain({key: value for key, value in held["card"].items() if key not in RUN_FIELDS})
                 own = Column(score, score, held["card"], entry.directions.get(score), {})
-                column = found.setdefault(score, {}).setdefault(repr(sorted(card.items())), own)
+                column = found.setdefault(score, {}).setdefault(key_of(held["card"]), own)
                 value = held.get("value")
                 if value is not None and math.isfinite(value):
                     column.values.setdefault(name, {}).setdefault(entry.seed, float(value))

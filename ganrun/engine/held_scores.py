@@ -9,8 +9,8 @@ from typing import Any
 from ganrun.disk import runs
 from ganrun.disk.rows import rows_of_scores
 from ganrun.disk.run_folder import RunFolder
-from ganrun.engine.answers import plain, whole
-from ganrun.engine.compare import NAMED, Entry
+from ganrun.engine.answers import whole
+from ganrun.engine.compare import NAMED, Entry, key_of
 from ganrun.ground.errors import BadInput, suggestion
 from ganrun.ground.spell import shown
 from ganrun.metrics import declared
@@ -31,7 +31,7 @@ def read(target: Path) -> tuple[Entry, list[str]]:
     for row in rows:
         for name, entry in row["scores"].items():
             if row["step"] == step and whole(entry):
-                found[str(name), repr(plain(entry["card"]))] = entry
+                found[str(name), key_of(entry["card"])] = entry
     made = Entry(target, config, int(config["seed"]), step=step)
     for (name, _), entry in found.items():
         if name not in made.scores:

@@ -20,6 +20,7 @@ if not console.is_terminal:
 
 
 REAL = {"held_out": "held-out real", "train": "training"}  # baselines of real data, in words
+PROBE, LEAST = 5.0, 60.0  # seconds of steps before an estimate; seconds left that are worth one
 
 
 def say(line: str) -> None:
@@ -39,7 +40,9 @@ class Display:
         self.step = self._first = 0
         self.losses: list[str] = []
         self.finding = ""
+        self._probe: tuple[int, float] | None = None  # the step, and the moment, from which the time of the run is estimated
         self._started, self._spoken = time.monotonic(), 0.0
+        self._estimated = False
         self._live = Live(self, console=console, refresh_per_second=4, transient=bool(heading)) if self.live else None
 
     def start(self, step: int) -> None:
@@ -48,8 +51,30 @@ class Display:
             self._live.start()
 
     def advance(self, step: int, finding: str = "") -> None:
-        """A step is done; ``finding``: what stands. Costs nothing: the line redraws itself four times a second."""
+        """A step is done; ``finding``: what stands. Costs nothing: the line redraws itself four times a second.
+
+        Once, after ``PROBE`` seconds, it says how long the rest will take, where that is a minute or more.
+        """
         self.step, self.finding = step, finding
+        if not self._estimated:
+            self._estimate()
+
+    def _estimate(self) -> None:
+        """The first step is not counted: it takes longer."""
+        moment = time.monotonic()
+        if self._probe is None:
+            self._probe = (self.step, moment)
+            return
+        steps, seconds = self.step - self._probe[0], moment - self._probe[1]
+        if seconds < PROBE or not steps:
+            return
+        self._estimated = True
+        left = (self.steps - self.step) * seconds / steps
+        if left >= LEAST:
+            said = (
+                f"the {self.steps - self.step} steps that are left take about {duration(left)}, at {steps / seconds:.3g} a second"
+            )
+            self.say(f"{said}; scoring and pictures come on top")
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Show the losses of a log row; a plain line every ten seconds at most where there is no terminal."""
