@@ -43,6 +43,8 @@ def train(config, folder, *, overrides, sweep):
     sys.stderr.write("TRAINS %d\n" % config["seed"])  # one write: lines of two jobs never mix
     if config["seed"] == 13:
         raise BadInput("seed=13: unlucky")
+    if config["seed"] == 17:  # as the kernel does where memory is out
+        os.kill(os.getpid(), 9)
     while config["steps"] == 99:
         if signals.requested():
             raise Stopped("saved at step 7; run again to go on")

@@ -12,9 +12,10 @@ from typing import Any
 import cli_driver
 import pytest
 from cli_driver import Engine, run, write
+from omegaconf import OmegaConf
 
 import ganrun
-from ganrun.cli import app, compose, job, launch
+from ganrun.cli import app, compose, job, launch, study, sweep
 from ganrun.disk import runs
 from ganrun.disk.run_folder import RunFolder
 from ganrun.ground import registry
@@ -92,7 +93,7 @@ def test_a_job_waits_for_its_twin_to_report_or_to_stay_away(inside: Path, monkey
     def report(seconds: float) -> None:
         waited.append(seconds)
         if len(waited) == 2:
-            ledger.write_text('{"job": 1}\n')
+            ledger.write_text('{"job": 1, "status": "done"}\n')
 
     monkeypatch.setattr(job.time, "sleep", report)
     job._wait_for_twin(3, inside / "run")
@@ -256,6 +257,126 @@ def test_optuna_with_an_sqlalchemy_that_it_cannot_use_is_named(tmp_path: Path, m
     versions = {"optuna": "2.10.1", "sqlalchemy": "2.1.9"}
     monkeypatch.setattr(compose.metadata, "version", versions.__getitem__)
     said = compose.known_cause(made["error"])
-    assert "Optuna 2.10.1 cannot keep a study with SQLAlchemy 2.1.9: pip install 'sqlalchemy<2'" in said
+    assert 'Optuna 2.10.1 cannot keep a study with SQLAlchemy 2.1.9: pip install "ganrun[optuna]"' in said
     versions["sqlalchemy"] = "1.4.54"
     assert compose.known_cause(made["error"]) == ""
+
+
+def ledger_of(folder: Path, *rows: dict[str, Any]) -> Path:
+    path = folder / "jobs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_jobs_that_never_report_stand_in_the_table_as_lost_and_those_that_never_begin_too(
+    inside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = [{"job": number, "process": 1, "host": "x", "varied": f"seed={number}"} for number in (0, 1)]
+    done = {"job": 0, "folder": "outputs/x/y", "status": "done", "code": 0, "varied": "seed=0", "outcome": "objective fid 1"}
+    jobs = {0: "seed=0", 1: "seed=1", 2: "seed=2"}
+    rows = sweep.close(ledger_of(inside, *began, done), jobs)
+    assert [(row["job"], row["status"]) for row in rows] == [(0, "done"), (1, "lost"), (2, "not begun")]
+    assert list(inside.iterdir()) == []
+    assert sweep.summary(rows) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "sweep: 1 done, 1 lost, 1 not begun; the same command goes on with what is missing"
+    assert [line.split()[:3] for line in said[1:4]] == [["0", "done", "seed=0"], ["1", "lost", "seed=1"], ["2", "not", "begun"]]
+    assert sweep.summary(rows[:1]) == 0
+
+
+def test_jobs_that_still_work_are_waited_for_where_a_launcher_gives_up(
+    inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = sweep.socket.gethostname()
+    began = [{"job": number, "process": of, "host": here, "varied": ""} for number, of in ((0, os.getpid()), (1, 2**22 + 1))]
+    path = ledger_of(inside, *began, {"job": 2, "process": os.getpid(), "host": "elsewhere", "varied": ""})
+    waited: list[float] = []
+
+    def report(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            with open(path, "a") as file:
+                file.write('{"job": 0, "status": "done"}\n')
+
+    monkeypatch.setattr(sweep.time, "sleep", report)
+    sweep.wait_for_others(path)
+    assert len(waited) == 3
+    assert capsys.readouterr().err == "note: a job was lost; waiting for those that still work: 0\n"
+
+
+class Trial:
+    """What ganrun reads of Optuna's."""
+
+    def __init__(self, number: int, value: float | None) -> None:
+        self.number, self.values, self.params = number, [value], {"optimizer.lr": number / 10}
+        self.state = type("State", (), {"name": "FAIL" if value is None else "COMPLETE"})
+
+
+def test_a_kept_study_gets_the_trials_that_it_lacks_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held: list[Trial] = []
+    monkeypatch.setattr(study, "trials", lambda name, storage: held)
+
+    def asked(**changed: Any) -> list[str] | None:
+        sweeper = {
+            "_target_": "hydra_plugins.hydra_optuna_sweeper.x",
+            "storage": "sqlite:///s",
+            "study_name": "s",
+            "n_trials": 4,
+        }
+        return study.overrides(OmegaConf.create({"hydra": {"sweeper": {**sweeper, "sampler": {"seed": 5}, **changed}}}))
+
+    assert asked() == []  # the first command
+    held += [Trial(0, 0.5), Trial(1, None), Trial(2, 0.25)]
+    assert asked() == ["hydra.sweeper.n_trials=2", "hydra.sweeper.sampler.seed=8"]
+    assert asked(sampler={"seed": None}) == ["hydra.sweeper.n_trials=2"]
+    assert "the study s has 2 of 4 trials already" in capsys.readouterr().err
+    assert asked(n_trials=2) is None
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split() for line in lines[2:4]] == [["2", "optimizer.lr=0.2", "0.25"], ["0", "optimizer.lr=0.0", "0.5"]]
+    assert asked(storage=None) == asked(_target_=job.BASIC_SWEEPER) == []
+    assert asked(study_name=None) == []
+    assert "the study has no name" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_a_killed_worker_of_submitit_loses_its_own_job_and_the_same_command_goes_on(inside: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    line = ["train", "-m", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"]
+    answer = cli_driver.finish(cli_driver.start(inside, *line, "seed=17,1,2"))
+    assert answer.code == 1
+    assert "sweep: 2 done, 1 lost; the same command goes on with what is missing" in answer.err
+    assert "hydra_submitit_launcher gave up (UncompletedJobError" in answer.lines[-1]
+    again = cli_driver.finish(cli_driver.start(inside, *line, "seed=3,4"))
+    assert (again.code, again.lines[-1]) == (0, "sweep: 2 done")
+
+
+@pytest.mark.long
+def test_a_killed_worker_of_joblib_is_lost_and_every_job_stands_in_the_table(inside: Path) -> None:
+    line = ["train", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,17,2,3"]
+    answer = cli_driver.finish(cli_driver.start(inside, *line))
+    assert answer.code == 1
+    table = [line.split()[:2] for line in answer.lines if line[:1].isdigit()]
+    assert [number for number, _ in table] == ["0", "1", "2", "3"]
+    assert ["1", "lost"] in table
+    assert "the same command goes on with what is missing" in answer.err
+    assert "gave up (TerminatedWorkerError" in answer.lines[-1]
+
+
+@pytest.mark.long
+def test_optuna_goes_on_with_a_study_in_sqlite_by_the_same_command(inside: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    if compose._version("sqlalchemy") >= compose.Version("2"):
+        pytest.skip("Optuna 2 keeps no study with SQLAlchemy 2: pip install 'ganrun[optuna]'")
+    line = ["train", "-m", "hydra/sweeper=optuna", "hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=s"]
+    line += ["hydra.sweeper.sampler.seed=0", "seed=range(20,40)"]
+    path = os.pathsep.join([str(inside / ".stand_in"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    lines = [[*line, f"hydra.sweeper.n_trials={count}"] for count in (2, 3, 3)]
+    answers = [cli_driver.finish(cli_driver.start(inside, *words, PYTHONPATH=path)) for words in lines]
+    assert [answer.code for answer in answers] == [0, 0, 0]
+    assert answers[0].lines[-1] == "sweep: 2 done"
+    assert answers[1].lines[-1] == "sweep: 1 done"
+    assert "all trials are done" in answers[2].lines[-1]
+    trained = [line for answer in answers for line in answer.lines if line.startswith("TRAINS")]
+    assert len(set(trained)) == 3

@@ -82,7 +82,7 @@ def known_cause(error: BaseException) -> str:
         optuna, sqlalchemy = _version("optuna"), _version("sqlalchemy")
         if optuna < Version("3") and sqlalchemy >= Version("2"):
             return (
-                f". Optuna {optuna} cannot keep a study with SQLAlchemy {sqlalchemy}: pip install 'sqlalchemy<2' 'alembic<1.14', "
+                f'. Optuna {optuna} cannot keep a study with SQLAlchemy {sqlalchemy}: pip install "ganrun[optuna]", '
                 "or leave hydra.sweeper.storage out"
             )
     return ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -35,7 +36,7 @@ from ganrun.ground.errors import BadInput, GanrunError, Stopped
 from ganrun.ground.objective import Outcome
 
 LEDGER = "GANRUN_SWEEP_LEDGER"  # environment variable with the path of the sweep's ledger, set by Hydra in each job
-JOBS = "GANRUN_SWEEP_JOBS"  # environment variable: how many jobs the sweep has, then the keys that it varies
+JOBS = "GANRUN_SWEEP_JOBS"  # environment variable: how many jobs the sweep has, 0 for not known, then the keys that it varies
 TWINS = "GANRUN_SWEEP_TWINS"  # environment variable: JSON, {job: an earlier job that is the same run}
 START = 60.0  # seconds that a job has to begin before one that waits for it goes ahead
 STOP = ".stop"  # appended to the ledger's path: the file that asks all jobs to stop
@@ -43,7 +44,7 @@ BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 class Row(TypedDict):
-    """What a finished job reports: ``status`` is done, failed or stopped."""
+    """What a finished job reports: ``status`` is done, failed or stopped; in the table at the end also lost or not begun."""
 
     job: int
     folder: str
@@ -51,6 +52,15 @@ class Row(TypedDict):
     code: int
     varied: str  # the swept overrides
     outcome: str  # the objective's value, or the error
+
+
+class Begun(TypedDict):
+    """What a job leaves when it begins: by its process it is known to work still, or to be lost."""
+
+    job: int
+    process: int
+    host: str
+    varied: str
 
 
 class State:
@@ -74,6 +84,9 @@ def train_job(config: DictConfig) -> float | None:
     try:
         with _stopping(sweep):
             words = [str(text) for text in hydra.overrides.task]
+            if sweep:
+                number = int(hydra.job.num)
+                _enter(Begun(job=number, process=os.getpid(), host=socket.gethostname(), varied=_varied(words)))
             outcome = _train(config, folder, words, sweep, _heading(hydra.job.num, words) if sweep else "")
     except Exception as error:
         empty = _leave_no_empty_folder(folder, Path(str(config.output)), sweep)
@@ -93,9 +106,29 @@ def train_job(config: DictConfig) -> float | None:
 
 def read_ledger(path: Path) -> list[Row]:
     """One object a finished job; none where no job finished."""
+    return [row for row in _lines(path) if "status" in row]
+
+
+def begun(path: Path) -> list[Begun]:
+    """One object a job that has begun."""
+    return [row for row in _lines(path) if "process" in row]
+
+
+def _lines(path: Path) -> list[Any]:
     with suppress(FileNotFoundError):
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return []
+
+
+def _enter(row: Row | Begun) -> None:
+    """Append to the ledger in a single write, so that jobs never mix."""
+    if LEDGER not in os.environ:
+        return
+    handle = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(handle, (json.dumps(row) + "\n").encode())
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -114,18 +147,23 @@ def _varied(overrides: Sequence[str]) -> str:
     return " ".join(text for text in overrides if text.lstrip("+~").partition("=")[0] in keys)
 
 
+def _count() -> int:
+    """How many jobs the sweep has; 0 where nobody knows."""
+    return int(os.environ.get(JOBS, "0").split()[0])
+
+
 def _heading(number: int, overrides: Sequence[str]) -> str:
     """Which job of the sweep this is, before the live line of a terminal; none where jobs run side by side."""
-    if not State.launching or JOBS not in os.environ or not sys.stderr.isatty():
+    if not State.launching or _count() == 0 or not sys.stderr.isatty():
         return ""
-    return f"job {number + 1} of {os.environ[JOBS].split()[0]}  {_varied(overrides)}".rstrip()
+    return f"job {number + 1} of {_count()}  {_varied(overrides)}".rstrip()
 
 
 def _progress() -> str:
     """How many jobs of the sweep are done, and the time that the others will take at this rate."""
-    if JOBS not in os.environ or LEDGER not in os.environ:
+    if not _count() or LEDGER not in os.environ:
         return ""
-    count, done = int(os.environ[JOBS].split()[0]), len(read_ledger(Path(os.environ[LEDGER]))) + 1
+    count, done = _count(), len(read_ledger(Path(os.environ[LEDGER]))) + 1
     from ganrun.engine.progress import duration
 
     seconds = (time.monotonic() - State.started) / done * (count - done)
@@ -257,7 +295,7 @@ def _findings(folder: Path) -> str:
 
 
 def _report(number: int, folder: Path, status: str, outcome: Exception | Outcome | None) -> None:
-    """One line for the person, one for the ledger (appended in a single write, so that jobs never mix)."""
+    """One line for the person, one for the ledger."""
     code, words = 0, ""
     if isinstance(outcome, Outcome):
         words = f": {outcome}"
@@ -268,11 +306,5 @@ def _report(number: int, folder: Path, status: str, outcome: Exception | Outcome
     words += _findings(folder)
     sys.stderr.write(f"[{number}] {os.path.relpath(folder)}: {status}{words}{_progress()}\n")
     sys.stderr.flush()
-    if LEDGER in os.environ:
-        varied = _varied([str(text) for text in HydraConfig.get().overrides.task])
-        row = Row(job=number, folder=str(folder), status=status, code=code, varied=varied, outcome=words.lstrip(": "))
-        handle = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            os.write(handle, (json.dumps(row) + "\n").encode())
-        finally:
-            os.close(handle)
+    varied = _varied([str(text) for text in HydraConfig.get().overrides.task])
+    _enter(Row(job=number, folder=str(folder), status=status, code=code, varied=varied, outcome=words.lstrip(": ")))

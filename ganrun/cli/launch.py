@@ -7,13 +7,10 @@ handed to the public ``hydra.main`` as its command line. Hydra's errors come bac
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import secrets
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,7 @@ from hydra.core.utils import run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
-from ganrun.cli import job, places, preflight, resume, signature, starts
+from ganrun.cli import job, places, preflight, resume, signature, starts, study, sweep
 from ganrun.cli.compose import (
     Composer,
     composer,
@@ -42,13 +39,10 @@ from ganrun.cli.schema import catalog, check
 from ganrun.disk import current_folder, runs
 from ganrun.disk.identity import STACKS, same
 from ganrun.engine import best
-from ganrun.ground import terminal_text
 from ganrun.ground.errors import BadInput, GanrunError, StorageFailed
 from ganrun.ground.spell import quoted as quote
 from ganrun.ground.spell import value
 from ganrun.trackers import companions
-
-AGAIN = "the same command goes on with what is missing"
 
 
 @dataclass
@@ -65,6 +59,8 @@ class Command:
     config_name: str = "config"
     hydra_help: bool = False
     ledger: Path | None = field(default=None, init=False)
+    jobs: dict[int, str] = field(default_factory=dict, init=False)  # what each has of the sweep, where all are known
+    is_done: bool = field(default=False, init=False)  # nothing is left to do of a search
 
     @property
     def is_one_run(self) -> bool:
@@ -92,17 +88,24 @@ def train(command: Command) -> int:
                 if command.is_one_run:
                     with _hydra_answers(command):
                         _run(found.compose(overrides), command)
-        if not command.is_one_run:
+        if not command.is_one_run and not command.is_done:
             with _hydra_answers(command), searching(command.config_dir):
                 _call_hydra([*command.flags(), *overrides])
     except SystemExit as end:  # Hydra has shown a page, or said what is wrong with a flag's value
         return 2 if end.code else 0
+    except GaveUp:
+        sweep.summary(sweep.close(command.ledger, command.jobs) if command.ledger is not None else [])
+        raise
     finally:
         job.State.launching = False
-        rows = _close(command.ledger) if command.ledger is not None else []
+        rows = sweep.close(command.ledger, command.jobs) if command.ledger is not None else []
     if job.State.failure is not None:
         raise job.State.failure
-    return _summary(rows) if command.ledger is not None else 0
+    return sweep.summary(rows) if command.ledger is not None and not command.is_done else 0
+
+
+class GaveUp(GanrunError):
+    """A launcher or a sweeper ended before its jobs."""
 
 
 def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list[str]:
@@ -147,17 +150,23 @@ def prepare(command: Command, overrides: Sequence[str], found: Composer) -> list
         final += places.in_place(start.folder, typed)
     final += places.ours(found.compose([text for text in final if not found.parse(text).is_sweep_override()]))
     if command.multirun:
-        command.ledger = _open_ledger(final, found)
-        final.append(f"+hydra.job.env_set.{job.LEDGER}={quote(str(command.ledger))}")
-        if is_product:
-            swept = [entry for entry in typed if entry.override.is_sweep_override()]
-            jobs = math.prod(len(entry.values) for entry in swept)
-            final.append(f"+hydra.job.env_set.{job.JOBS}={quote(' '.join([str(jobs), *(entry.key for entry in swept)]))}")
-            twins = preflight.twins(final, typed, found)
-            for note in twins.notes():
-                sys.stderr.write(f"{note}\n")
-            final.append(f"+hydra.job.env_set.{job.TWINS}={quote(json.dumps(twins.before))}")
+        final += _sweeping(command, final, typed, found, is_product)
     return final
+
+
+def _sweeping(command: Command, final: Sequence[str], typed: Sequence[Typed], found: Composer, is_product: bool) -> list[str]:
+    """The overrides that tell the jobs of their sweep."""
+    composed, twins = found.compose(_first_jobs(final, found)), preflight.Twins()
+    more = [] if is_product else study.overrides(composed)
+    command.is_done = more is None
+    command.ledger = sweep.open_ledger(composed)
+    if is_product:
+        command.jobs = sweep.settings(typed)
+        twins = preflight.twins(final, typed, found)
+        for note in twins.notes():
+            sys.stderr.write(f"{note}\n")
+    told = sweep.environment(command.ledger, typed, len(command.jobs), twins.before)
+    return [*(more or []), *(f"+hydra.job.env_set.{name}={quote(text)}" for name, text in told.items())]
 
 
 def _output(composed: DictConfig, *, swept: bool) -> str:
@@ -251,43 +260,6 @@ def _first_jobs(final: Sequence[str], found: Composer) -> list[str]:
     return [text for text in final if not found.parse(text).is_sweep_override()]
 
 
-def _open_ledger(final: Sequence[str], found: Composer) -> Path:
-    """Where this sweep's jobs report, in Hydra's hidden folder of the sweep."""
-    folder = Path(str(found.compose(_first_jobs(final, found)).hydra.sweep.dir)).absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageFailed(f"{folder}: cannot be written ({error.strerror})") from error
-    return folder / f"jobs-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-
-
-def _close(ledger: Path) -> list[job.Row]:
-    """What the jobs have reported; the ledger is taken away, and folders that failed jobs left empty."""
-    rows = job.read_ledger(ledger)
-    for path in (ledger, Path(f"{ledger}{job.STOP}")):
-        path.unlink(missing_ok=True)
-    for above in {Path(row["folder"]).parent for row in rows}:
-        with suppress(OSError):
-            above.rmdir()
-    return rows
-
-
-def _summary(rows: Sequence[job.Row]) -> int:
-    """Say how the sweep went; its exit code."""
-    if len(rows) > 1:
-        head = (("job",), ("status",), ("settings",), ("outcome",))
-        body = [((str(row["job"]),), (row["status"],), (row["varied"] or "-",), (row["outcome"] or "-",)) for row in rows]
-        sys.stderr.write(
-            "\n".join(terminal_text.blocks([head, *sorted(body, key=lambda cells: int(cells[0][0]))], terminal_text.width()))
-            + "\n"
-        )
-    counts = {word: sum(row["status"] == word for row in rows) for word in ("done", "failed", "stopped")}
-    words = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    again = f"; {AGAIN}" if counts["failed"] or counts["stopped"] else ""
-    sys.stderr.write(f"sweep: {words or 'no job'}{again}\n")
-    return 75 if counts["stopped"] else 1 if counts["failed"] else 0
-
-
 @contextmanager
 def _hydra_answers(command: Command) -> Iterator[None]:
     """Hydra's errors as ganrun's; a failed job that its sweeper heard of is in the ledger already."""
@@ -299,12 +271,13 @@ def _hydra_answers(command: Command) -> Iterator[None]:
     except Exception as error:
         if command.ledger is None:
             raise
-        if any(row["code"] for row in job.read_ledger(command.ledger)):
-            return
-        if isinstance(error, GanrunError):
+        sweep.wait_for_others(command.ledger)
+        if isinstance(error, GanrunError) and not job.begun(command.ledger):
             raise
-        raise GanrunError(
-            f"{culprit(error) or 'the launcher'} gave up ({in_words(error)}){known_cause(error)}; {AGAIN}"
+        if any(row["code"] for row in job.read_ledger(command.ledger)) and not sweep.missing(command.ledger):
+            return
+        raise GaveUp(
+            f"{culprit(error) or 'the launcher'} gave up ({in_words(error)}){known_cause(error)}; {sweep.AGAIN}"
         ) from error
 
 

@@ -14,10 +14,10 @@ from ganrun.ground.errors import suggestion
 # launchers and sweepers of Hydra's own family, by the package that brings them
 PLUGINS = {
     "joblib": "ganrun[sweep]",
-    "submitit_": "hydra-submitit-launcher",
+    "submitit_": "ganrun[submitit]",
     "ray": "hydra-ray-launcher",
     "rq": "hydra-rq-launcher",
-    "optuna": "hydra-optuna-sweeper",
+    "optuna": "ganrun[optuna]",
     "ax": "hydra-ax-sweeper",
     "nevergrad": "hydra-nevergrad-sweeper",
 }
