@@ -9,7 +9,7 @@ from pathlib import Path
 import cli_driver
 import pytest
 from cli_driver import CONF, run, write
-from conftest import compose_config
+from conftest import compose_config, one_in
 from rich.console import Console
 
 from ganrun.cli import describe, listing
@@ -42,7 +42,7 @@ def test_every_registered_component_of_ours_can_be_chosen(group: str) -> None:
     assert ours <= set(catalog.files(group, FOLDERS))
 
 
-@pytest.mark.parametrize("name", catalog.files("model", FOLDERS))
+@pytest.mark.parametrize("name", one_in(3, catalog.files("model", FOLDERS)))
 def test_the_options_listed_are_those_that_hydra_composes(name: str) -> None:
     def flat(values: object, prefix: str = "") -> set[str]:
         if not isinstance(values, dict):

@@ -9,6 +9,7 @@ from pathlib import Path
 import cli_driver
 import pytest
 from cli_driver import CONF, Engine, files, run, write
+from conftest import one_in
 from hydra.core.hydra_config import HydraConfig
 
 from ganrun.cli import job, signature
@@ -314,7 +315,7 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("case", FILES)
+@pytest.mark.parametrize("case", one_in(2, FILES))
 def test_a_mistake_in_a_users_own_file_is_one_line_too(case: str, inside: Path, engine: Engine) -> None:
     name, text, words = FILES[case]
     group = name.partition("__")[0]

@@ -4,6 +4,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+from conftest import one_in
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -35,7 +36,7 @@ def test_every_data_set_has_a_yaml_file_and_the_other_way_round():
     assert ours == NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", one_in(3, NAMES))
 def test_the_yaml_file_states_every_option_with_its_default(name):
     written = OmegaConf.to_container(composed(f"dataset={name}").dataset, resolve=True)
     assert written.pop("name") == name

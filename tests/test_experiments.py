@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from cli_driver import run
-from conftest import CONF, compose_config, make_trainer
+from conftest import CONF, compose_config, make_trainer, one_in
 from matrix import smallest
 from PIL import Image
 
@@ -32,7 +32,7 @@ def test_the_presets_of_the_field_are_there() -> None:
     assert set(EXPERIMENTS) >= NEEDED
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", one_in(3, EXPERIMENTS))
 def test_a_preset_trains(name: str, tmp_path: Path) -> None:
     config = compose_config(f"experiment={name}", *([f"dataset.root={photos(tmp_path, 300)}"] if name == "photos" else []))
     pack = config["pack"]

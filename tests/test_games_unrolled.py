@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import one_in
 from staged import Judge, Rows, gradient, staged, turn_of
 from torch import Tensor, nn
 
@@ -200,7 +201,7 @@ PLAYERS = [
 ]
 
 
-@pytest.mark.parametrize(("model", "data", "overrides"), PLAYERS)
+@pytest.mark.parametrize(("model", "data", "overrides"), one_in(3, PLAYERS))
 @pytest.mark.parametrize("first_order", ["true", "false"])
 def test_the_discriminator_and_all_state_beside_it_stay_as_they_are(
     model: str, data: str, overrides: tuple[str, ...], first_order: str, toy: Any

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+from conftest import one_in
 from torch import Tensor, nn
 
 from ganrun.disk import checkpoint
@@ -125,8 +127,7 @@ EQUAL = [
 ]
 
 
-@pytest.mark.parametrize("options", EQUAL)
-@pytest.mark.parametrize("model", ["mlp", "dcgan", "resnet"])
+@pytest.mark.parametrize(("model", "options"), one_in(3, itertools.product(["mlp", "dcgan", "resnet"], EQUAL)))
 def test_a_batch_cut_into_micro_batches_trains_as_the_whole_batch(
     options: tuple[str, ...], model: str, toy: Any, float64: None
 ) -> None:
