@@ -6,54 +6,70 @@ import numpy as np
 import pytest
 import torch
 
-from ganrun.engine import pictures
+from ganrun.engine import clouds, pictures, snapshots
+from ganrun.ground import figures
 from ganrun.ground.spec import Spec
-
-BLUE, GREY = (31, 90, 180), (190, 190, 190)
 
 
 def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def area(picture, colour):
-    return (np.asarray(picture) == colour).all(2)
+def drawn(points, real=None):
+    """The axes on which the points are drawn."""
+    with figures.style():
+        axes = figures.figure(4, 4).add_subplot()
+        clouds.draw(axes, points, real)
+    return axes
 
 
-def test_a_histogram_shows_real_shares_by_height():
+def shown(axes, name):
+    """The points (n, 2) on the axes whose legend says ``name``."""
+    (line,) = [line for line in axes.lines if name in line.get_label()]
+    return line.get_xydata()
+
+
+def test_a_histogram_shows_shares_of_all_samples_in_the_frame_of_the_real_ones():
     real = torch.cat([torch.full((300, 1), -1.0), torch.full((100, 1), 1.0)])
-    grey = area(pictures.bars(torch.full((5, 1), 9.0), real), GREY)
-    low, high = grey[:, :256].sum(0).max(), grey[:, 256:].sum(0).max()
-    assert low / high == pytest.approx(3, rel=0.05)
-    columns = np.nonzero(grey.sum(0) > 10)[0]
-    assert columns[0] < 512 * (0.5 / 3) < columns[-1]
-    assert columns[0] == pytest.approx(512 * 0.5 / 3, abs=10)
-    assert columns[-1] == pytest.approx(512 * 2.5 / 3, abs=10)
+    axes = drawn(torch.cat([torch.full((4, 1), -1.0), torch.full((1, 1), 9.0)]), real)
+    assert axes.get_xlim() == (-1.5, 1.5)
+    of_real, of_made = [patch.get_data() for patch in axes.patches]
+    assert sorted(of_real.values[of_real.values > 0]) == pytest.approx([0.25, 0.75])
+    assert sorted(of_made.values[of_made.values > 0]) == pytest.approx([0.8])  # what lies outside counts
+    for data, value in ((of_real, -1.0), (of_made, -1.0)):
+        place = int(np.argmax(data.values))
+        assert data.edges[place] <= value <= data.edges[place + 1]
+    assert axes.get_xlabel() == "x"
+    assert "share" in axes.get_ylabel()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["400 real", "5 generated"]
 
 
-def test_generated_points_on_the_line_are_drawn_over_real_ones_at_equal_scale():
-    real = random(4000, 1)
-    picture = pictures.drawing(random(4000, 1, seed=1), real)
-    blue, grey = area(picture, BLUE), area(picture, GREY)
-    top = [int(np.nonzero(column)[0][0]) for column in blue.T]
-    heights = 511 - np.array(top)
-    peak = int(np.argmax(heights))
-    assert abs(peak - 256) < 60
-    assert abs(int(heights.max()) - int(grey.sum(0).max())) < 120
-    assert area(pictures.drawing(real), BLUE).any()
+def test_points_of_the_plane_are_where_they_are_over_real_ones():
+    points, real = random(50, 2), random(70, 2, seed=1)
+    axes = drawn(points, real)
+    np.testing.assert_allclose(shown(axes, "generated"), points)
+    np.testing.assert_allclose(shown(axes, "real"), real)
+    for ends, column in ((axes.get_xlim(), 0), (axes.get_ylim(), 1)):
+        low, high = real[:, column].min(), real[:, column].max()
+        assert ends[0] < low < high < ends[1]
+        assert sum(ends) == pytest.approx(float(low + high), abs=1e-5)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "y")
+    legend = axes.get_legend().get_window_extent()
+    assert legend.y1 <= axes.get_window_extent().y0  # off the data
 
 
 def test_points_that_are_not_finite_or_all_alike_have_a_picture():
     bad = torch.tensor([[float("nan")], [float("inf")], [0.0]])
     for points, real in ((bad, None), (bad, bad), (torch.zeros(4, 1), None), (torch.full((3, 1), float("nan")), None)):
-        assert pictures.drawing(points, real).size == (512, 512)
-    assert pictures.drawing(torch.full((3, 7), float("nan")), random(9, 7)).size == (512, 512)
-    assert pictures.drawing(torch.full((3, 7), float("nan"))).size == (512, 512)
+        assert drawn(points, real).get_xlim()[0] < 0 < drawn(points, real).get_xlim()[1]
+    assert len(shown(drawn(torch.full((3, 7), float("nan")), random(9, 7)), "generated")) == 0
+    picture = clouds.drawing(torch.full((3, 7), float("nan")), title="$x^{ is no formula")
+    assert picture.size == (560, 560)
 
 
 def test_the_plane_of_the_picture_is_that_of_the_largest_variance():
     wide = random(500, 6) * torch.tensor([0.1, 5.0, 0.1, 0.1, 2.0, 0.1]) + 3
-    middle, directions = pictures.plane(wide)
+    middle, directions = clouds.plane(wide)
     torch.testing.assert_close(middle, wide.mean(0))
     assert directions[1, 0] > 0.99
     assert directions[4, 1] > 0.99
@@ -64,27 +80,39 @@ def test_the_plane_of_the_picture_is_that_of_the_largest_variance():
 
 def test_beyond_the_plane_real_and_generated_points_fall_on_the_same_one():
     real = torch.cat([random(100, 50) * 0.01 + 4 * torch.eye(50)[3], random(100, 50) * 0.01 - 4 * torch.eye(50)[3]])
-    picture = pictures.picture_of(real[:100], Spec("points", (50,)), real)
-    blue, grey = area(picture, BLUE), area(picture, GREY)
-    assert blue[:, 256:].any() != blue[:, :256].any()
-    assert grey[:, 256:].any() or grey[:, :256].any()
-    shown = (np.nonzero(blue)[1].mean() - 256) * (np.nonzero(grey)[1].mean() - 256)
-    assert shown < 0
+    axes = drawn(real[:100], real)
+    made, known = shown(axes, "generated"), shown(axes, "real")
+    np.testing.assert_allclose(made, known[:100], atol=1e-5)
+    assert made[:, 0].mean() * known[100:, 0].mean() < 0
+    assert abs(made[:, 0].mean()) == pytest.approx(4, abs=0.1)
+    assert "principal direction of the data" in axes.get_xlabel()
 
 
 def test_what_generated_points_do_across_the_real_plane_is_not_shown():
     along, across = torch.eye(50)[3], torch.eye(50)[7]
     real = random(100, 50) * 0.01 + 4 * random(100, 1) * along
     made = random(100, 50, seed=2) * 0.01 + 4 * random(100, 1) * across
-    width = np.nonzero(area(pictures.drawing(made, real), BLUE).any(0))[0]
-    assert width[-1] - width[0] < 20
-    width = np.nonzero(area(pictures.drawing(made), BLUE).any(0))[0]
-    assert width[-1] - width[0] > 300
+    assert np.ptp(shown(drawn(made, real), "generated")[:, 0]) < 0.2
+    alone = drawn(made)
+    assert np.ptp(shown(alone, "generated")[:, 0]) > 8
+    assert "of the samples" in alone.get_xlabel()
 
 
-def test_the_plane_of_two_dimensions_is_left_as_it_is():
+def test_a_drawing_says_what_it_is_and_is_the_same_every_time():
     points = random(30, 2)
-    assert pictures.drawing(points).tobytes() == pictures.scatter(points).tobytes()
+    one, other = (clouds.drawing(points, title=title) for title in ("ring8 at step 500", "another title"))
+    assert np.any(np.asarray(one)[:30] != np.asarray(other)[:30])
+    assert np.array_equal(np.asarray(one)[40:], np.asarray(other)[40:])
+    assert one.tobytes() == clouds.drawing(points, title="ring8 at step 500").tobytes()
+    assert pictures.picture_of(points, Spec("points", (2,)), title="ring8 at step 500").tobytes() == one.tobytes()
+
+
+def test_the_title_of_a_picture_has_the_step_and_the_score_that_counts():
+    scores = {"a": {"value": None}, "b": {"value": 1.23456, "std": 0.5}, "c": {"value": 7.0}}
+    assert snapshots.title_of("ring8", 500, {}, "c") == "ring8 at step 500"
+    assert snapshots.title_of("ring8", 500, scores, "c") == "ring8 at step 500, c 7"
+    assert snapshots.title_of("ring8", 500, scores, "a") == "ring8 at step 500, b 1.235 ±0.5"
+    assert snapshots.title_of("ring8", 500, scores, None) == "ring8 at step 500, b 1.235 ±0.5"
 
 
 @pytest.mark.parametrize(

@@ -176,8 +176,9 @@ def invert(
     exact = {"weights": trained.digest, "x": x, "raw": raw, **{key: str(entry) for key, entry in options.items()}}
     stem = handout.name([f"inverted_{trained.step:08d}", f"num_{len(x)}"], {"exact": checkpoint.digest(exact)})
     folder = out or trained.folder / "samples"
+    title = f"{len(x)} points, and the samples nearest to them, at step {trained.step}"
     files = {
-        ".png": functools.partial(pictures.png, pictures.beside(found.samples, spec, x)),
+        ".png": functools.partial(pictures.png, pictures.beside(found.samples, spec, x, title=title)),
         ".json": functools.partial(str.encode, json.dumps(result, indent=1) + "\n"),
     }
     return {**result, "path": folder / f"{handout.write(folder, stem, files)}.png"}

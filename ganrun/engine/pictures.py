@@ -1,4 +1,4 @@
-"""Pictures of samples: grids of images; of points histograms on the line, scatter plots in the plane, shadows on one beyond."""
+"""Pictures of samples: grids of images, pages of text; of points see ``clouds.py``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ganrun.data.base import to_pixels
 from ganrun.disk import storage
+from ganrun.engine import clouds
 from ganrun.ground.spec import Spec
 
 BACKGROUND = 32  # dark grey
@@ -79,83 +80,19 @@ def to_picture(pixels: Tensor) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
-def scatter(points: Tensor, real: Tensor | None = None, size: int = 512) -> Image.Image:
-    """2-D points (n, 2) in blue, over real ones in grey; the frame is half as wide again as the real data."""
-    framed = points if real is None else real
-    framed = framed[torch.isfinite(framed).all(1)] if torch.isfinite(framed).all(1).any() else torch.zeros(1, 2)
-    middle = (framed.amax(0) + framed.amin(0)) / 2
-    reach = max(float((framed - middle).abs().max()), 1e-6) * 1.5
-    picture = Image.new("RGB", (size, size), "white")
-    pen = ImageDraw.Draw(picture)
-    for cloud, colour in ((real, (190, 190, 190)), (points, (31, 90, 180))):
-        if cloud is not None:
-            for x, y in (((cloud[torch.isfinite(cloud).all(1)] - middle) / reach + 1) / 2 * size).tolist():
-                pen.ellipse((x - 1, size - y - 1, x + 1, size - y + 1), fill=colour)
-    return picture
-
-
-def bars(points: Tensor, real: Tensor | None = None, size: int = 512, bins: int = 64) -> Image.Image:
-    """1-D points (n, 1) as a blue outline of their histogram, over that of real ones in grey, equal areas for equal shares.
-
-    The frame is half as wide again as the real data; what lies outside is not shown, but counts.
-    """
-    framed = points if real is None else real
-    framed = framed[torch.isfinite(framed)]
-    low, high = (float(framed.min()), float(framed.max())) if len(framed) else (0.0, 0.0)
-    middle, reach = (low + high) / 2, max((high - low) / 2, 1e-6) * 1.5
-    clouds = [(cloud, colour) for cloud, colour in ((real, None), (points, (31, 90, 180))) if cloud is not None]
-    shares = [torch.histc(_finite(cloud).float(), bins, middle - reach, middle + reach) / len(cloud) for cloud, _ in clouds]
-    most = max(1e-9, *(float(share.max()) for share in shares)) * 1.1
-    picture = Image.new("RGB", (size, size), "white")
-    pen = ImageDraw.Draw(picture)
-    for share, (_, colour) in zip(shares, clouds, strict=True):
-        edge, height = size - 1, (size - 1) * (1 - share / most)
-        corners = [(edge * (index + side) / bins, float(height[index])) for index in range(bins) for side in (0, 1)]
-        if colour is None:
-            pen.polygon([(0, edge), *corners, (edge, edge)], fill=(190, 190, 190))
-        else:
-            pen.line([(0, edge), *corners, (edge, edge)], fill=colour, width=2)
-    return picture
-
-
-def plane(points: Tensor) -> tuple[Tensor, Tensor]:
-    """(mean (d,), the first two principal directions (d, 2)) of ``points`` (n, d), each with its largest entry positive."""
-    points = points[torch.isfinite(points).all(1)]
-    if len(points) < 2:
-        return torch.zeros(points.shape[1]), torch.eye(points.shape[1])[:, :2]
-    middle = points.mean(0)
-    directions = torch.linalg.svd(points - middle, full_matrices=False)[2][:2].T
-    signs = directions.gather(0, directions.abs().argmax(0, keepdim=True)).sign()
-    return middle, directions * signs
-
-
-def drawing(points: Tensor, real: Tensor | None = None) -> Image.Image:
-    """Points (n, d): a histogram for d = 1, else a scatter plot, beyond the plane along the real data's principal directions."""
-    if points.shape[1] == 1:
-        return bars(points, real)
-    if points.shape[1] > 2:
-        middle, directions = plane(points if real is None else real)
-        points, real = (points - middle) @ directions, None if real is None else (real - middle) @ directions
-    return scatter(points, real)
-
-
 def picture_of(
-    x: Tensor, spec: Spec, real: Tensor | None = None, columns: int | None = None, *, table: bool = False
+    x: Tensor, spec: Spec, real: Tensor | None = None, columns: int | None = None, *, table: bool = False, title: str = ""
 ) -> Image.Image:
     """A picture of samples in the training range: a grid of images, lines of text, or a drawing of points over ``real`` ones.
 
-    ``table``: rows and columns of images have a meaning, which a picture that is cut into bands keeps.
+    ``table``: rows and columns of images have a meaning, which a picture that is cut into bands keeps. ``title``: of a drawing.
     """
     if spec.kind == "tokens":
         return page(lines(x[:64], spec))
     if spec.kind == "image":
         columns = columns or across(len(x))
         return grid(*(folded(to_pixels(x), columns) if table else (to_pixels(x), columns)))
-    return drawing(x, real)
-
-
-def _finite(points: Tensor) -> Tensor:
-    return points[torch.isfinite(points)]
+    return clouds.drawing(x, real, title)
 
 
 def lines(x: Tensor, spec: Spec) -> list[str]:
@@ -196,10 +133,10 @@ def save_picture(picture: Image.Image, path: Path, x: Tensor, spec: Spec) -> Non
         storage.write(path.with_suffix(".txt"), text_of(x, spec))
 
 
-def beside(x: Tensor, spec: Spec, source: Tensor, target: Tensor | None = None) -> Image.Image:
+def beside(x: Tensor, spec: Spec, source: Tensor, target: Tensor | None = None, title: str = "") -> Image.Image:
     """Translations ``x`` (n, ...), each between its source and, where there is one, the right answer; points over these."""
     if spec.kind != "image":
-        return picture_of(x, spec, target)
+        return picture_of(x, spec, target, title=title)
     rows = [to_pixels(entry) for entry in (source, x, target) if entry is not None]
     channels = max(entry.shape[1] for entry in rows)
     rows = [entry.expand(-1, channels, -1, -1) if entry.shape[1] == 1 else entry for entry in rows]

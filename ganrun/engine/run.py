@@ -18,7 +18,7 @@ from ganrun.data.base import Dataset
 from ganrun.disk import checkpoint, identity, runs, signals
 from ganrun.disk.rows import Rows
 from ganrun.disk.run_folder import RunFolder, now, set_aside
-from ganrun.engine import answers, assemble, beforehand, best, generator_scores, papers, pictures, sampling, sources
+from ganrun.engine import answers, assemble, beforehand, best, generator_scores, papers, pictures, snapshots, sources
 from ganrun.engine.doctor import Doctor
 from ganrun.engine.keeper import Keeper
 from ganrun.engine.loop import Trainer
@@ -131,6 +131,7 @@ class Run:
         self.metrics, self.scores = Rows(folder.metrics), Rows(folder.scores, holds="scores")
         self.keeper = Keeper(kept, question, config, folder, self.scores)
         self.doctor = Doctor(folder.signs, config, dataset, runtime, folder.log)
+        self.draws = dataset.spec.kind == "points"  # with a title
         self.started = time.monotonic()
         self.spent = 0.0
         self.failed: GanrunError | None = None
@@ -187,9 +188,8 @@ class Run:
 
     def play(self) -> None:
         trainer, every = self.trainer, self.every
-        real = self.dataset.batch(torch.arange(min(len(self.dataset), 1000))).x if self.dataset.spec.kind == "points" else None
         if trainer.step == 0 and self.steps:
-            self.picture(real)
+            self.picture()
         while trainer.step < self.steps and self.doctor.ending is None:
             looks = self.doctor.is_due(trainer.step + 1)
             if looks:
@@ -205,10 +205,12 @@ class Run:
                 last = last or self.doctor.ending is not None
             self.display.advance(step, self.doctor.words)
             if last or _due(step, every["sample"]):
-                self.picture(real)
+                self.picture()
             scored = not last and _due(step, every["eval"])
             if scored:
-                self.evaluate()
+                row = self.evaluate()
+                if self.draws and _due(step, every["sample"]):
+                    self.picture(row["scores"])  # once more, with a score in its title
             if last or _due(step, every["checkpoint"]) or _due(step, every.get("keep", 0)) or (scored and self.keeper.wants):
                 self.save()
             stop = signals.requested()
@@ -232,28 +234,15 @@ class Run:
         self.display.log(row)
         self.trackers.hear()
 
-    def picture(self, real: torch.Tensor | None) -> None:
-        """What fixed noise, or the kept sources, have become."""
-        spec, kept = self.dataset.spec, self.sources
-        columns = 8
-        if self.parts.game.condition.uses_labels and spec.classes:
-            columns = spec.classes if 8 < spec.classes <= 16 else pictures.across(64, spec.classes)
-        count = 1000 if spec.kind == "points" else columns * 8
-        x = sampling.generate(
-            self.parts.game,
-            count if kept is None else len(kept.source),
-            seed=int(self.config["seed"]),
-            runtime=self.runtime,
-            averages=self.trainer.averages,
-            labels=None if kept is None or not self.parts.game.condition.uses_labels else kept.labels,
-            sources=None if kept is None else kept.source,
-        )
-        self.last_picture = self.folder.samples / f"step_{self.trainer.step:08d}.png"
-        if kept is None:
-            made = pictures.picture_of(x, spec, real, columns)
-        else:
-            made = pictures.beside(x, spec, kept.source, real if spec.kind == "points" else kept.target)
-        pictures.save_picture(made, self.last_picture, x, spec)
+    def picture(self, scores: Mapping[str, Any] | None = None) -> None:
+        """What fixed noise, or the kept sources, have become; ``scores`` of this step, for the title of a drawing."""
+        step, first = self.trainer.step, None if self.objective is None else self.objective.name
+        title = snapshots.title_of(self.config["dataset"]["name"], step, scores or {}, first)
+        game, averages = self.parts.game, self.trainer.averages
+        seed = int(self.config["seed"])
+        made, x = snapshots.take(game, self.dataset, self.sources, self.runtime, averages, seed=seed, title=title)
+        self.last_picture = self.folder.samples / f"step_{step:08d}.png"
+        pictures.save_picture(made, self.last_picture, x, self.dataset.spec)
 
     def evaluate(self, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Score the present generator by the metrics ``names``, by default all; returns the row that is written."""
@@ -305,6 +294,8 @@ class Run:
         self.display.stop()
         answer = self.answer()
         self.keeper.prune(self.doctor.pins)  # the last step is scored now, so it may be the best one
+        if self.draws and answer.scores:
+            self.picture(answer.scores)
         ending = self.doctor.ending if trainer.step < self.steps else None
         if ending is not None:
             self.folder.log(

@@ -55,10 +55,11 @@ def sample(
         sampling.print_warning(f"note: --num {asked}: makes {len(x)} samples, as many as fill rows of equal length")
     group = (len(labels) if labels else int(trained.spec.classes or 1)) if trained.game.condition.uses_labels else 1
     columns = choice.columns or pictures.across(len(x), group)
+    title = f"{config['dataset']['name']} at step {trained.step}, seed {seed}"
     if starts is not None and not table:
-        picture = pictures.beside(x, trained.spec, starts.source, starts.target)
+        picture = pictures.beside(x, trained.spec, starts.source, starts.target, title)
     else:
-        picture = pictures.picture_of(x, trained.spec, columns=columns, table=table)
+        picture = pictures.picture_of(x, trained.spec, columns=columns, table=table, title=title)
     standing = config["evaluation"].get("standing", 0)
     request = {
         "run": trained.folder.resolve().name,
