@@ -50,7 +50,7 @@ def take(
 
 
 def title_of(name: str, step: int, scores: Mapping[str, Any], first: str | None) -> str:
-    """``ring8 at step 500, wasserstein 0.21 ±0.01``: the score ``first`` where it is among ``scores``, else the first of them."""
+    """``ring8 at step 500, modes 7 ±0.5``: the score ``first`` where it is among ``scores``, else the first of them."""
     known = {score: entry for score, entry in scores.items() if entry["value"] is not None}
     shown = first if first in known else next(iter(known), None)
     return f"{name} at step {step}" + ("" if shown is None else f", {shown} {with_spread(known[shown])}")
