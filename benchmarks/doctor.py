@@ -17,10 +17,12 @@ import json
 import math
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,6 +31,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from doctor_faults import FAULTS  # noqa: E402
 
 from ganrun.cli.app import app  # noqa: E402
 from ganrun.diseases import examination  # noqa: E402
@@ -41,9 +45,10 @@ NEAR = 10  # deviations of a mode within which a sample counts for it: short run
 LISTS = {
     "tune sick": "tuning, injected",
     "tune healthy": "tuning, healthy recipes",
+    "tune sweep": "tuning, sweeps",
     "judge sick": "judging, injected",
     "judge healthy": "judging, healthy recipes",
-    "wild": "sweeps",
+    "judge sweep": "judging, sweeps",
 }
 NEARBY = 0.03  # gap below which a run that failed is blurred
 COVERED = 0.8  # share of the modes that a run covers which has not failed
@@ -51,13 +56,17 @@ COVERED = 0.8  # share of the modes that a run covers which has not failed
 
 @dataclass(frozen=True)
 class Case:
-    """One run to train. ``accept``: the right names, of a sick one. ``oracle``: a metric and how many modes there are."""
+    """One run to train. ``accept``: the right names, of a sick one. ``oracle``: a metric, and how many modes there are.
+
+    ``fault``: what of doctor_faults.py is put into the process that trains it.
+    """
 
     kind: str
     name: str
     words: Sequence[str]
     accept: frozenset[str] = frozenset()
     oracle: Mapping[str, int] = field(default_factory=dict)
+    fault: str | None = None
 
 
 def cases(specs: Mapping[str, Any]) -> Iterator[Case]:
@@ -65,17 +74,18 @@ def cases(specs: Mapping[str, Any]) -> Iterator[Case]:
     for part in ("tune", "judge"):
         for kind in ("sick", "healthy"):
             for name, entry in specs[part][kind].items():
-                yield Case(f"{part} {kind}", name, entry["run"], frozenset(entry.get("accept", ())), entry.get("oracle", {}))
-    for entry in specs["wild"]:
-        for values in itertools.product(*entry["sweep"].values()):
-            swept = [f"{key}={value}" for key, value in zip(entry["sweep"], values, strict=True)]
-            name = " ".join([word for word in entry["run"] if not word.startswith(("steps=", "model."))] + swept)
-            yield Case("wild", name, [*entry["run"], *swept], oracle=entry["oracle"])
+                accept, oracle = frozenset(entry.get("accept", ())), entry.get("oracle", {})
+                yield Case(f"{part} {kind}", name, entry["run"], accept, oracle, entry.get("fault"))
+        for entry in specs[part]["sweeps"]:
+            for values in itertools.product(*entry["sweep"].values()):
+                swept = [f"{key}={value}" for key, value in zip(entry["sweep"], values, strict=True)]
+                name = " ".join([word for word in entry["run"] if not word.startswith(("steps=", "model."))] + swept)
+                yield Case(f"{part} sweep", name, [*entry["run"], *swept], oracle=entry["oracle"])
 
 
 def rules() -> str:
     """A hash of what decides a finding, and of what is trained: the diseases, their thresholds, the specs."""
-    files = [*sorted((ROOT / "ganrun" / "diseases").glob("*.py")), *sorted((ROOT / "conf" / "disease").glob("*.yaml")), SPECS]
+    files = [*sorted((ROOT / "ganrun" / "diseases").glob("*.py")), *sorted((ROOT / "conf" / "disease").glob("*.yaml")), SPECS, ROOT / "benchmarks" / "doctor_faults.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
@@ -106,6 +116,24 @@ def crops(folder: Path, count: int = 2000, size: int = 32) -> Path:
     return folder
 
 
+def portrait(folder: Path, count: int = 1500, size: int = 28) -> Path:
+    """Grey crops of the portrait that matplotlib ships, of two sizes, at places that are the same each time."""
+    if not folder.is_dir():
+        import matplotlib
+        import numpy as np
+        from PIL import Image
+
+        with Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg") as image:
+            whole, draws = image.convert("L"), np.random.default_rng(1)
+        folder.mkdir(parents=True)
+        for number in range(count):
+            wide = 4 * size if number % 2 else 6 * size
+            left, top = (int(draws.integers(0, length - wide)) for length in whole.size)
+            crop = whole.crop((left, top, left + wide, top + wide)).resize((size, size), Image.Resampling.BOX)
+            crop.save(folder / f"{number:05d}.png")
+    return folder
+
+
 def called(*words: str) -> tuple[int, str]:
     """The exit code of ``ganrun`` with these words, and what it said; within this process, which has torch already."""
     said = io.StringIO()
@@ -115,13 +143,24 @@ def called(*words: str) -> tuple[int, str]:
 
 
 def run(case: Case, seed: int, common: Sequence[str], out: Path) -> dict[str, Any]:
-    """Train one run; its looks, how it ended, and what the oracle counted."""
+    """Train one run, one with a fault in a process of its own; its looks, how it ended, and what the oracle counted."""
+    if case.fault is None:
+        return trained(case, seed, common, out)
+    with ProcessPoolExecutor(1, mp_context=get_context("fork"), initializer=FAULTS[case.fault]) as pool:
+        return pool.submit(trained, case, seed, common, out).result()
+
+
+def trained(case: Case, seed: int, common: Sequence[str], out: Path) -> dict[str, Any]:
+    """Train one run in this process."""
     folder = out / hashlib.sha256(f"{case.name} {seed}".encode()).hexdigest()[:10]
-    words = [word.replace("{crops}", str(out / "crops")) for word in case.words]
+    shutil.rmtree(folder, ignore_errors=True)  # of other words by the same name, or cut short
+    words = [word.replace("{crops}", str(out / "crops")).replace("{portrait}", str(out / "portrait")) for word in case.words]
     asked = [f"metric={metric}" for metric in case.oracle] or ["metric=none"]
     asked += [f"metric.modes.radius={NEAR}"] if "modes" in case.oracle else []
+    asked += ["evaluation.baselines=true"] if "sliced_wasserstein" in case.oracle else []
     code, said = called("train", *common, *words, *asked, f"seed={seed}", f"output={folder}")
-    row = {"name": case.name, "seed": seed, "words": list(case.words), "code": code}
+    row: dict[str, Any] = {"name": case.name, "seed": seed, "words": list(case.words), "code": code}
+    row |= {"fault": case.fault} if case.fault else {}
     if code not in (0, 3):
         return {**row, "error": said[-500:]}
     (made,) = {path.parent for path in folder.glob("*/*/config.yaml")}
@@ -131,9 +170,13 @@ def run(case: Case, seed: int, common: Sequence[str], out: Path) -> dict[str, An
         look.pop("modes", None)  # a symbol for each sample, which no condition reads
     scores = made / "scores.jsonl"
     if case.oracle and scores.exists():
-        found = json.loads(scores.read_text(encoding="utf-8").splitlines()[-1])["scores"]
-        values = {name: entry["value"] for name, entry in found.items() if "value" in entry}
+        line = json.loads(scores.read_text(encoding="utf-8").splitlines()[-1])
+        sides = {"": line["scores"], **{f"{side} ": found for side, found in line.get("baselines", {}).items()}}
+        values = {
+            side + name: entry["value"] for side, found in sides.items() for name, entry in found.items() if "value" in entry
+        }
         row["covered"] = covered(values, case.oracle)
+    shutil.rmtree(folder)
     return row
 
 
@@ -141,7 +184,11 @@ def covered(values: Mapping[str, float], oracle: Mapping[str, int]) -> float | N
     """The share of the modes that a run covers, by its scores: those with 20 good samples, or exp(-KL) of the classes' shares.
 
     A stray sample hits a class, so classes are counted by the exponential of their entropy: 8 of 10 equal ones make 0.8.
+    Where no modes are known: how far it came from noise to held-out data by the sliced Wasserstein distance, of 1.
     """
+    if "sliced_wasserstein" in values:
+        start, end = values["noise sliced_wasserstein"], values["held_out sliced_wasserstein"]
+        return (start - values["sliced_wasserstein"]) / (start - end)
     if "modes_20" in values:
         return values["modes_20"] / oracle["modes"]
     return math.exp(-values["class_kl"]) if "class_kl" in values else None
@@ -153,7 +200,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1", help="of the recipes that no threshold was moved on, and of the sweeps")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "doctor")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", default="", help="only runs whose kind or name holds this text")
+    parser.add_argument("--only", default="", help="only runs whose kind or name holds one of these texts, joined by ;")
     parser.add_argument("--page", action="store_true", help="train nothing: write the page from the rows that are there")
     given = parser.parse_args()
     specs = yaml.safe_load(SPECS.read_text(encoding="utf-8"))
@@ -162,16 +209,18 @@ def main() -> None:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     rows = {(row["name"], row["seed"]): row for row in rows if "looks" in row}
     known = list(cases(specs))
-    chosen = [case for case in known if given.only in case.kind or given.only in case.name]
+    chosen = [case for case in known if any(text in case.kind or text in case.name for text in given.only.split(";"))]
     waiting = [
         (case, int(seed))
         for case in sorted(chosen, key=lambda case: not case.kind.startswith("tune"))
         for seed in (given.tune_seeds if case.kind.startswith("tune") else given.seeds).split(",")
         if rows.get((case.name, int(seed)), {}).get("words") != list(case.words)
+        or rows[case.name, int(seed)].get("fault") != case.fault
     ]
     os.environ["OMP_NUM_THREADS"] = "1"
     if waiting and not given.page:
         crops(given.out / "crops")
+        portrait(given.out / "portrait")
         with ProcessPoolExecutor(given.jobs) as pool, path.open("a", encoding="utf-8") as file:
             for row in pool.map(functools.partial(run, common=specs["common"], out=given.out), *zip(*waiting, strict=True)):
                 rows[row["name"], row["seed"]] = row
@@ -227,7 +276,7 @@ def write(known: Sequence[Case], rows: Sequence[Mapping[str, Any]]) -> None:
             ever = sum(bool(past) for _, _, past in standing)
             words, hits = f"with a standing finding; {ever} had one at any time", sum(bool(now) for _, now, _ in standing)
         lines.append(f"| {LISTS[kind]} | {len(counted)} of {len(done)} | {words} | {share(hits, len(counted))} |")
-        for name in accept if kind != "wild" else ():
+        for name in accept if not kind.endswith("sweep") else ():
             mine = [row for row in done if row["name"] == name]
             said = [_said(row, judged) + (" (failed)" if not sick and failed(row) else "") for row in mine]
             if mine:

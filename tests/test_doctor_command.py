@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,7 @@ def test_try_compares_forks_of_one_checkpoint_that_differ_in_the_remedy_alone(
 
     def train(command: Any) -> None:
         lines.append(command.overrides)
+        sys.stderr.write("a panel of the fork's own")
         helped = any("r1" in word for word in command.overrides)
         make(tmp_path / f"fork-{helped}", (6, {}), (6, {} if helped else {**SICK["collapse"], "gap": 0.4}))
 
@@ -146,6 +148,8 @@ def test_try_compares_forks_of_one_checkpoint_that_differ_in_the_remedy_alone(
     assert "unchanged gap 0.4; done; batch_statistics, collapse" in flat
     assert "helps regularizer=[r1]: gap 0.02; done; nothing found that stands" in flat
     assert "one pair, on one seed" in flat
+    assert "doctor: fork 1 of 2: unchanged doctor: fork 2 of 2: regularizer=[r1]" in flat
+    assert "a panel" not in said
     assert "collapse: not tried, since it needs a new run: pack=2" in flat
 
 

@@ -28,6 +28,8 @@ HEALTHY = {
     "mode_move": 0.1,
     "radius": 1.0,
     "sharpness": 1.3,
+    "blur": 0.3,
+    "copied": 0.5,
     "extreme": 0.02,
     "auc": 0.72,
     "auc_held_out": 0.5,
@@ -62,7 +64,8 @@ SICK: dict[str, dict[str, Any]] = {
     "dropping": {"starved": 0.4},
     "dead_output": {"extreme": 0.5},
     "stalled": {**FAR, "move_generator": 1e-7},
-    "spectral_collapse": {"rank": 0.02},
+    "spectral_collapse": {**FAR, "rank": 0.02},
+    "blurred": {"blur": 0.95},
     "overfit": {"auc_held_out": 0.9},
     "label_ignored": {"class_hits": 0.11},
     "noise_ignored": {"noise_move": 0.001},
@@ -192,6 +195,61 @@ def test_a_slope_that_rises_without_end_is_an_explosion_and_one_that_is_high_or_
     assert found([slope + 20 * (place % 2) for place, slope in enumerate(rising)], 0.05) == []  # it goes up and down
 
 
+def named(name: str, **series: list[float]) -> list[str]:
+    """What is found of one disease in looks that are healthy but for these numbers."""
+    count = len(next(iter(series.values())))
+    looks = [{"step": 25 * (at + 1), **HEALTHY, **{key: held[at] for key, held in series.items()}} for at in range(count)]
+    found = examine(looks, {name: registry.build("disease", {"name": name})})
+    return [finding.disease for finding in found if finding.standing]
+
+
+def test_weights_that_grew_and_stay_are_an_explosion_as_long_as_samples_stay_away() -> None:
+    grew = [10.0] * 6 + [10 + 4 * place for place in range(6)] + [30.0] * 12  # no longer growing for twelve looks
+    assert named("explosion", norm_discriminator=grew, gap=[0.4] * 24) == ["explosion"]
+    assert named("explosion", norm_discriminator=grew, gap=[0.05] * 24) == []
+    assert named("explosion", norm_discriminator=[*grew[:-3], 12.0, 12.0, 12.0], gap=[0.4] * 24) == []  # they came back
+    slow = [10 * 2 ** (place / 15) for place in range(24)]  # twice in fifteen looks: a slow drift
+    assert named("explosion", norm_discriminator=slow, gap=[0.4] * 24) == []
+    drawn = [3.0, 5.0, *[7.0] * 12]  # from how they were drawn
+    assert named("explosion", norm_discriminator=drawn, gap=[0.4] * 14) == []
+
+
+def test_an_oscillation_that_rests_at_some_looks_is_one_and_one_near_the_data_is_none() -> None:
+    moves = [0.1] * 4 + [0.8, 0.3, 0.7, 0.4, 0.8, 0.2, 0.6, 0.7, 0.3, 0.6]
+    assert named("oscillation", mode_move=moves, gap=[0.1, 0.05] * 7) == ["oscillation"]
+    assert named("oscillation", mode_move=moves, gap=[0.02] * 14) == []
+    assert named("oscillation", mode_move=[0.1] * 12 + [0.8] * 2, gap=[0.1] * 14) == []
+
+
+def test_a_lost_rank_counts_where_samples_stay_away() -> None:
+    ranks = [0.4, 0.3, 0.2, 0.1, 0.07, 0.06, 0.05, 0.04, 0.03, 0.03]
+    assert named("spectral_collapse", rank=ranks, gap=[0.2] * 10) == ["spectral_collapse"]
+    assert named("spectral_collapse", rank=ranks, gap=[0.01] * 10) == []  # a ring without any fault loses its rank too
+    assert named("spectral_collapse", rank=ranks, gap=[0.5 * 0.8**at for at in range(10)]) == []  # and this one improves
+
+
+def test_what_is_starved_while_samples_come_nearer_is_unfinished() -> None:
+    assert named("dropping", starved=[0.4] * 14, gap=[0.2] * 14) == ["dropping"]
+    assert named("dropping", starved=[0.4] * 14, gap=[0.5 * 0.85**at for at in range(14)]) == []
+
+
+def test_a_discriminator_that_memorises_is_named_where_it_shows() -> None:
+    known = [0.7] * 12
+    assert named("overfit", auc_held_out=known, gap=[0.003] * 12) == []  # near, and no copies: as the demo is after 6000 steps
+    assert named("overfit", auc_held_out=known, gap=[0.003] * 12, copied=[0.75] * 12) == ["overfit"]
+    assert named("overfit", auc_held_out=known, gap=[0.05] * 12) == ["overfit"]
+    assert named("overfit", auc_held_out=[0.95] * 12, gap=[0.003] * 12) == ["overfit"]
+    assert named("overfit", auc_held_out=[0.55] * 12, gap=[0.05] * 12, copied=[0.75] * 12) == []
+
+
+def test_blurred_waits_for_what_still_gets_sharper_and_for_the_coarse_law() -> None:
+    assert named("blurred", blur=[0.95] * 20) == ["blurred"]
+    assert named("blurred", blur=[0.7] * 20) == []
+    assert named("blurred", blur=[3 * 0.94**at for at in range(20)]) == []
+    assert named("blurred", blur=[0.95] * 20, gap=[0.6 * 0.9**at for at in range(20)]) == []  # the coarse law comes first
+    assert named("blurred", blur=[0.95] * 20, gap=[0.012 * 0.9**at for at in range(20)]) == ["blurred"]  # it has come
+
+
 def test_improving_is_kendalls_tau_and_a_fall() -> None:
     from scipy.stats import kendalltau
 
@@ -202,6 +260,9 @@ def test_improving_is_kendalls_tau_and_a_fall() -> None:
     flat = [0.5 - 1e-5 * place for place in range(8)]
     assert not improving([{"gap": value} for value in flat], 7)  # falls, by nothing
     assert improving([{"gap": 1.0}] * 4, 3)  # cannot be told yet
+    tenth = [1.0, 1.0, 1.0, 0.95, 0.93, 0.9, 0.88, 0.88]
+    assert improving([{"gap": value} for value in tenth], 7, by=0.1)
+    assert not improving([{"gap": value} for value in tenth], 7, by=0.2)
 
 
 def test_since_allows_one_gap_and_over_needs_two_of_three() -> None:

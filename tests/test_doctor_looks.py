@@ -18,7 +18,7 @@ from conftest import compose_config, make_trainer, one_in, toy_config
 from matrix import config_of, smoke
 from torch import Tensor
 
-from ganrun.data.base import Dataset
+from ganrun.data.base import Dataset, Images
 from ganrun.disk import checkpoint
 from ganrun.engine import retrace
 from ganrun.engine.doctor import Doctor, is_due
@@ -51,6 +51,83 @@ def test_the_energy_distance_is_that_of_two_point_masses_and_of_shifted_gaussian
     between = float((grid.abs() * density).sum() * (grid[1] - grid[0]))
     within = 2 / math.sqrt(math.pi)
     assert base.energy_distance(x, y) == pytest.approx((2 * between - 2 * within) / (2 * between), abs=0.01)
+
+
+def test_distances_are_those_of_float64_and_small_ones_are_kept() -> None:
+    for size in (2, 40):
+        a, b = draw(50, size, 5), draw(60, size, 6)
+        by_hand = (a.double()[:, None] - b.double()[None]).square().sum(2).sqrt()
+        assert torch.allclose(base.distances(a, b).double(), by_hand, atol=1e-6)
+        near = a + 1e-4
+        assert torch.allclose(base.distances(a, near).diagonal().double(), (near.double() - a).norm(dim=1), atol=1e-6)
+        pairs = (a.double()[:, None] - a.double()[None]).square().sum(2).sqrt().sum() / (50 * 49)
+        assert base.mean_pair(a) == pytest.approx(float(pairs), rel=1e-6)
+
+
+class Seen:
+    """What the sign of samples asks of a look, of given samples."""
+
+    previous, kind = None, "points"
+
+    def __init__(self, dataset: Dataset, x: Tensor) -> None:
+        self.held = reference(dataset, make_trainer(toy_config("mlp", "toy_points")).trainer.game, 256, 3)
+        self.x, self.real, self.yardstick, self.sides = x, self.held.real, self.held.yardstick, self.held.sides
+        self.partition, self.features = self.held.partition, self.held.features
+
+    def generated(self) -> Tensor:
+        return self.x
+
+    @property
+    def away(self) -> Tensor:
+        return base.distances(self.features(self.x), self.real)
+
+
+def test_blur_is_0_for_data_and_1_for_a_gaussian_of_the_same_covariance_and_missing_where_these_are_one() -> None:
+    from ganrun.data.ring8 import ring8
+
+    ring = ring8(num=4000)
+    x = ring.batch(torch.arange(3000, 3256)).x
+    assert samples.Samples()(Seen(ring, x))["blur"] == pytest.approx(0, abs=0.01)  # type: ignore[arg-type]
+    noise = draw(256, 2, 8) * x.std(0) + x.mean(0)
+    assert samples.Samples()(Seen(ring, noise))["blur"] == pytest.approx(1, abs=0.15)  # type: ignore[arg-type]
+    half = x + 0.2 * draw(256, 2, 9)  # modes of a fifth of the radius
+    assert 0.2 < samples.Samples()(Seen(ring, half))["blur"] < 0.7  # type: ignore[operator, arg-type]
+    wide = Images(draw(4000, 16, 10).view(4000, 4, 4, 1).mul(40).add(128).clamp(0, 255).round().byte())
+    row = samples.Samples()(Seen(wide, wide.batch(torch.arange(256)).x))  # type: ignore[arg-type]
+    assert "blur" not in row
+    assert "sharpness" in row
+
+
+def test_copies_are_told_from_samples_of_the_law() -> None:
+    from ganrun.data.ring8 import ring8
+
+    ring = ring8(num=60)
+    held = ring.held_out()
+    assert held is not None
+    training = ring.batch(torch.arange(240) % 60).x
+    assert samples.Samples()(Seen(ring, training))["copied"] == 1.0  # type: ignore[arg-type]
+    assert samples.Samples()(Seen(ring, held.batch(torch.arange(240) % len(held)).x))["copied"] == 0.0  # type: ignore[arg-type]
+    other = ring8(num=500).batch(torch.arange(256, 500)).x
+    assert samples.Samples()(Seen(ring, other))["copied"] == pytest.approx(0.5, abs=0.1)  # type: ignore[arg-type]
+
+
+def test_training_mode_is_that_of_batches_as_large_as_the_runs_own() -> None:
+    made = make_trainer({**toy_config("mlp", "toy_points"), "batch_size": 2})
+    norm = torch.nn.BatchNorm1d(2, affine=False)
+    made.trainer.game.players["generator"] = torch.nn.Sequential(Shortened(), norm)
+    found = looked(made.trainer, made.dataset).generated(training=True)
+    assert ((found.abs() - 1).abs() < 0.01).float().mean() > 0.9  # of two numbers, each one deviation from their mean
+    made.trainer.generator_batch = 64
+    whole = looked(made.trainer, made.dataset).generated(training=True)
+    assert whole.abs().max() > 2
+    assert norm.num_batches_tracked == 0  # the run's own statistics have not moved
+
+
+class Shortened(torch.nn.Module):
+    """The first two numbers of a latent."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z[:, :2]
 
 
 def test_starved_modes_and_moves_are_counted() -> None:

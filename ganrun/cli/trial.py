@@ -6,6 +6,8 @@ differs is the remedy alone. They are runs like any other, in a folder beside th
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,7 +108,10 @@ def attempt(case: Case, steps: int | None, words: Sequence[str], out: Path | Non
             continue
         forks = f"the run unchanged and {len(lines) - 1} remed{'y' if len(lines) == 2 else 'ies'}"
         sys.stderr.write(f"doctor: trying {forks} against {trial.disease}, {trial.steps} steps each from step {trial.start}\n")
-        for remedy, line, folder in lines:
+        for number, (remedy, line, folder) in enumerate(lines, start=1):
+            what = " ".join(remedy.overrides) if remedy else "unchanged"
+            known = ", already done" if RunFolder(folder).facts().get("status") == "done" else ""
+            sys.stderr.write(f"doctor: fork {number} of {len(lines)}: {what}{known}\n")
             trial.arms.append(_train(trial, remedy, line, folder, case.diseases))
     return [trial for trial, _ in plans]
 
@@ -169,9 +174,10 @@ def _folder(line: Sequence[str]) -> Path:
 
 
 def _train(trial: Trial, remedy: Remedy | None, line: Sequence[str], folder: Path, diseases: Mapping[str, Disease]) -> Arm:
-    """Train one fork, and read what became of it from its folder."""
+    """Train one fork, without a panel of its own, and read what became of it from its folder, where its log is."""
     try:
-        launch.train(launch.Command(list(line)))
+        with contextlib.redirect_stderr(io.StringIO()):
+            launch.train(launch.Command(list(line)))
     except Diverged as error:
         sys.stderr.write(f"{error}\n")
     looks = rows_of_signs(RunFolder(folder)).read()

@@ -49,8 +49,8 @@ def series(rows: Sequence[Row], place: int, name: str, count: int) -> list[float
     return [float(row[name]) for row in rows[: place + 1] if name in row][-count:]
 
 
-def improving(rows: Sequence[Row], place: int, name: str = "gap") -> bool:
-    """Whether the samples are still getting closer to the data: Kendall's tau of the last 8 looks <= -0.5 and a fall of 5 %.
+def improving(rows: Sequence[Row], place: int, name: str = "gap", by: float = 0.05) -> bool:
+    """Whether the samples are still getting closer to the data: Kendall's tau of the last 8 looks <= -0.5 and a fall of ``by``.
 
     The fall is between the medians of the first and the last three. With fewer than 5 looks it cannot be told yet, which
     counts as improving: an unfinished run is not sick.
@@ -58,7 +58,7 @@ def improving(rows: Sequence[Row], place: int, name: str = "gap") -> bool:
     values = series(rows, place, name, 8)
     if len(values) < 5:
         return True
-    return kendall(values) <= -0.5 and median(values[-3:]) <= 0.95 * median(values[:3])
+    return kendall(values) <= -0.5 and median(values[-3:]) <= (1 - by) * median(values[:3])
 
 
 def kendall(values: Sequence[float]) -> float:

@@ -22,9 +22,9 @@ class BatchStatistics(Disease):
     title = "batch statistics: samples differ between training and evaluation mode"
     watches = ("batch_move", "gap", "gap_training")
     outcome = ("batch_move", False)
-    explains = frozenset({"saturated", "oscillation", "dropping"})
+    explains = frozenset({"saturated", "oscillation", "dropping", "blurred"})
 
-    def __init__(self, *, moved: float = 0.3, times: float = 4.0, far: float = 0.05) -> None:
+    def __init__(self, *, moved: float = 0.35, times: float = 4.0, far: float = 0.05) -> None:
         self.moved, self.times, self.far = moved, times, far
 
     def holds(self, rows: Sequence[Row], place: int) -> Evidence | None:

@@ -19,7 +19,7 @@ class Collapse(Disease):
 
     title = "mode collapse: the samples are nearly one and the same"
     watches = ("spread",)
-    explains = frozenset({"saturated", "label_ignored", "noise_ignored", "dropping"})
+    explains = frozenset({"saturated", "label_ignored", "noise_ignored", "dropping", "blurred"})
 
     def __init__(self, *, spread: float = 0.15) -> None:
         self.spread = spread

@@ -1,7 +1,7 @@
 """Mode dropping: some of the data's modes hardly occur among the samples.
 
 Condition: modes that got less than a quarter of their share of the samples hold more than ``share`` of the data, and
-that does not shrink. A mode is a class of the data where class means tell classes apart, else a k-means cluster of
+that does not shrink, and the samples as a whole get no nearer to the data. A mode is a class of the data where class means tell classes apart, else a k-means cluster of
 real data.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from ganrun.diseases.base import Disease, at, percent, regularizers, series, stack
+from ganrun.diseases.base import Disease, at, improving, percent, regularizers, series, stack
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
@@ -30,7 +30,7 @@ class Dropping(Disease):
 
     def holds(self, rows: Sequence[Row], place: int) -> Evidence | None:
         starved = rows[place]["starved"]
-        if starved <= self.share:
+        if starved <= self.share or improving(rows, place):
             return None
         held = series(rows, place, "starved", 8)
         if len(held) >= 6 and median(held[-3:]) <= 0.8 * median(held[:3]):

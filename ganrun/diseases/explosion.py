@@ -1,7 +1,7 @@
 """The players run away: weights, slopes or samples grow without bound, as they do before the first NaN.
 
-Condition, each against the run's own past: the discriminator's weight norm is ``growth`` times that of ten looks before (or of
-the first looks) while samples are ``far`` or more from the data; or the slope of its score over the data's scale is above
+Condition, each against the run's own past: a player's weight norm has grown to ``growth`` times what it was within ten looks, and
+has not come back, while samples are ``far`` or more from the data; or the slope of its score over the data's scale is above
 ``steep`` and ``steeper`` times its first; or that slope has risen at nearly every look (Kendall's tau of ``climbing``), is above
 ``high`` and half of ``steeper`` times its first, and samples stay more than ``near`` from the data; or the samples' radius is
 ``radius`` times the data's.
@@ -38,6 +38,7 @@ class Explosion(Disease):
             "average_lag",
             "batch_statistics",
             "clipped",
+            "blurred",
         }
     )
 
@@ -58,17 +59,14 @@ class Explosion(Disease):
 
     def holds(self, rows: Sequence[Row], place: int) -> Evidence | None:
         row = rows[place]
-        norms = [series(rows, place, f"norm_{player}", 11) for player in ("discriminator", "generator")]
-        for player, held in zip(("discriminator", "generator"), norms, strict=True):
-            if len(held) >= 2 and held[0] > 0 and row["gap"] > self.far:
-                start = held[min(2, len(held) - 2)] if len(held) < 11 else held[0]
-                times = held[-1] / start
-                if times >= self.growth:
-                    words = (
-                        f"the {player}'s weights are {times:.1f} times as large as {len(held) - 1} looks before, while samples "
-                        f"are {row['gap']:.2f} from the data (real from real: {row.get('gap_floor', 0.0):.3f})"
-                    )
-                    return Evidence(words, {"growth": times, "gap": row["gap"]})
+        for player in ("discriminator", "generator"):
+            times = grown(series(rows, place, f"norm_{player}", place + 1), self.growth)
+            if times >= self.growth and row["gap"] > self.far:
+                words = (
+                    f"the {player}'s weights have grown to {times:.1f} times their size within ten looks, while samples "
+                    f"are {row['gap']:.2f} from the data (real from real: {row.get('gap_floor', 0.0):.3f})"
+                )
+                return Evidence(words, {"growth": times, "gap": row["gap"]})
         slopes = series(rows, place, "slope", place + 1)
         steep = "slope" in row and row["slope"] > self.steep and row["slope"] > self.steeper * slopes[0]
         if steep or ("slope" in row and self._climbs(slopes, row["gap"])):
@@ -101,3 +99,16 @@ class Explosion(Disease):
             if held:
                 found.append(Remedy((f"optimizer.{player}.lr={held / 10:g}",), "smaller steps"))
         return found
+
+
+def grown(norms: Sequence[float], growth: float) -> float:
+    """How many times the last norm is what it was before the latest growth by ``growth`` within ten looks; 1 without any.
+
+    The first two looks do not count as a start: weights grow from how they were drawn.
+    """
+    times = 1.0
+    for start in range(min(2, max(len(norms) - 2, 0)), len(norms)):
+        size = norms[start]
+        if size > 0 and max(norms[start : start + 11]) >= growth * size:
+            times = max(times, norms[-1] / size)
+    return times

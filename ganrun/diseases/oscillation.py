@@ -1,15 +1,17 @@
 """Oscillation: the same latents jump from mode to mode while the samples do not get closer to the data.
 
-Condition: more than ``moving`` of the fixed samples' mode histogram moves between two looks (total variation),
-samples are ``far`` or more from the data and not improving.
+Condition, on medians of the last ``looks`` looks, of which any one may find it at rest: more than ``moving`` of the fixed
+samples' mode histogram moves between two looks (total variation), and samples are ``far`` or more from the data; and they are
+not improving.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
-from ganrun.diseases.base import Disease, at, improving, percent, rate, regularizers, stack
+from ganrun.diseases.base import Disease, at, improving, percent, rate, regularizers, series, stack
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
@@ -20,20 +22,21 @@ class Oscillation(Disease):
 
     title = "oscillation: the samples run from mode to mode and do not settle"
     watches = ("mode_move", "gap")
-    explains = frozenset({"dropping", "saturated"})
+    explains = frozenset({"dropping", "saturated", "blurred"})
 
-    def __init__(self, *, moving: float = 0.6, far: float = 0.05) -> None:
-        self.moving, self.far = moving, far
+    def __init__(self, *, moving: float = 0.35, far: float = 0.03, looks: int = 5) -> None:
+        self.moving, self.far, self.looks = moving, far, looks
 
     def holds(self, rows: Sequence[Row], place: int) -> Evidence | None:
-        row = rows[place]
-        if row["mode_move"] <= self.moving or row["gap"] <= self.far or improving(rows, place):
+        moves, gaps = (series(rows, place, name, self.looks) for name in ("mode_move", "gap"))
+        moved, gap = median(moves), median(gaps)
+        if len(moves) < self.looks or moved <= self.moving or gap <= self.far or improving(rows, place):
             return None
         words = (
-            f"{percent(row['mode_move'])} of the samples' shares of the data's modes have moved since the look before, while "
-            f"samples stay {row['gap']:.2f} from the data (real from real: {row.get('gap_floor', 0.0):.3f})"
+            f"{percent(moved)} of the samples' shares of the data's modes move from look to look, while samples stay {gap:.2f} "
+            f"from the data (real from real: {rows[place].get('gap_floor', 0.0):.3f}; medians of {self.looks} looks)"
         )
-        return Evidence(words, {"mode_move": row["mode_move"], "gap": row["gap"]})
+        return Evidence(words, {"mode_move": moved, "gap": gap})
 
     def remedies(self, config: Mapping[str, Any], evidence: Evidence) -> list[Remedy]:
         found = []

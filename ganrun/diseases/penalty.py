@@ -23,7 +23,7 @@ class Penalty(Disease):
 
     title = "a penalty outweighs the loss in the discriminator's gradient"
     watches = ("penalty_share", "gap")
-    explains = frozenset({"weak_discriminator", "stalled", "saturated", "vanishing", "dropping", "collapse", "batch_statistics"})
+    explains = frozenset({"weak_discriminator", "stalled", "saturated", "vanishing", "dropping", "collapse", "batch_statistics", "blurred"})
 
     def __init__(
         self, *, share: float = 0.9, much: float = 0.6, half: float = 0.55, far: float = 0.1, fallen: float = 0.15

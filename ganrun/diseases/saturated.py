@@ -19,7 +19,7 @@ class Saturated(Disease):
 
     title = "the discriminator has won, and the samples improve no more"
     watches = ("auc", "gap", "teaching")
-    explains = frozenset({"dropping", "spectral_collapse"})
+    explains = frozenset({"dropping", "spectral_collapse", "blurred"})
 
     def __init__(self, *, won: float = 0.985, far: float = 0.05) -> None:
         self.won, self.far = won, far

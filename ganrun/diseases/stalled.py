@@ -19,7 +19,7 @@ class Stalled(Disease):
 
     title = "the generator hardly moves: its learning rate is too small"
     watches = ("move_generator", "gap")
-    explains = frozenset({"saturated", "dropping", "weak_discriminator", "collapse", "spectral_collapse"})
+    explains = frozenset({"saturated", "dropping", "weak_discriminator", "collapse", "spectral_collapse", "blurred"})
 
     def __init__(self, *, still: float = 2e-5, far: float = 0.05) -> None:
         self.still, self.far = still, far

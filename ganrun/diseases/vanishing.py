@@ -22,7 +22,7 @@ class Vanishing(Disease):
 
     title = "the generator gets no gradient: its loss is flat where its samples are scored"
     watches = ("auc", "gap")
-    explains = frozenset({"saturated", "stalled", "dropping", "collapse", "spectral_collapse"})
+    explains = frozenset({"saturated", "stalled", "dropping", "collapse", "spectral_collapse", "blurred"})
 
     def __init__(self, *, flat: float = 0.1, sure: float = 0.9, steps: float = 10.0, far: float = 0.05) -> None:
         self.flat, self.sure, self.steps, self.far = flat, sure, steps, far

@@ -20,7 +20,7 @@ class WeakDiscriminator(Disease):
 
     title = "the discriminator is too weak: it does not tell real from fake"
     watches = ("auc", "gap", "teaching")
-    explains = frozenset({"collapse", "dropping", "oscillation", "batch_statistics"})
+    explains = frozenset({"collapse", "dropping", "oscillation", "batch_statistics", "blurred"})
 
     def __init__(self, *, fooled: float = 0.35, guessing: float = 0.7, slow: float = 0.02, far: float = 0.1) -> None:
         self.fooled, self.guessing, self.slow, self.far = fooled, guessing, slow, far

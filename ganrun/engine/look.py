@@ -7,7 +7,7 @@ uninterrupted one would have written.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -23,10 +23,11 @@ from ganrun.ground import rng
 from ganrun.ground.duel import Duel
 from ganrun.ground.runtime import Runtime
 from ganrun.ground.turn import Turn
-from ganrun.signs.base import Played
+from ganrun.signs.base import Played, distances, gap, mean_pair
 
 SIDES = ("generator", "discriminator")
 PLAYED = 128  # samples in the phases that are played
+FEWEST = 32  # held-out samples that ranks are taken with
 
 
 class Look(Sandbox):
@@ -46,7 +47,7 @@ class Look(Sandbox):
         super().__init__(trainer.game, dataset, runtime, rng.derive(trainer.seed, "doctor"))
         self.trainer, self.held, self.count = trainer, held, samples
         self.previous, self.before, self.kind = previous, before, held.kind
-        self.real, self.other_real, self.real_x, self.partition = held.real, held.other, held.real_x, held.partition
+        self.real, self.sides, self.yardstick, self.partition = held.real, held.sides, held.yardstick, held.partition
         self.real_labels = held.real_labels
         self._made: dict[tuple[bool, bool], Tensor] = {}
 
@@ -54,6 +55,13 @@ class Look(Sandbox):
 
     def features(self, x: Tensor) -> Tensor:
         return self.held.features(x)
+
+    def gap(self, x: Tensor) -> float:
+        return gap(float(distances(x, self.real).mean()), mean_pair(x), self.yardstick.pair)
+
+    @functools.cached_property
+    def away(self) -> Tensor:
+        return distances(self.features(self.generated()), self.real)
 
     @property
     def labels(self) -> Tensor | None:
@@ -86,8 +94,17 @@ class Look(Sandbox):
         )
 
     def _in_training_mode(self) -> Tensor:
-        """The latents of ``generated`` through the generator as it is trained: on a copy, whose statistics move."""
-        game = self._copy()
+        """The latents of ``generated`` through the generator as it is trained, by batches of the size that it is trained with.
+
+        On the copy that has been played with, whose batch normalizations take each batch by itself.
+        """
+        assert self.played is not None
+        game = self._stage.game
+        size = max(2, self.trainer.generator_batch // self.trainer.accumulate)
+        for player in (game.players[role] for role in _roles(game, "generator")):
+            for module in player.modules():
+                if hasattr(module, "running_mean"):
+                    module.forward = functools.partial(_by_batches, module.forward, size)
         turn = Turn(
             seed=self.seed,
             step=0,
@@ -105,9 +122,14 @@ class Look(Sandbox):
     # play
 
     @functools.cached_property
+    def _stage(self) -> Sandbox:
+        """The one copy of this look, whose statistics move."""
+        return Sandbox(self._copy(), self.dataset, self.runtime, self.seed)
+
+    @functools.cached_property
     def played(self) -> Played:
         """The first phase of each side on a copy, with batches of its own."""
-        copy = Sandbox(self._copy(), self.dataset, self.runtime, self.seed)
+        copy = self._stage
         phases = {side: next((phase for phase in copy.game.phases() if phase.side == side), None) for side in SIDES}
         size = copy.size(PLAYED)
         found: dict[str, Any] = {}
@@ -120,7 +142,7 @@ class Look(Sandbox):
                     )
                     found["penalty_share"] = _penalty_share(copy.game, phase, terms)
                     split = self.dataset.held_out()
-                    if split is not None and duel.kinds == ("data",) and self.game.judges_samples and len(split) >= size // 2:
+                    if split is not None and duel.kinds == ("data",) and self.game.judges_samples and len(split) >= FEWEST:
                         other = Sandbox(copy.game, split, self.runtime, self.seed)
                         _, unseen = _play(other, phase, size, self.trainer.step)
                         if unseen is not None:
@@ -177,6 +199,11 @@ class Look(Sandbox):
     @property
     def averaged(self) -> bool:
         return bool(self.trainer.averages)
+
+
+def _by_batches(forward: Callable[[Tensor], Tensor], size: int, x: Tensor) -> Tensor:
+    """``forward`` of parts of at least ``size`` samples, as equal as can be."""
+    return torch.cat([forward(part) for part in x.tensor_split(max(1, len(x) // size))])
 
 
 def _roles(game: Game, side: str) -> list[str]:

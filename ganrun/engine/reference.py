@@ -11,7 +11,7 @@ from ganrun.data.base import Dataset
 from ganrun.engine import sources
 from ganrun.games.base import Game
 from ganrun.ground import rng
-from ganrun.signs.base import Partition
+from ganrun.signs.base import Partition, Yardstick, distances, energy_distance, extreme, mean_pair, radius
 
 REAL = 2048  # real samples that the partition is made from
 THUMBNAIL = 8
@@ -27,9 +27,9 @@ class Reference:
     mean: Tensor
     scale: float
     real: Tensor
-    real_x: Tensor
     real_labels: Tensor | None
-    other: Tensor
+    sides: tuple[Tensor, Tensor] | None
+    yardstick: Yardstick
     deviation: float
     partition: Partition
     source: Tensor | None
@@ -56,19 +56,30 @@ def reference(dataset: Dataset, game: Game, count: int, seed: int) -> Reference:
     mean = raw.mean(0)
     scale = max(float((raw - mean).square().mean().sqrt()), 1e-12)
     features = (raw - mean) / scale
-    other = features[count : 2 * count]
+    real, other, sides = features[:count], features[count : 2 * count], None
     if split is not None and len(split) >= 2:
         x = split.batch(rng.order(seed, "doctor held out", 0, min(count, len(split)), len(split))).x
         other = (thumbnails(x, kind) - mean) / scale
+        different = min(len(other), count, len(dataset))
+        sides = real[:different], other[:different]
+    noise = torch.randn(count, len(features), generator=rng.generator(seed, "doctor", "blank"))
+    blank = noise @ features / max(len(features) - 1, 1) ** 0.5  # their mean is 0: a Gaussian with their covariance
     start = sources.of_dataset(dataset, count) if sources.translates(game) else None
     return Reference(
         kind=kind,
         mean=mean,
         scale=scale,
-        real=features[:count],
-        real_x=batch.x[:count],
+        real=real,
         real_labels=None if batch.y is None else batch.y[:count],
-        other=other,
+        sides=sides,
+        yardstick=Yardstick(
+            pair=mean_pair(real),
+            floor=max(energy_distance(other, real), 0.0),
+            nearest=float(distances(other, real).amin(1).median()),
+            blank=float(distances(blank, real).amin(1).median()),
+            radius=radius(real),
+            extreme=extreme(batch.x[:count]),
+        ),
         deviation=float((batch.x - batch.x.mean(0)).square().mean().sqrt()),
         partition=partition(features, batch.y, dataset.spec.classes, seed),
         source=None if start is None else start.source,

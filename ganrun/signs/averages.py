@@ -8,7 +8,7 @@ for generators with running statistics.
 from __future__ import annotations
 
 from ganrun.ground.registry import register
-from ganrun.signs.base import Look, Sign, energy_distance, mean_pair
+from ganrun.signs.base import Look, Sign
 
 
 @register("sign", "average")
@@ -20,7 +20,7 @@ class Averaged(Sign):
     def __call__(self, look: Look) -> dict[str, float | str]:
         if not look.averaged:
             return {}
-        return {"gap_average": energy_distance(look.features(look.generated(average=True)), look.real)}
+        return {"gap_average": look.gap(look.features(look.generated(average=True)))}
 
 
 @register("sign", "batch_statistics")
@@ -35,5 +35,5 @@ class BatchStatistics(Sign):
         ):
             return {}
         present, training = look.features(look.generated()), look.features(look.generated(training=True))
-        moved = float((present - training).norm(dim=1).mean()) / max(mean_pair(look.real), 1e-12)
-        return {"batch_move": moved, "gap_training": energy_distance(training, look.real)}
+        moved = float((present - training).norm(dim=1).mean()) / max(look.yardstick.pair, 1e-12)
+        return {"batch_move": moved, "gap_training": look.gap(training)}

@@ -30,6 +30,24 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class Yardstick:
+    """What numbers of samples are held against, measured once on real data and in features.
+
+    ``pair``: mean distance between different real samples. ``floor``: energy distance between two real samples. ``nearest``:
+    median distance from other real samples to the nearest real one; ``blank``: the same from draws of a Gaussian of the data's
+    mean and covariance, which knows no mode. ``radius``: median distance from the data's mean. ``extreme``: share of numbers
+    beyond 0.99.
+    """
+
+    pair: float
+    floor: float
+    nearest: float
+    blank: float
+    radius: float
+    extreme: float
+
+
+@dataclass(frozen=True)
 class Played:
     """What one phase of each side, played on a copy, says. Scores are float32 (n,), a map of patches averaged.
 
@@ -57,12 +75,11 @@ class Look(Protocol):
         """Features of a fixed sample of real data: (n, d)."""
 
     @property
-    def other_real(self) -> Tensor:
-        """Features of as many other real samples, held out where there are any."""
+    def sides(self) -> tuple[Tensor, Tensor] | None:
+        """Features of as many training as held-out samples, all different; None where nothing is held out."""
 
     @property
-    def real_x(self) -> Tensor:
-        """The first of these samples as they are: (n, *shape)."""
+    def yardstick(self) -> Yardstick: ...
 
     @property
     def partition(self) -> Partition: ...
@@ -71,6 +88,13 @@ class Look(Protocol):
         """Samples of fixed latents as they are: in evaluation mode of the present weights unless told."""
 
     def features(self, x: Tensor) -> Tensor: ...
+
+    def gap(self, x: Tensor) -> float:
+        """Energy distance of samples, as features, to the real sample."""
+
+    @property
+    def away(self) -> Tensor:
+        """Distances of the present samples to the real ones: (n, m)."""
 
     @property
     def real_labels(self) -> Tensor | None:
@@ -116,15 +140,20 @@ class Sign:
         raise NotImplementedError
 
 
+FEW = 8  # numbers of a feature up to which differences are taken one by one
+
+
 def distances(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean distances (n, m), exact for small differences too."""
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    """Euclidean distances (n, m), exact to 1e-6 for small differences too: products of many numbers are of float64."""
+    if a.shape[1] <= FEW:
+        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    return torch.cdist(a.double(), b.double(), compute_mode="use_mm_for_euclid_dist")
 
 
 def mean_pair(x: Tensor) -> float:
     """Mean distance between different rows."""
     count = len(x)
-    return float(distances(x, x).sum() / max(count * (count - 1), 1))
+    return float(distances(x, x).fill_diagonal_(0).sum() / max(count * (count - 1), 1))
 
 
 def energy_distance(a: Tensor, b: Tensor) -> float:
@@ -132,8 +161,22 @@ def energy_distance(a: Tensor, b: Tensor) -> float:
 
     Means within a sample are over different rows, so the estimate is unbiased up to the division and may fall a little below 0.
     """
-    between = float(distances(a, b).mean())
-    return (2 * between - mean_pair(a) - mean_pair(b)) / (2 * between) if between > 0 else 0.0
+    return gap(float(distances(a, b).mean()), mean_pair(a), mean_pair(b))
+
+
+def gap(between: float, one: float, other: float) -> float:
+    """The energy distance of two samples from the mean distances between them and within each."""
+    return (2 * between - one - other) / (2 * between) if between > 0 else 0.0
+
+
+def radius(features: Tensor) -> float:
+    """Median distance from the origin, which is the data's mean."""
+    return float(features.norm(dim=1).median())
+
+
+def extreme(x: Tensor) -> float:
+    """Share of numbers that stand at a bound of the training range."""
+    return float((x.abs() > 0.99).float().mean())
 
 
 def auc(higher: Tensor, lower: Tensor) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from ganrun.ground.registry import register
-from ganrun.signs.base import Look, Sign, mean_pair
+from ganrun.signs.base import Look, Sign
 
 
 @register("sign", "conditions")
@@ -23,7 +23,7 @@ class Conditions(Sign):
         labels = look.labels
         if labels is None:
             return {}
-        features, pair = look.features(look.generated()), max(mean_pair(look.real), 1e-12)
+        features, pair = look.features(look.generated()), max(look.yardstick.pair, 1e-12)
         row: dict[str, float | str] = {}
         partition = look.partition
         if partition.labelled and look.real_labels is not None:
