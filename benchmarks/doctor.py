@@ -228,7 +228,7 @@ def main() -> None:
                 file.flush()
                 said = row["error"] if "error" in row else ", ".join(judge(row)[0]) or "nothing"
                 print(f"{row['name']}, seed {row['seed']}: {said}", flush=True)
-    write(known, list(rows.values()))
+    write(known, [row for row in rows.values() if "looks" in row])
 
 
 def judge(row: Mapping[str, Any]) -> tuple[list[str], list[str]]:

@@ -1,14 +1,14 @@
 """Mode dropping: some of the data's modes hardly occur among the samples.
 
-Condition: modes that got less than a quarter of their share of the samples hold more than ``share`` of the data, and
-that does not shrink, and the samples as a whole get no nearer to the data. A mode is a class of the data where class means tell classes apart, else a k-means cluster of
-real data.
+Condition: modes that got less than a quarter of their share of the samples hold more than ``share`` of the data, and that does
+not shrink (by ``filling``); nor, while it is above ``far``, does the distance of the samples from the data (by ``falling`` between the first and
+last three of eight looks). A mode is a class of the data where class means tell classes apart, else a k-means cluster of real
+data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import Any
 
 from ganrun.diseases.base import Disease, at, improving, percent, regularizers, series, stack
@@ -25,16 +25,17 @@ class Dropping(Disease):
     outcome = ("starved", False)
     patience = (6, 8)
 
-    def __init__(self, *, share: float = 0.2) -> None:
-        self.share = share
+    def __init__(self, *, share: float = 0.2, filling: float = 0.2, far: float = 0.03, falling: float = 0.15) -> None:
+        self.share, self.filling, self.far, self.falling = share, filling, far, falling
 
     def holds(self, rows: Sequence[Row], place: int) -> Evidence | None:
         starved = rows[place]["starved"]
-        if starved <= self.share or improving(rows, place):
+        if starved <= self.share:
             return None
-        held = series(rows, place, "starved", 8)
-        if len(held) >= 6 and median(held[-3:]) <= 0.8 * median(held[:3]):
-            return None  # they are filling
+        if rows[place].get("gap", 0.0) > self.far and improving(rows, place, by=self.falling):
+            return None  # the coarse law comes first
+        if len(series(rows, place, "starved", 5)) == 5 and improving(rows, place, "starved", by=self.filling):
+            return None
         words = f"modes that hold {percent(starved)} of the data get less than a quarter of their share of the samples"
         return Evidence(words, {"starved": starved})
 
