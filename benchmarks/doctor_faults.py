@@ -17,9 +17,9 @@ from ganrun.data.base import Dataset
 from ganrun.engine import assemble
 from ganrun.engine.ema import EMA
 from ganrun.engine.loop import Trainer
+from ganrun.games.base import Game
 from ganrun.ground import rng
 from ganrun.ground.turn import Stream
-from ganrun.networks import dcgan, mlp, resnet
 
 
 def labels() -> None:
@@ -76,13 +76,12 @@ def statistics() -> None:
 
 def noise() -> None:
     """The generator is given zeros in place of its latents."""
-    for family in (mlp, dcgan, resnet):
-        forward = family.Generator.forward
+    generate = Game.generate
 
-        def deaf(self: Any, *inputs: Any, forward: Any = forward) -> Any:
-            return forward(self, torch.zeros_like(inputs[0]), *inputs[1:])
+    def deaf(self: Game, latent: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        return generate(self, torch.zeros_like(latent), labels)
 
-        family.Generator.forward = deaf  # type: ignore[method-assign, assignment]
+    Game.generate = deaf  # type: ignore[method-assign]
 
 
 def rank() -> None:

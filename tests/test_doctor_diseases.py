@@ -66,7 +66,7 @@ SICK: dict[str, dict[str, Any]] = {
     "stalled": {**FAR, "move_generator": 1e-7},
     "spectral_collapse": {**FAR, "rank": 0.02},
     "blurred": {"blur": 0.95},
-    "overfit": {"auc_held_out": 0.9},
+    "overfit": {"auc_held_out": 0.95},
     "label_ignored": {"class_hits": 0.11},
     "noise_ignored": {"noise_move": 0.001},
     "average_lag": {"gap_average": 0.5},

@@ -49,7 +49,9 @@ class Blurred(Disease):
         for name, options in regularizers(config).items():
             weight = options.get("weight")
             if isinstance(weight, int | float) and weight > 0:
-                found.append(Remedy((f"regularizer.{name}.weight={weight / 10:g}",), "a penalty that lets the score turn sharply"))
+                found.append(
+                    Remedy((f"regularizer.{name}.weight={weight / 10:g}",), "a penalty that lets the score turn sharply")
+                )
         if "spectral_norm" in regularizers(config):
             found.append(Remedy((stack(config, without=("spectral_norm",)),), "a score that may turn sharply", fork=False))
         return found

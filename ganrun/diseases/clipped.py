@@ -21,7 +21,9 @@ class Clipped(Disease):
 
     title = "clipping has flattened the critic: its score hardly changes anywhere"
     watches = ("clip_share", "slope")
-    explains = frozenset({"vanishing", "stalled", "spectral_collapse", "saturated", "weak_discriminator", "collapse", "dropping", "blurred"})
+    explains = frozenset(
+        {"vanishing", "stalled", "spectral_collapse", "saturated", "weak_discriminator", "collapse", "dropping", "blurred"}
+    )
 
     def __init__(self, *, share: float = 0.2, flat: float = 1e-4, steps: float = 10.0) -> None:
         self.share, self.flat, self.steps = share, flat, steps

@@ -20,7 +20,9 @@ class DeadOutput(Disease):
 
     title = "the generator's output is dead: pressed against its bounds, or constant"
     watches = ("spread",)
-    explains = frozenset({"collapse", "saturated", "vanishing", "dropping", "stalled", "noise_ignored", "label_ignored", "blurred"})
+    explains = frozenset(
+        {"collapse", "saturated", "vanishing", "dropping", "stalled", "noise_ignored", "label_ignored", "blurred"}
+    )
 
     def __init__(self, *, more: float = 0.25, still: float = 0.02) -> None:
         self.more, self.still = more, still

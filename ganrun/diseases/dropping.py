@@ -1,9 +1,9 @@
 """Mode dropping: some of the data's modes hardly occur among the samples.
 
 Condition: modes that got less than a quarter of their share of the samples hold more than ``share`` of the data, and that does
-not shrink (by ``filling``); nor, while it is above ``far``, does the distance of the samples from the data (by ``falling`` between the first and
-last three of eight looks). A mode is a class of the data where class means tell classes apart, else a k-means cluster of real
-data.
+not shrink (by ``filling`` between the first and last three of eight looks); nor, while it is above ``far``, does the distance
+of the samples from the data (by ``falling``). A mode is a class of the data where class means tell classes apart, else a
+k-means cluster of real data.
 """
 
 from __future__ import annotations

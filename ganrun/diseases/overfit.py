@@ -26,9 +26,7 @@ class Overfit(Disease):
     outcome = ("auc_held_out", False)
     explains = frozenset({"saturated", "dropping"})
 
-    def __init__(
-        self, *, apart: float = 0.6, looks: int = 4, deep: float = 0.85, far: float = 0.02, copies: float = 0.6
-    ) -> None:
+    def __init__(self, *, apart: float = 0.6, looks: int = 4, deep: float = 0.9, far: float = 0.02, copies: float = 0.6) -> None:
         self.apart, self.looks, self.deep, self.far, self.copies = apart, looks, deep, far, copies
 
     def holds(self, rows: Sequence[Row], place: int) -> Evidence | None:

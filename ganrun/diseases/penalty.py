@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganrun.diseases.base import Disease, improving, percent, regularizers, series
+from ganrun.diseases.base import Disease, at, improving, percent, regularizers, series
 from ganrun.ground.finding import Evidence, Remedy, Row
 from ganrun.ground.registry import register
 
@@ -23,7 +23,9 @@ class Penalty(Disease):
 
     title = "a penalty outweighs the loss in the discriminator's gradient"
     watches = ("penalty_share", "gap")
-    explains = frozenset({"weak_discriminator", "stalled", "saturated", "vanishing", "dropping", "collapse", "batch_statistics", "blurred"})
+    explains = frozenset(
+        {"weak_discriminator", "stalled", "saturated", "vanishing", "dropping", "collapse", "batch_statistics", "blurred"}
+    )
 
     def __init__(
         self, *, share: float = 0.9, much: float = 0.6, half: float = 0.55, far: float = 0.1, fallen: float = 0.15
@@ -49,6 +51,13 @@ class Penalty(Disease):
             weight = options.get("weight")
             if not isinstance(weight, int | float) or weight <= 0:
                 continue
+            if weight > USUAL and at(config, "n_critic", 1) < 5:
+                found.append(
+                    Remedy(
+                        (f"regularizer.{name}.weight={USUAL}", "n_critic=5"),
+                        "the papers' weight, and the papers' five updates of D for each of G",
+                    )
+                )
             if weight > USUAL:
                 found.append(
                     Remedy((f"regularizer.{name}.weight={USUAL}",), "a penalty of the papers' weight leaves the loss its say")

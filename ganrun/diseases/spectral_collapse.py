@@ -3,7 +3,7 @@
 Condition on the poorest layer's mean of s_j / s_1, against its own past: it fell to less than ``fall`` of what it was
 within three looks and stays below ``stays`` of its best; or it is below ``poor`` and below ``fall`` of its best; and samples
 are more than ``far`` from the data (median of four looks) and not improving. The rank also falls slowly in runs that come ever
-nearer to data in few dimensions, where it does no harm.
+nearer to data in few dimensions, where it does no harm; below ``lost`` of its best it is named whatever the samples are like.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ class SpectralCollapse(Disease):
     watches = ("rank", "gap")
     outcome = ("rank", True)
 
-    def __init__(self, *, fall: float = 0.4, stays: float = 0.5, poor: float = 0.05, far: float = 0.05) -> None:
-        self.fall, self.stays, self.poor, self.far = fall, stays, poor, far
+    def __init__(
+        self, *, fall: float = 0.4, stays: float = 0.5, poor: float = 0.05, far: float = 0.05, lost: float = 0.06
+    ) -> None:
+        self.fall, self.stays, self.poor, self.far, self.lost = fall, stays, poor, far, lost
 
     def holds(self, rows: Sequence[Row], place: int) -> Evidence | None:
         gap = median(series(rows, place, "gap", 4))
-        if gap <= self.far or improving(rows, place):
-            return None
         held = series(rows, place, "rank", place + 1)
         now, best = held[-1], max(held)
+        lost = now < self.lost * best
+        if not lost and (gap <= self.far or improving(rows, place)):
+            return None
         fell = any(low < self.fall * max(held[max(0, spot - 3) : spot + 1]) for spot, low in enumerate(held))
-        if (fell and now < self.stays * best) or (now < self.poor and now < self.fall * best):
+        if lost or (fell and now < self.stays * best) or (now < self.poor and now < self.fall * best):
             words = (
                 f"in its poorest layer the mean singular value is {now:.3f} of the largest, "
                 f"{now / best:.2f} of the best that it was, while samples stay {gap:.2f} from the data"

@@ -27,7 +27,7 @@ from ganrun.signs.base import Played, distances, gap, mean_pair
 
 SIDES = ("generator", "discriminator")
 PLAYED = 128  # samples in the phases that are played
-FEWEST = 32  # held-out samples that ranks are taken with
+FEWEST = 48  # held-out samples that ranks are taken with
 
 
 class Look(Sandbox):
