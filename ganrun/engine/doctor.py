@@ -22,13 +22,13 @@ from ganrun.ground.runtime import Runtime
 def is_due(step: int, every: int | None) -> bool:
     """Whether a look is due after ``step``: a function of the step alone, so that a longer run has the same rows.
 
-    None: at 25, 50 and 100, then every 250 steps to 2000, every 500 to 10,000, every 2500 from there on. 0: never.
+    None: at 25, 50 and 100, then every 250 steps to 1500, every 500 to 10,000, every 2500 from there on. 0: never.
     """
     if every is not None:
         return every > 0 and step > 0 and step % int(every) == 0
     if step in (25, 50, 100):
         return True
-    return step > 0 and step % (250 if step <= 2000 else 500 if step <= 10_000 else 2500) == 0
+    return step > 0 and step % (250 if step <= 1500 else 500 if step <= 10_000 else 2500) == 0
 
 
 def options_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
