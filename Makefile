@@ -69,6 +69,8 @@ docs: $(STAMP)
 	$(BIN)/python scripts/doctor_page.py
 	$(BIN)/python scripts/keys_page.py
 	$(BIN)/python scripts/options_page.py
+	$(BIN)/python scripts/metrics_page.py
+	$(BIN)/python scripts/python_page.py
 	$(BIN)/python scripts/tips_page.py
 
 # NO_MKDOCS_2_WARNING: no word about a successor of mkdocs in every build

@@ -163,7 +163,7 @@ def test_a_planted_fault_that_fits_nowhere_is_said(planted: Any, tmp_path: Path)
         planted.plant(entry | {"old": "1 + gone"}, tmp_path)
 
 
-@pytest.mark.parametrize("page", ["keys", "tips", "options"])
+@pytest.mark.parametrize("page", ["keys", "tips", "options", "metrics", "python"])
 def test_a_page_is_the_one_that_its_script_makes(page: str) -> None:
     spec = importlib.util.spec_from_file_location(f"{page}_page", ROOT / "scripts" / f"{page}_page.py")
     assert spec is not None
