@@ -6,16 +6,20 @@ import json
 import os
 import sys
 import types
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import cli_driver
 import pytest
 from cli_driver import Engine, run, write
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.errors import HydraException
+from hydra.plugins.sweeper import Sweeper
 from omegaconf import OmegaConf
 
 import ganrun
-from ganrun.cli import app, compose, job, launch, study, sweep
+from ganrun.cli import app, compose, job, launch, study, sweep, sweep_configs
 from ganrun.disk import runs
 from ganrun.disk.run_folder import RunFolder
 from ganrun.ground import registry
@@ -380,3 +384,63 @@ def test_optuna_goes_on_with_a_study_in_sqlite_by_the_same_command(inside: Path)
     assert "all trials are done" in answers[2].lines[-1]
     trained = [line for answer in answers for line in answer.lines if line.startswith("TRAINS")]
     assert len(set(trained)) == 3
+
+
+# the configs of a sweep's jobs
+
+SWEPT = (
+    ["dataset=ring8", "seed=1", "optimizer.lr=1e-3"],
+    ["dataset=ring8", "seed=2", "optimizer.lr=2e-3"],
+    ["dataset=ring8", "seed=2", "optimizer.lr=null"],
+    ["dataset=digits", "seed=2"],
+    ["dataset=digits", "seed=3"],
+    ["dataset=digits", "seed=4", "name=a-b"],
+    ["dataset=digits", "seed=5", "name='1.10'"],
+    ["experiment=wgan_gp", "n_critic=2"],
+    ["experiment=wgan_gp", "n_critic=3"],
+    ["regularizer=[r1,gradient_penalty]", "regularizer.r1.weight=1"],
+    ["regularizer=[r1,gradient_penalty]", "regularizer.r1.weight=2.5"],
+    ["optimizer.betas=[0.1,0.9]"],
+    ["optimizer.betas=[0.2,0.9]"],
+    ["every={log: 5}", "every.log=7"],
+    ["every={log: 6}", "every.log=8"],
+    ["steps=${seed}", "seed=3"],
+    ["steps=${seed}", "seed=4"],
+    ["+hydra.job.env_set.A=1", "seed=3"],
+    ["+hydra.job.env_set.A=1", "seed=4"],
+)
+
+
+def test_configs_of_jobs_that_are_composed_once_are_those_that_hydra_composes() -> None:
+    with compose.composer() as found:
+        master, plain = found.compose([]), ConfigLoaderImpl.load_sweep_config
+        composed: list[list[str]] = []
+        jobs = sweep_configs.Jobs(lambda loader, master, texts: (composed.append(texts), plain(loader, master, texts))[1])
+        for texts in SWEPT:
+            jobs.check(found.loader, master, texts)  # leaves no trace in what comes
+        for texts in SWEPT:
+            made, expected = jobs.config(found.loader, master, texts), plain(found.loader, master, texts)
+            assert OmegaConf.to_container(made, resolve=False) == OmegaConf.to_container(expected, resolve=False), texts
+            assert made._get_flag("struct") == expected._get_flag("struct")
+            made.seed = 999  # the caller's own
+    once = [texts for texts in SWEPT if composed.count(texts) == 0]
+    assert [texts[-1] for texts in once] == [
+        "optimizer.lr=2e-3", "optimizer.lr=null", "seed=3", "name='1.10'", "n_critic=3", "regularizer.r1.weight=2.5", "seed=4",
+    ]  # fmt: skip
+
+
+def test_a_value_that_no_key_takes_is_refused_as_hydra_does() -> None:
+    with compose.composer() as found:
+        master, plain = found.compose([]), ConfigLoaderImpl.load_sweep_config
+        jobs = sweep_configs.Jobs(plain)
+        for ask in (jobs.check, jobs.config):
+            with pytest.raises(HydraException, match="nothing_of_the_kind"):
+                ask(found.loader, master, ["nothing_of_the_kind=1"])
+
+
+def test_after_a_sweep_hydra_is_as_it_was() -> None:
+    before = ConfigLoaderImpl.load_sweep_config, Sweeper.validate_batch_is_legal
+    with suppress(KeyError), sweep_configs.composed_once():
+        assert ConfigLoaderImpl.load_sweep_config is not before[0]
+        raise KeyError
+    assert (ConfigLoaderImpl.load_sweep_config, Sweeper.validate_batch_is_legal) == before

@@ -22,7 +22,7 @@ from hydra.core.utils import run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
-from ganrun.cli import job, places, preflight, resume, signature, starts, study, sweep
+from ganrun.cli import job, places, preflight, resume, signature, starts, study, sweep, sweep_configs
 from ganrun.cli.compose import (
     Composer,
     composer,
@@ -89,7 +89,7 @@ def train(command: Command) -> int:
                     with _hydra_answers(command):
                         _run(found.compose(overrides), command)
         if not command.is_one_run and not command.is_done:
-            with _hydra_answers(command), searching(command.config_dir):
+            with _hydra_answers(command), searching(command.config_dir), sweep_configs.composed_once():
                 _call_hydra([*command.flags(), *overrides])
     except SystemExit as end:  # Hydra has shown a page, or said what is wrong with a flag's value
         return 2 if end.code else 0
