@@ -22,6 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import scores
 import textbook
 import torch
 from agreement import agreement
@@ -238,6 +239,7 @@ def main() -> None:
     for (name, side), (total, beyond) in measured.items():
         table.add_row(name, side, f"{total:.0f}", f"{beyond:.0f}")
     say(table)
+    scores.show(say, *((2500, 1, 10) if options.quick else (10_000, 3, 100)))
 
 
 if __name__ == "__main__":

@@ -154,7 +154,8 @@ def test_scores_agree_with_torch_fidelitys_functions_on_its_own_features(file):
     assert card["published weights"] is False
 
 
-def test_features_and_unbiased_logits_are_torch_fidelitys(file):
+def test_features_and_unbiased_logits_are_torch_fidelitys(file, monkeypatch):
+    monkeypatch.setattr(inception, "PIECE", 2)
     extractor = choose_extractor("inception", images(blobs(2, 0)), weights=str(file), weights_sha256=sha256(file).upper())
     theirs = definition.FeatureExtractorInceptionV3("theirs", ["2048", "logits_unbiased"], str(file))
     pixels = blobs(3, 0)

@@ -26,6 +26,7 @@ from ganrun.metrics import weights as files
 from ganrun.metrics.base import Data, Extractor
 from ganrun.metrics.images import rgb
 
+PIECE = 32  # images that the network holds at a time on a CPU: 250 take 3.4 GiB and are no faster
 PUBLISHED = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # SHA-256 of the published file
 OFFLINE = (
     "the FID Inception weights are not on this machine and cannot be downloaded ({why}). Without a network: "
@@ -65,7 +66,8 @@ class Inception(Extractor):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         images = rgb(pixels, self.name).contiguous(memory_format=torch.channels_last)
-        features, logits = self.network(images)
+        found = [self.network(piece) for piece in images.split(PIECE if images.device.type == "cpu" else len(images))]
+        features, logits = (torch.cat(side) for side in zip(*found, strict=True))
         return features, logits
 
     def card(self) -> Mapping[str, Any]:
