@@ -16,6 +16,8 @@ from conftest import compose_config
 
 import ganrun
 from ganrun.disk import identity, runs
+from ganrun.disk.rows import rows_of_scores
+from ganrun.disk.run_folder import RunFolder
 from ganrun.engine import best
 from ganrun.engine import run as running
 from ganrun.engine.best import KeepBest
@@ -25,7 +27,7 @@ from ganrun.ground.objective import Objective
 inside, engine = cli_driver.inside, cli_driver.engine  # fixtures
 
 ASKED = ("metric=sliced_wasserstein", "evaluation.num=64", "keep_best=sliced_wasserstein", "keep=1", "doctor.every=0")
-EVERY = "every={log: 1, sample: 0, eval: 2, checkpoint: 5}"
+EVERY = "every={log: 1, sample: 0, eval: 2, checkpoint: 7}"  # no step of an evaluation, so that these save by themselves
 
 
 def given(*overrides: str) -> dict[str, Any]:
@@ -87,6 +89,19 @@ def test_a_longer_run_keeps_what_it_had_kept_if_it_had_been_so_long_from_the_sta
         assert runs.step_of(best.checkpoint(tmp_path / "prolonged")) == brute(tmp_path / "prolonged", 4, steps)
     running.train(given(every, "steps=16"), tmp_path / "long", overrides=[], sweep=True)
     assert driver.steps_kept(tmp_path / "prolonged") == driver.steps_kept(tmp_path / "long")
+
+
+def test_an_earlier_best_one_goes_once_the_last_step_is_scored_and_better(whole: Path, tmp_path: Path) -> None:
+    """As a run that was killed after its last scores and before that: the same command ends it."""
+    shutil.copytree(whole, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    row = rows_of_scores(folder).read()[-1]
+    row["scores"]["sliced_wasserstein"]["value"] = 0.0
+    rows_of_scores(folder).append(row)
+    folder.note(status="running")
+    running.train(given(), tmp_path / "run", overrides=[], sweep=True)
+    assert driver.steps_kept(tmp_path / "run") == [12]
+    assert runs.step_of(best.checkpoint(tmp_path / "run")) == 12
 
 
 def test_best_is_taken_by_load_sample_export_and_the_command_line(whole: Path, tmp_path: Path) -> None:
