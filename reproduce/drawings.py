@@ -10,8 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ganrun.ground import figures
 from reproduce import reads
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Folders = Mapping[str, Path]  # {arm: run folder}
 TILE, TITLE, COLUMNS = 320, 24, 4
@@ -19,8 +24,9 @@ TILE, TITLE, COLUMNS = 320, 24, 4
 
 def sheet(folders: Folders, path: Path, scores: Sequence[str] = ()) -> None:
     """The arms' last pictures in rows of four, names above."""
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
+    font = ImageFont.load_default(14)
     columns, tiles = min(COLUMNS, len(folders)), {}
     for arm, folder in folders.items():
         with Image.open(max((folder / "samples").glob("step_*.png"))) as picture:
@@ -31,18 +37,23 @@ def sheet(folders: Folders, path: Path, scores: Sequence[str] = ()) -> None:
     pen = ImageDraw.Draw(whole)
     for place, (arm, tile) in enumerate(tiles.items()):
         x, y = place % columns * TILE, place // columns * height
-        pen.text((x + 6, y + 6), arm, fill="black")
+        pen.text((x + 6, y + 4), arm, fill="black", font=font)
         whole.paste(tile, (x + 4, y + TITLE))
     whole.quantize(64).save(path, optimize=True)
 
 
 def spectra(folders: Folders, path: Path, scores: Sequence[str]) -> None:
     """Singular values at the end above; below, over training, their mean and the first other of ``scores``."""
+    with figures.style():
+        figure = figures.figure(4.2 * max(2, len(folders)), 6.4)
+        _spectra(figure.subplots(2, max(2, len(folders)), squeeze=False), folders, scores)
+        _save(figure, "Singular values of the discriminator: at the end, and their mean over training", path)
+
+
+def _spectra(axes: Any, folders: Folders, scores: Sequence[str]) -> None:
     import ganrun
     from ganrun.ground.matrices import matrices
 
-    plt = _plotter()
-    figure, axes = plt.subplots(2, max(2, len(folders)), figsize=(5 * max(2, len(folders)), 7), squeeze=False)
     for column, (arm, folder) in enumerate(folders.items()):
         judge = ganrun.load(folder, device="cpu", average=False).game.players["discriminator"]
         for layer, matrix in matrices(judge):
@@ -50,44 +61,43 @@ def spectra(folders: Folders, path: Path, scores: Sequence[str]) -> None:
             if len(values) > 1:
                 axes[0][column].plot(range(1, len(values) + 1), (values / values[0]).numpy(), marker=".", label=layer)
         axes[0][column].set(title=arm, xlabel="index", ylabel="singular value over the largest", ylim=(0, 1.05))
-        axes[0][column].legend(fontsize=7)
+        _legend(axes[0][column])
     for column, score in enumerate(("spectra", next(score for score in scores if score != "spectra"))):
         for arm, folder in folders.items():
             steps, values = zip(*reads.series(folder, score), strict=True)
             axes[1][column].plot(steps, values, label=arm)
         axes[1][column].set(xlabel="step", ylabel={"spectra": "mean singular value over the largest"}.get(score, score))
-        axes[1][column].legend(fontsize=8)
-    _save(plt, figure, path)
+        _legend(axes[1][column])
 
 
 def curves(folders: Folders, path: Path, scores: Sequence[str] = ()) -> None:
     """Loss and FID on two axes, a panel an arm."""
-    plt = _plotter()
-    figure, axes = plt.subplots(1, len(folders), figsize=(5.5 * len(folders), 3.6), squeeze=False)
+    with figures.style():
+        figure = figures.figure(4.6 * len(folders), 3.6)
+        _curves(figure.subplots(1, len(folders), squeeze=False), folders)
+        _save(figure, "The discriminator's loss, and FID, over training", path)
+
+
+def _curves(axes: Any, folders: Folders) -> None:
     for panel, (arm, folder) in zip(axes[0], folders.items(), strict=True):
         logged = [(row["step"], row["discriminator/loss"]) for row in reads.rows(folder, "metrics.jsonl")]
-        panel.plot(*zip(*logged, strict=True), color="tab:blue", linewidth=0.8)
+        panel.plot(*zip(*logged, strict=True), color="C0", linewidth=0.8)
         panel.set(title=arm, xlabel="step")
-        panel.set_ylabel("discriminator's loss", color="tab:blue")
+        panel.set_ylabel("discriminator's loss (solid)", color="C0")
         other = panel.twinx()
-        other.plot(*zip(*reads.series(folder, "fid"), strict=True), color="tab:red", marker=".")
-        other.set_ylabel("FID, classifier", color="tab:red")
-    _save(plt, figure, path)
+        other.plot(*zip(*reads.series(folder, "fid"), strict=True), color="C1", linestyle="--", marker="s")
+        other.set_ylabel("FID, classifier (dashed, squares)", color="C1")
+        other.grid(False)
 
 
-def _plotter():  # type: ignore[no-untyped-def]
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
+def _legend(axes: Any) -> None:
+    """Below the axes, off the data."""
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
 
 
-def _save(plt, figure, path: Path) -> None:  # type: ignore[no-untyped-def]
-    figure.tight_layout()
-    figure.savefig(path, dpi=70)
-    plt.close(figure)
+def _save(figure: Figure, title: str, path: Path) -> None:
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    path.write_bytes(figures.png(figure))
 
 
 DRAWINGS: dict[str, Callable[[Folders, Path, Sequence[str]], None]] = {"sheet": sheet, "spectra": spectra, "curves": curves}

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import io
 import pkgutil
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib.transforms import offset_copy
 
 from ganrun.disk.image_folder import MARK
+from ganrun.ground import figures
 from ganrun.ground.errors import BadInput, suggestion
 
 SIGNS = {"equal": "=", "below": "<", "above": ">"}
 SEED = 0
-SIZE, DOTS = (7.2, 3.0), 100  # inches, dots an inch
+SIZE = (7.6, 3.9)  # inches
 COLOURS = 128
+LETTERS = 84  # of a line of the title
+BELOW = 32  # points from an axes to the legend below it
 
 
 @dataclass(frozen=True)
@@ -75,18 +79,22 @@ class Experiment:
 
     def run(self, folder: Path | None = None) -> Rows:
         """The rows; with ``folder`` the figure is written there as NAME.png. Torch's threads and generator are put back."""
-        figure = Figure(figsize=SIZE, dpi=DOTS, layout="constrained")
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(SEED)
-                rows = self.body(figure)
-        finally:
-            torch.set_num_threads(threads)
+        with figures.style():
+            figure = figures.figure(*SIZE)
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(SEED)
+                    rows = self.body(figure)
+            finally:
+                torch.set_num_threads(threads)
+            complete(figure, self.page[0])
+            drawn = b"" if folder is None else figures.png(figure, COLOURS)
         if folder is not None:
             is_new = not folder.exists()
-            save(figure, folder / f"{self.name}.png")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{self.name}.png").write_bytes(drawn)
             if is_new:
                 (folder / MARK).touch()  # so that no data set takes the figures for images
         return rows
@@ -126,11 +134,16 @@ def select(names: Iterable[str]) -> list[Experiment]:
     return [known[name] for name in wanted] if wanted else list(known.values())
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure as a small PNG of few colours, without dates or versions in it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    memory = io.BytesIO()
-    figure.savefig(memory, format="png", metadata={"Software": None})
-    memory.seek(0)
-    image = Image.open(memory).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    image.save(path, optimize=True)
+def complete(figure: Figure, title: str) -> None:
+    """Let the figure stand alone: its ``title`` above, each legend below its axes. ``ValueError`` for axes without labels."""
+    figure.suptitle("\n".join(textwrap.wrap(title, LETTERS)), x=0.01, ha="left", fontsize=11, fontweight="bold")
+    for axes in figure.axes:
+        lacking = [name for name in ("x", "y") if not getattr(axes, f"get_{name}label")()]
+        if lacking:
+            raise ValueError(f"{title}: axes {axes.get_title()!r} have no label of {' and '.join(lacking)}")
+        legend = axes.get_legend()
+        if legend is not None:
+            handles, labels = axes.get_legend_handles_labels()
+            place = offset_copy(axes.transAxes, figure, y=-BELOW, units="points")
+            where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": place, "borderaxespad": 0}
+            axes.legend(handles, labels, ncols=2, markerscale=legend.markerscale, **where)

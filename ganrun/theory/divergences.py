@@ -71,10 +71,10 @@ def distances(figure: Figure) -> Rows:
     left.plot(shifts, [jensen_shannon(p, q, atoms_logit(p, q)) for p, q in pairs], label="JS, shifted uniform")
     left.plot(shifts, [0] + [LOG2] * 20, "o", ms=3, label="JS, segments")
     left.plot(shifts, [critic_distance(p, q, -cells) for p, q in pairs], "--", label="W, both")
-    left.set(xlabel="distance t")
+    left.set(xlabel="distance t", ylabel="distance of the two laws")
     right.plot(means, [jensen_shannon(normal(x), normal(x, m), normal_logit(x, (0, 1), (m, 1))) for m in means], label="JS")
     right.plot(means, [critic_distance(normal(x), normal(x, m), -x) / 8 for m in means], "--", label="W / 8")
-    right.set(xlabel="distance of two unit normal laws")
+    right.set(xlabel="distance of two unit normal laws", ylabel="distance of the two laws")
     for axes in (left, right):
         axes.axhline(LOG2, color="gray", lw=0.5)
         axes.legend(fontsize="small")
@@ -174,7 +174,7 @@ def maximum_likelihood(figure: Figure) -> Rows:
     axes.plot(rates, divergences, label="KL(sample, model)")
     axes.fill_between(rates, divergences, -likelihoods, alpha=0.2, label="their constant distance: the sample's entropy")
     axes.axvline(likeliest, color="gray", lw=0.8)
-    axes.set(xlabel="model's success rate", ylim=(0, 4))
+    axes.set(xlabel="model's success rate", ylabel="nats for each sample", ylim=(0, 4))
     axes.legend(fontsize="small")
     mean = draws.double().mean().item() / 3
     return [

@@ -89,7 +89,7 @@ def orbit(move: Callable[[Point], Point], start: Sequence[float], count: int) ->
 
 def trace(axes: Axes, paths: dict[str, Tensor]) -> None:
     for label, path in paths.items():
-        axes.plot(path[:, 0], path[:, 1], ".-", ms=4, lw=1, label=label)
+        axes.plot(path[:, 0], path[:, 1], marker=".", ms=4, lw=1, label=label)
     axes.set(xlabel="x", ylabel="y", aspect="equal", adjustable="datalim")
     axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
 
@@ -123,8 +123,8 @@ def dirac(figure: Figure) -> Rows:
         rows.append(Row(f"{label}: real part", expected.real, found.real, tolerance))
         rows.append(Row(f"{label}: imaginary part", expected.imag, found.imag, tolerance))
     axes = figure.add_subplot()
-    for label, found in spectrum.items():
-        axes.plot([found.real] * 2, [found.imag, -found.imag], "o", ms=6, label=label)
+    for mark, (label, found) in zip("osD^vPX", spectrum.items(), strict=True):
+        axes.plot([found.real] * 2, [found.imag, -found.imag], mark, ms=6, label=label)
     axes.axvline(0, color="gray", lw=0.5)
     axes.set(xlabel="real part", ylabel="imaginary part", xlim=(-0.6, 0.6), title="eigenvalues")
     axes.legend(fontsize="small")

@@ -42,11 +42,12 @@ def order_of_play(figure: Figure) -> Rows:
     closed = 2 * jensen_shannon(data, point, torch.tensor([-LOG2, 1e3], dtype=torch.float64)) - 2 * LOG2
     left, right = figure.subplots(1, 2)
     left.imshow(square.numpy(), extent=(0, 1, 1, 0), cmap="viridis")
+    left.grid(False)
     left.set(xlabel="y, to maximise", ylabel="x, to minimise", title="(x - y)^2")
     right.plot(shares, best, label="max over D of V")
-    right.axhline(max_min, color="C1", label="max min")
+    right.axhline(max_min, color="C1", ls="--", label="max min")
     right.plot([0, 1], [best[0], best[-1]], "ko", label="generators that cannot mix")
-    right.set(xlabel="share of the fakes on the first of two points")
+    right.set(xlabel="share of the fakes on the first of two points", ylabel="value V")
     right.legend(fontsize="small")
     return [
         Row("(x - y)^2: min max", 0.25, square.max(1).values.min().item(), 1e-9),

@@ -61,13 +61,13 @@ def supports(figure: Figure) -> Rows:
     left, right = figure.subplots(1, 2)
     left.plot(along, torch.zeros_like(along), lw=2)
     left.plot(along * math.cos(angle), along * math.sin(angle), lw=2)
-    left.set(title="two laws on segments that cross", aspect="equal")
+    left.set(title="two laws on segments that cross", aspect="equal", xlabel="x", ylabel="y")
     right.loglog(epsilons, shares, "o-", label="plane, lines cross")
     right.loglog(
         epsilons,
         [(closed <= e).double().mean().item() + 1e-9 for e in epsilons],
         "s--",
-        label="space: pairs of lines nearer than e",
+        label="space: lines nearer than e",
     )
     right.set(xlabel="e", ylabel="share within e", ylim=(1e-5, 1))
     right.legend(fontsize="small")
@@ -139,7 +139,7 @@ def finite_samples(figure: Figure) -> Rows:
     axis = linear(plane)
     for axes, (one, two), title in ((left, (real, fake), "samples that D saw"), (right, fresh, "fresh samples")):
         axes.hist([axis(x).score.tolist() for x in (one, two)], bins=40, density=True, label=["real", "fake"])
-        axes.set(title=title, xlabel="score", yticks=[])
+        axes.set(title=title, xlabel="score", ylabel="density of the samples", yticks=[])
         axes.legend(fontsize="small")
     return rows
 

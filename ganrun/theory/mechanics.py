@@ -88,7 +88,7 @@ def inception_score(figure: Figure) -> Rows:
     axes = figure.add_subplot()
     axes.barh(list(cases), [row.measured for row in rows])
     axes.invert_yaxis()
-    axes.set(xlabel="inception score of 5000 samples, 10 classes")
+    axes.set(xlabel="inception score of 5000 samples, 10 classes", ylabel="generator")
     return [*rows, Row("(1 0), (0 1), (.5 .5), (.5 .5): root of 2", math.sqrt(2), inception_scores(hand).item(), 1e-9)]
 
 
@@ -129,7 +129,7 @@ def spectral_norm(figure: Figure) -> Rows:
     axes.semilogy([abs(value - 1) + 1e-16 for value in tops], label="|top singular value - 1|")
     rate = (exact[1] / exact[0]).item()
     axes.semilogy([abs(tops[0] - 1) * rate ** (4 * step) + 1e-16 for step in range(300)], ":", label="(sigma_2 / sigma_1)^(4 k)")
-    axes.set(xlabel="updates k")
+    axes.set(xlabel="updates k", ylabel="distance from the exact value")
     axes.legend()
     return [
         Row("top singular value after 300 updates", 1.0, top, 1e-9),

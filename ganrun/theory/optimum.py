@@ -52,7 +52,13 @@ def optimal_discriminator(figure: Figure) -> Rows:
     places = torch.arange(3)
     for shift, bars, label in ((-0.3, P, "p"), (-0.1, Q, "q"), (0.1, best, "p / (p + q)"), (0.3, found, "D, trained")):
         axes.bar((places + shift).tolist(), bars.tolist(), width=0.18, label=label)
-    axes.set(xticks=[0, 1, 2], xticklabels=["1", "2", "3"], xlabel="point", title=f"V = {height:.6f} = 2 JS - 2 log 2")
+    axes.set(
+        xticks=[0, 1, 2],
+        xticklabels=["1", "2", "3"],
+        xlabel="point",
+        ylabel="probability",
+        title=f"V = {height:.6f} = 2 JS - 2 log 2",
+    )
     axes.legend(ncols=4, fontsize="small")
     axes.set_ylim(0, 1)
     return [
@@ -185,7 +191,7 @@ def label_targets(figure: Figure) -> Rows:
         rows.append(Row(f"{label}: largest distance of D from (a p + b q) / (p + q)", 0.0, worst, 0.006))
         axes.bar([place * 4 + i for i in range(3)], found.tolist(), color=f"C{place}", label=label)
         axes.hlines(best.tolist(), [place * 4 + i - 0.4 for i in range(3)], [place * 4 + i + 0.4 for i in range(3)], color="k")
-    axes.set(xticks=[], ylim=(0, 1.15), title="D at the three points; lines: closed form")
+    axes.set(xticks=[], xlabel="the three points, for each technique", ylabel="D", ylim=(0, 1.05), title="lines: closed form")
     axes.legend(fontsize="x-small", ncols=3, loc="upper center")
     refused = 0
     try:

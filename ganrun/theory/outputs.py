@@ -63,7 +63,7 @@ def two_futures(figure: Figure) -> Rows:
     for axes, answers, title in ((left, mean, "least squares"), (right, made, "conditional GAN")):
         axes.plot(past[:600], future[:600], ".", ms=2, color="lightgray", label="data")
         axes.plot(past[:600], answers[:600], ".", ms=2, label="answers")
-        axes.set(title=title, xlabel="past")
+        axes.set(title=title, xlabel="past c", ylabel="future" if axes is left else "answer")
         axes.legend(fontsize="small", markerscale=4)
     return [
         Row("least squares: greatest distance from the mean c", 0.2, (mean - past).abs().max().item(), relation="below"),
@@ -109,11 +109,11 @@ def inverse_shows_lost_mode(figure: Figure) -> Rows:
     bins = torch.linspace(-4, 12, 65).tolist()
     left.hist(inverse.flatten().tolist(), bins=bins, density=True, color="C1", label="F(data)")
     left.plot(x, normal(x) / (x[1] - x[0]), "k", lw=1, label="N(0, 1)")
-    left.set(xlim=(-4, 12), title="(a) F inverts G")
+    left.set(xlim=(-4, 12), title="(a) F inverts G", xlabel="latent", ylabel="density")
     bins = torch.linspace(-4, 4, 65).tolist()
     right.hist(back.flatten().tolist(), bins=bins, density=True, color="C1", label="F(G(z))")
     right.plot(x, normal(x) / (x[1] - x[0]), "k", lw=1, label="N(0, 1)")
-    right.set(xlim=(-4, 4), title="(b) F maps the data onto N(0, 1)")
+    right.set(xlim=(-4, 4), title="(b) F maps the data onto N(0, 1)", xlabel="latent", ylabel="density")
     for axes in (left, right):
         axes.legend(fontsize="small")
     squared = (2 * PLACE / SPREAD) ** 2 / 4
@@ -163,13 +163,13 @@ def unpaired_maps(figure: Figure) -> Rows:
     cycle = [((x @ m.T) @ torch.linalg.inv(m).T - x).abs().max().item() for m in stacked]
     left, right = figure.subplots(1, 2)
     left.plot(angles.cos(), angles.sin(), "o", label="where (1, 0) goes")
-    left.set(aspect="equal", title=f"{int(turns.sum())} of 24 maps are rotations")
+    left.set(aspect="equal", title=f"{int(turns.sum())} of 24 maps are rotations", xlabel="x", ylabel="y")
     left.legend(fontsize="small")
     right.plot(angles, errors, "o", label="error of pairs")
     right.plot(angles, [value for value, turned in zip(values, turns.tolist(), strict=True) if turned], "s", label="loss of D")
     grid = torch.linspace(-math.pi, math.pi, 100)
     right.plot(grid, 4 * (1 - grid.cos()), lw=0.8, label="4 (1 - cos a)")
-    right.set(xlabel="angle a of the map")
+    right.set(xlabel="angle a of the map", ylabel="error, and loss")
     right.legend(fontsize="small")
     closed = 4 * (1 - angles.cos())
     return [

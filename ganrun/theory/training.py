@@ -87,7 +87,7 @@ def neural_estimates(figure: Figure) -> Rows:
     right.plot(list(read), list(read), label="W, exact")
     right.plot(list(read), [entry[2] for entry in read.values()], "o", label="W, critic")
     for axes in (left, right):
-        axes.set(xlabel="distance of two unit normal laws", ylim=(0, None))
+        axes.set(xlabel="distance of two unit normal laws", ylabel="JS" if axes is left else "W", ylim=(0, None))
         axes.legend()
     return rows
 
@@ -120,7 +120,7 @@ def sigmoid_and_ramp(figure: Figure) -> Rows:
     for axes in (left, right):
         axes.fill_between(x, p / p.max(), alpha=0.2, label="data")
         axes.fill_between(x, q / q.max(), alpha=0.2, label="fakes")
-        axes.set(xlabel="x")
+        axes.set(xlabel="x", ylabel="output, and densities scaled to 1")
     left.plot(x, belief, "k", label="D = sigmoid(s)")
     right.plot(x, (height - height.min()) / (height.max() - height.min()), "k", label="penalised critic")
     right.plot(x, (bounded - bounded.min()) / (bounded.max() - bounded.min()), "k:", label="clipped critic")
@@ -189,7 +189,7 @@ def parallel_lines(figure: Figure) -> Rows:
     axes.plot([0, 2], [0, 2], lw=0.8, label="t")
     axes.plot(distances, divergence, "s", label="JS read by the discriminator")
     axes.axhline(LOG2, color="gray", lw=0.5)
-    axes.set(xlabel="distance t of the segments")
+    axes.set(xlabel="distance t of the segments", ylabel="estimate")
     axes.legend()
     return [
         *(Row(f"t = {t:g}: linear critic clipped to 0.1", 0.1 * t, -d, 1e-6) for t, d in zip(distances, plain, strict=True)),

@@ -49,7 +49,8 @@ def trained_to_convergence(figure: Figure) -> Rows:
     right.semilogy(steps, series["minimax"], label="minimax")
     right.semilogy(steps, series["nonsaturating"], label="non-saturating")
     right.semilogy(steps, series["noise"], ":", label="its spread over batches")
-    right.set(title="gradient norm of the generator")
+    left.set(ylabel="accuracy, and loss")
+    right.set(ylabel="norm of the generator's gradient")
     for axes in (left, right):
         axes.set(xlabel="steps of D")
         axes.legend(fontsize="small")
@@ -102,10 +103,10 @@ def noisy_gradients(figure: Figure) -> Rows:
     left.hist(heavy.clamp(-20, 20).numpy(), 200, density=True, label="-log D")
     at = torch.linspace(-20, 20, 400, dtype=torch.float64)
     left.plot(at, 1 / (torch.pi * (1 + at.square())), label="Cauchy")
-    left.set(yscale="log", xlabel="gradient / k, gathered at 20")
+    left.set(yscale="log", xlabel="gradient / k, gathered at 20", ylabel="density")
     for values, label in ((heavy, "non-saturating"), (light, "minimax")):
         right.plot((values.cumsum(0) / torch.arange(1, size + 1))[::50], label=label)
-    right.set(xlabel="samples / 50", title="mean of the gradients so far")
+    right.set(xlabel="samples / 50", ylabel="mean of the gradients so far")
     for axes in (left, right):
         axes.legend(fontsize="small")
     return [
