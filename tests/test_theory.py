@@ -14,6 +14,7 @@ from torch.nn.functional import softplus
 from typer.testing import CliRunner
 
 from ganrun.cli.app import app
+from ganrun.ground import figures
 from ganrun.ground.errors import BadInput
 from ganrun.losses.minimax import Minimax
 from ganrun.losses.nonsaturating import Nonsaturating
@@ -165,12 +166,31 @@ def test_every_experiment_has_a_title_a_statement_and_a_formula() -> None:
     assert len({entry.page[0] for entry in EVERY}) == len(EVERY)
 
 
+def test_a_figure_stands_alone_or_is_refused() -> None:
+    with figures.style():
+        drawn = figures.figure(*base.SIZE)
+        left, right = drawn.subplots(1, 2)
+        for axes in (left, right):
+            axes.plot([0, 1], [0, 1], label="a line")
+            axes.legend()
+        left.set(xlabel="x", ylabel="y")
+        with pytest.raises(ValueError, match="no label of x and y"):
+            base.complete(drawn, "a title")
+        right.set(xlabel="x", ylabel="y")
+        base.complete(drawn, "a title of many words " * 6)
+        figures.png(drawn)  # which lays it out
+        assert "\n" in drawn.get_suptitle()
+        for axes in (left, right):
+            legend = axes.get_legend()
+            assert legend.get_window_extent().y1 < axes.xaxis.label.get_window_extent().y0 + 1  # below the axes and its label
+
+
 def test_the_command_runs_some_and_tells_the_verdict_by_its_exit_code(monkeypatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     runner, written = CliRunner(), tmp_path / "page.md"
     done = runner.invoke(app, ["theory", "argmax", "--out", str(tmp_path / "figures"), "--page", str(written)])
     assert done.exit_code == 0, done.output
     assert "5 of 5 verdicts are PASS" in done.output
-    assert Image.open(tmp_path / "figures/argmax.png").size == (720, 300)
+    assert Image.open(tmp_path / "figures/argmax.png").size == (760, 390)
     assert "![argmax passes no gradient](figures/argmax.png)" in written.read_text()
     assert runner.invoke(app, ["theory", "argmacks", "--out", str(tmp_path)]).exit_code == 2
     listed = runner.invoke(app, ["theory", "--list"]).output
