@@ -32,6 +32,7 @@ NEUTRAL = {
     "every.eval",
     "every.checkpoint",
     "keep",
+    "keep_best",
     "output",
     "n_critic",
     "condition",
