@@ -198,7 +198,7 @@ def covered(values: Mapping[str, float], oracle: Mapping[str, int]) -> float | N
     """
     if "sliced_wasserstein" in values:
         start, end = values["noise sliced_wasserstein"], values["held_out sliced_wasserstein"]
-        return (start - values["sliced_wasserstein"]) / (start - end)
+        return (start - values["sliced_wasserstein"]) / (start - end) if start > end else None
     if "modes_20" in values:
         return values["modes_20"] / oracle["modes"]
     return math.exp(-values["class_kl"]) if "class_kl" in values else None
