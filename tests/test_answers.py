@@ -19,7 +19,8 @@ from ganrun.disk.rows import Rows
 from ganrun.engine import assemble
 from ganrun.engine import run as engine
 from ganrun.engine.answers import Question, find
-from ganrun.engine.compare import Entry, scores_of
+from ganrun.engine.compare import Entry
+from ganrun.engine.score_runs import scores_of
 from ganrun.ground import registry
 from ganrun.ground.errors import BadInput
 from ganrun.ground.objective import Objective, Outcome, choose

@@ -78,6 +78,8 @@ def test_every_mistake_of_a_line_in_a_real_process(inside: Path) -> None:
 def test_the_modules_of_the_command_line_name_no_torch_above_a_function() -> None:
     for path in (REPOSITORY / "ganrun" / "cli").glob("*.py"):
         for line in path.read_text().splitlines():
+            if line in ("from ganrun.engine import best", "from ganrun.engine import forms"):  # which import no torch either
+                continue
             assert not line.startswith(("import torch", "from torch", "from ganrun.engine", "import ganrun.engine")), path
 
 
