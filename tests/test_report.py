@@ -180,6 +180,20 @@ def test_a_run_on_points_of_the_plane_shows_density_and_field_at_each_kept_check
     assert "From the checkpoints that are kept, of steps 0, 2, 4" in found.text
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_field_that_lacks_something_says_what_and_why(ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exhibits, "why_no_score", lambda game: "it judges pairs")
+    monkeypatch.setattr(exhibits.clouds, "field", lambda *words: Image.new("L", (9, 9)))
+    _, found = page_of(ring, "device=cpu")
+    assert found.text.count("The score is left out: it judges pairs.") == 1
+    for options, said in (({"pack": 2}, "packs"), ({"judges_samples": False}, "something else")):
+        game = SimpleNamespace(
+            **{"judges_samples": True, "pack": 1, "roles": lambda: {"discriminator": ((None,), ())}, **options}
+        )
+        monkeypatch.undo()
+        assert said in str(exhibits.why_no_score(game))  # type: ignore[arg-type]
+
+
 def test_files_alone_need_no_torch(ring: Path, tmp_path: Path) -> None:
     words = ["report", str(ring), "--files-only", "--out", "x.html"]
     code = f"import sys; from ganrun.cli.app import app; app({words!r}, standalone_mode=False); assert 'torch' not in sys.modules"

@@ -58,10 +58,11 @@ def exhibits(target: Path, config: Mapping[str, Any]) -> Iterator[Exhibit]:
                 yield found
 
 
-def fields(run: Path, steps: Sequence[int], config: Mapping[str, Any]) -> Iterator[tuple[int, Image.Image | str]]:
-    """(step, picture) for checkpoints of a run on 2-D points: samples on the exact density with the discriminator's score.
+def fields(run: Path, steps: Sequence[int], config: Mapping[str, Any]) -> Iterator[tuple[int, Image.Image | str, list[str]]]:
+    """(step, picture, what it lacks and why) for checkpoints of a run on 2-D points: samples on the exact density with the
+    discriminator's score.
 
-    A checkpoint that cannot be used gives the sentence that says why.
+    A checkpoint that cannot be used gives the sentence that says why in place of the picture.
     """
     known: Dataset | None = None
     for step in steps:
@@ -69,9 +70,18 @@ def fields(run: Path, steps: Sequence[int], config: Mapping[str, Any]) -> Iterat
             trained = sampling.Trained(run / "checkpoints" / f"step_{step:08d}.pt", config)
             with trained.runtime.applied():
                 known = known or trained.dataset
-                yield step, _field(trained, known)
+                yield step, _field(trained, known), _lacks(trained.game, known)
         except GanrunError as error:
-            yield step, " ".join(str(error).split())
+            yield step, " ".join(str(error).split()), []
+
+
+def _lacks(game: Game, dataset: Dataset) -> list[str]:
+    """What a field of this run has not, and why."""
+    why = why_no_score(game)
+    found = [] if why is None else [f"The score is left out: {why}."]
+    if getattr(dataset, "log_density", None) is None:
+        found.append("The law of this data set has no density in the plane, so real points stand for it.")
+    return found
 
 
 def _field(trained: sampling.Trained, dataset: Dataset) -> Image.Image:

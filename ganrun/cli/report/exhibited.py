@@ -83,8 +83,9 @@ def _shown(entry: Any) -> dict[str, Any]:
 def _fields(found: Exhibits, make: Any, held: Held, steps: Sequence[int], config: Mapping[str, Any]) -> None:
     """The frames of the checkpoints that are kept, and which moments of the run that leaves out."""
     chosen = spaced(steps, FRAMES)
-    lost = []
-    for step, drawn in make(held.path, chosen, config):
+    lost, lacks = [], []
+    for step, drawn, said in make(held.path, chosen, config):
+        lacks += said
         if isinstance(drawn, str):
             lost.append(f"step {step}: {drawn}")
         else:
@@ -94,5 +95,6 @@ def _fields(found: Exhibits, make: Any, held: Held, steps: Sequence[int], config
         f"From the checkpoints that are kept, of steps {', '.join(map(str, chosen))}; of other steps there is none. "
         "every.keep=N keeps one every N steps for good."
     ]
+    words += list(dict.fromkeys(lacks))
     words += [f"Not shown: {entry}." for entry in lost]
     found.fields_why = " ".join(words)
