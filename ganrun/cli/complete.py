@@ -27,7 +27,7 @@ EXPERIMENT = re.compile(r'@experiment\("(\w+)"')
 ALLOWED: dict[str, tuple[str, ...]] = {"eval": ("metric", "evaluation", "device", "plugins", "dataset.root")}
 ALLOWED |= {
     "sample": ("device", "plugins", "evaluation.standing"),
-    "export": ("device", "plugins"),
+    "export": ("device", "plugins", "dataset.root"),
     "probe": ("device", "plugins", "dataset.root"),
 }
 ALLOWED |= {"doctor": ALLOWED["probe"], "replay": ALLOWED["probe"], "invert": ALLOWED["probe"], "report": ALLOWED["probe"]}

@@ -1,4 +1,4 @@
-"""``ganrun export``: a generator in a file of its own."""
+"""``ganrun export``: a generator, or the training of it, in a file of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def export(
             "-f",
             metavar="|".join(forms.FORMS),
             autocompletion=complete_formats,
-            help="safetensors, the default, is for ganrun.load_generator; the others need no ganrun.",
+            help="safetensors, the default, is for ganrun.load_generator; the others need no ganrun; script trains.",
         ),
     ] = None,
     out: Annotated[
@@ -34,19 +34,20 @@ def export(
         out_option("FILE|DIR", "By default RUN/generator, with the suffix of the format."),
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The generator's present weights, not their running average.")] = False,
-    role: Annotated[str, typer.Option("--role", help="Which generator, as CycleGAN's inverse.")] = "generator",
+    role: Annotated[str, typer.Option("--role", help="Which generator, as CycleGAN's inverse.")] = forms.ROLE,
     best: Best = False,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Write the generator alone to a file, and with --format show how to use it. Overrides: device, plugins.
+    """Write the generator alone to a file, and with --format show how to use it. Overrides: device, plugins, dataset.root.
 
     [bold]ganrun export RUN[/bold]                 weights, for ganrun.load_generator
-    [bold]ganrun export RUN --format onnx[/bold]   the whole computation, for programs without ganrun
+    [bold]ganrun export RUN -f onnx[/bold]         the whole computation, for programs without ganrun
+    [bold]ganrun export RUN -f script[/bold]       a Python file that trains this run, without ganrun
     """
     with answering():
         from ganrun.cli import targets
 
-        chosen = forms.chosen(form, out)
+        chosen = forms.chosen(form, out, raw=raw, role=role)
         path, example = targets.export(targets.chosen(target, best), overrides or [], config_dir, out, raw, role, chosen)
         typer.echo(path)
         if form is not None:

@@ -7,6 +7,7 @@ In the formats of ``exporters.py``: the whole computation, for programs that kno
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,10 +20,10 @@ from torch import nn
 
 import ganrun
 from ganrun.disk import earlier, storage
-from ganrun.engine import assemble, handout
+from ganrun.engine import assemble, handout, script
 from ganrun.engine.export_example import example
 from ganrun.engine.exporters import EXPORTERS, KEY, written
-from ganrun.engine.forms import DEFAULT, FORMS
+from ganrun.engine.forms import DEFAULT, FORMS, ROLE, SCRIPT
 from ganrun.engine.loop import structure_differences
 from ganrun.engine.portable import performer, portable
 from ganrun.engine.sampling import Trained
@@ -39,7 +40,7 @@ def export(
     config: Mapping[str, Any],
     *,
     raw: bool = False,
-    role: str = "generator",
+    role: str = ROLE,
     form: str = DEFAULT,
 ) -> Path:
     """Write the generator of a run (its average unless ``raw``) to the file ``out``, or under a free name to the folder ``out``.
@@ -54,7 +55,10 @@ def export(
 
 
 def exported(target: Path, out: Path | None, config: Mapping[str, Any], *, raw: bool, role: str, form: str) -> tuple[Path, str]:
-    """As ``export``: the file, and a few lines of Python that use it."""
+    """As ``export``: the file, and a few lines of Python that use it, or the command that runs a script."""
+    if form == SCRIPT:
+        path = script.write(target, out, config)
+        return path, f"python {shlex.quote(str(path))}"
     trained = Trained(target, config, raw=raw)
     if role not in trained.game.averaged:
         raise BadInput(f"--role {role}: this game has no such generator. {suggestion(role, trained.game.averaged)}")
