@@ -45,6 +45,7 @@ def test_every_component_has_a_row_with_its_source(made: Any) -> None:
 def test_the_readme_is_short_and_says_the_same_in_both_languages() -> None:
     english, chinese = ((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "README.zh.md"))
     assert max(len(page.splitlines()) for page in (english, chinese)) <= 120
+    chinese = chinese.replace("(docs/zh/", "(docs/")  # a page that there is in Chinese, too
     for typed in (
         r"(?m)^((?:ganrun|make) \S.*?)(?:   | #|$)",
         r"(?m)^\w+ = .*?\)(?=  |$)",
