@@ -39,7 +39,8 @@ GROUPS = {  # what is said beside the names
 def table() -> str:
     """The Markdown table: a row for each group, with the names of its files."""
     lines = ["| group | options |", "|---|---|"]
-    for group, beside in GROUPS.items():
+    others = sorted({path.parent.name for path in (ROOT / "conf").glob("*/*.yaml")} - set(GROUPS))
+    for group, beside in {**GROUPS, **dict.fromkeys(others, "")}.items():
         names = " ".join(f"`{path.stem}`" for path in sorted((ROOT / "conf" / group).glob("*.yaml")))
         lines.append(f"| `{group}` | {names}{f'; {beside}' if beside else ''} |")
     return "\n".join(lines)
