@@ -49,9 +49,9 @@ class Held:
 
     @property
     def status(self) -> str:
-        """As run.json has it; "killed" where it says "running" and no process holds the folder."""
+        """as run.json has it; "interrupted" where it says "running" and no process holds the folder."""
         said = str(self.facts.get("status", "unknown"))
-        return "killed" if said == "running" and self.free else said
+        return "interrupted" if said == "running" and self.free else said
 
     @property
     def ended(self) -> str:

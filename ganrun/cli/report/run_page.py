@@ -24,7 +24,7 @@ from ganrun.ground.errors import BadInput, GanrunError
 
 FRAMES, ROOM = 40, 1_500_000  # pictures of the slider, and bytes for all of them
 NORMAL = 1.96  # standard deviations of a 95 % interval
-OPEN = ("running", "killed", "stopped", "unknown")
+OPEN = ("running", "interrupted", "stopped", "unknown")
 PARTS = {
     "samples": "Samples",
     "fields": "Discriminator's field",
@@ -194,7 +194,7 @@ def _next(held: Held) -> Iterator[Command]:
     status = held.status
     if status == "running":
         yield Command("A process trains it now. This page shows what is written so far; write it again later:", on_run("report"))
-    elif status == "killed":
+    elif status == "interrupted":
         yield Command(
             "No process works in this folder, and run.json still says running: it was killed (out of memory, power, kill -9), or "
             "this is a copy that was taken while it trained. The same command goes on from the last checkpoint:",
