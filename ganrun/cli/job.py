@@ -24,9 +24,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ganrun.cli import signature
+from ganrun.cli import kinds, signature
 from ganrun.cli.config_files import ConfFolder
-from ganrun.cli.schema import catalog
+from ganrun.cli.schema import catalog, layers
 from ganrun.cli.schema.compare import compare
 from ganrun.disk import identity, signals
 from ganrun.disk.run_folder import RunFolder
@@ -212,7 +212,8 @@ def _refuse_values(config: Mapping[str, Any]) -> None:
     """``BadInput`` for values that their keys do not take: those that a sweeper has chosen are seen here for the first time."""
     runtime = HydraConfig.get().runtime
     folders = [Path(source.path) for source in runtime.config_sources if source.schema == ConfFolder.scheme()]
-    rules = catalog.rules({str(group): str(option) for group, option in runtime.choices.items()}, folders)
+    chosen = {str(group): str(option) for group, option in runtime.choices.items()}
+    rules = layers.rules(chosen, kinds.others(config.get(kinds.GROUP)), folders)
     world = catalog.world(folders, config.get("plugins"))
     wrong = [f"{found.path}={found.value}: {found.why}" for found in compare(config, config, "", rules, world, resolved=True)]
     if wrong:

@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ganrun.cli import kinds
 from ganrun.cli.schema import catalog
 from ganrun.cli.schema.keys import root_keys
 from ganrun.ground.errors import BadInput
@@ -71,13 +72,14 @@ def _own_name(group: str, option: str) -> str:
 def _values(config: Mapping[str, Any], counted: Mapping[str, Any], usual: Mapping[str, Any]) -> Iterator[str]:
     """``key_value`` for each value that is not what its option's file, or the root, says."""
     leaves = list(_leaves({**{key: config.get(key) for key in ("n_critic", "pack", "condition")}, **counted}))
-    leaves = [(path, value) for path, value in leaves if path[0] not in SILENT and path[-1] != "name" and path[:2] != FOLLOWED]
+    leaves = [(path, value) for path, value in leaves if path[0] not in SILENT and path[:2] != FOLLOWED]
+    leaves = [(path, value) for path, value in leaves if path[-1] != "name" or kinds.player_of(".".join(path))]
     defaults = {path: _default(path, config, usual) for path, _ in leaves}
     links = {path: entry for path, entry in defaults.items() if isinstance(entry, str) and "${" in entry}
     defaults |= _followed(config, links)
     for path, value in leaves:
         if defaults[path] is not ... and not _same(value, defaults[path]):
-            yield f"{_key(path)}_{_text(value)}"
+            yield f"{_key(path).removesuffix('.name')}_{_text(value)}"
 
 
 def _default(path: tuple[str, ...], config: Mapping[str, Any], usual: Mapping[str, Any]) -> Any:
@@ -89,6 +91,9 @@ def _default(path: tuple[str, ...], config: Mapping[str, Any], usual: Mapping[st
         name, inner = inner[0], inner[1:]
     else:
         name = next(iter(_named(config.get(group))), "")
+        if len(inner) > 1 and inner[-1] != kinds.NAME:  # a player's optimizer of another kind has that kind's defaults
+            kind = kinds.others(config.get(group)).get(inner[0]) if group == kinds.GROUP else None
+            name, inner = (kind, inner[1:]) if kind is not None else (name, inner)
         if usual.get(group) == [name]:
             name = usual["options"].get(group, [name])[0]
     entry = _entry(group, name)

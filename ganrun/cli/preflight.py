@@ -19,7 +19,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ganrun.cli import signature
+from ganrun.cli import kinds, signature
 from ganrun.cli.compose import Composer
 from ganrun.cli.overrides import Typed
 from ganrun.disk import identity
@@ -120,7 +120,7 @@ def _jobs(
     composed: dict[tuple[str, ...], DictConfig] = {}
     for combination in itertools.product(*axes):
         swept = list(zip(keys, combination, strict=True))
-        choices = tuple(f"{key}={text}" for key, (text, _) in swept if key in composer.groups)
+        choices = tuple(f"{key}={text}" for key, (text, _) in swept if key in composer.groups or kinds.player_of(key))
         if choices not in composed:
             if len(composed) >= MOST_KEPT:
                 composed.clear()
@@ -128,7 +128,7 @@ def _jobs(
         config = copy.deepcopy(composed[choices])
         with open_dict(config):
             for key, (_, value) in swept:
-                if key not in composer.groups:
+                if key not in composer.groups and not kinds.player_of(key):
                     OmegaConf.update(config, key, value)
         yield signature.plain(config), " ".join(f"{key}={text}" for key, (text, _) in swept)
 

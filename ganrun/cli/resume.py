@@ -17,6 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from ganrun.cli import kinds
 from ganrun.cli.compose import Composer
 from ganrun.cli.overrides import Typed, value_of
 from ganrun.disk import identity, image_folder, runs
@@ -59,12 +60,19 @@ def origin(
         if group not in chosen and group != "experiment":
             choices += _choice(group, config.get(group), folder, composer)
     replaced = [entry.spelt for entry in typed if entry.key in chosen and _is_plain(entry, composer)]
+    optimizer = config.get(kinds.GROUP)
+    if kinds.GROUP not in chosen:  # a player's kind is chosen as an option of a group is
+        chosen |= {f"{kinds.GROUP}.{found[0]}" for entry in typed if (found := _kinds(entry))}
+        for player, kind in kinds.others(optimizer).items():
+            if f"{kinds.GROUP}.{player}" not in chosen and kind in composer.options(kinds.GROUP):
+                choices.append(f"{kinds.GROUP}.{player}.{kinds.NAME}={quote(kind)}")
     composed = copy.deepcopy(composer.compose([*choices, *replaced]))
     for key in config:
         if key not in composed or key == "hydra":
             raise BadInput(f"{folder / 'config.yaml'}: {key!r} is not a key of a run. {suggestion(key, map(str, composed))}")
     overrides = list(choices)
-    taken = {key: value for key, value in config.items() if key not in chosen and key not in OWN}
+    whole = {**config, kinds.GROUP: kinds.with_own(optimizer)}
+    taken = {key: value for key, value in whole.items() if key not in chosen and key not in OWN}
     for links in (False, True):  # what follows another key comes last: by then, most of it has the run's value
         for key, value in taken.items():
             overrides += _differences(composed, key, value, key, links, exact, chosen)
@@ -112,6 +120,10 @@ def refused_in_place(start: Origin, config: Mapping[str, Any]) -> str | None:
     return f"resume={start.folder}: would change {', '.join(changed)}{files}; add fork=true to go on in a folder of its own"
 
 
+def _kinds(entry: Typed) -> tuple[str, list[Any]] | None:
+    return None if entry.override.is_delete() else kinds.chosen_by(entry.key, [value for _, value in entry.values])
+
+
 def _is_plain(entry: Typed, composer: Composer) -> bool:
     """True for a choice of existing options that is no sweep; anything else is the check's to refuse."""
     override = entry.override
@@ -156,6 +168,8 @@ def _differences(
     Only of keys that follow another one (``links``), or only of the others. A key that follows a group which is ``chosen`` anew
     goes on following it.
     """
+    if path in chosen:
+        return
     if key not in composed:
         if not links:
             OmegaConf.update(composed, key, escaped(value), force_add=True)

@@ -20,6 +20,8 @@ from hydra.core.override_parser.types import Override, QuotedString
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
+from ganrun.cli import kinds
+
 MOST_KEPT = 16  # compositions
 
 Alike = tuple[Any, ...]
@@ -91,7 +93,7 @@ def _read(loader: Any, texts: Sequence[str]) -> tuple[list[Override], list[Overr
 def _is_value(loader: Any, entry: Override) -> bool:
     """Whether ``entry`` gives a key that is there a single value, and chooses nothing."""
     plain = not (entry.is_add() or entry.is_delete() or entry.is_sweep_override()) and entry.package is None
-    if not plain or loader.repository.group_exists(entry.key_or_group):
+    if not plain or loader.repository.group_exists(entry.key_or_group) or kinds.player_of(entry.key_or_group):
         return False
     return isinstance(entry._value, int | float | bool | str | QuotedString | None)
 

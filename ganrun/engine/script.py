@@ -89,13 +89,13 @@ def parts_of(config: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]
     found: dict[tuple[str, str], dict[str, Any]] = {}
     mistakes = list(_refused("", OF_THE_RUN, _flat(config)))
     for group, options in _components(config):
-        name = options["name"]
-        own = part(group, name)
+        name, above = options["name"], group.partition(".")[0]
+        own = part(above, name)
         if own is None:
-            have = ", ".join(sorted(path.stem for path in (PARTS / group).glob("*.yaml")))
+            have = ", ".join(sorted(path.stem for path in (PARTS / above).glob("*.yaml")))
             mistakes.append(f"{_typed(group)}={name}: it has no text for this; it has for {have}")
             continue
-        found[group, name] = own
+        found[above, name] = own
         mistakes += _unread(group, options, own)
         for other, keys in own.get("uses", {}).items():
             flat = _flat(options)
@@ -116,8 +116,17 @@ def _components(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
     for _, options in sorted(config["regularizer"].items()):
         if "name" in options:
             yield "regularizer", options
-    yield "optimizer", {key: entry for key, entry in config["optimizer"].items() if key != "schedule"}
+    optimizer = {key: entry for key, entry in config["optimizer"].items() if key != "schedule"}
+    yield "optimizer", {key: entry for key, entry in optimizer.items() if not _is_other(entry)}
+    for role, entry in optimizer.items():
+        if _is_other(entry):
+            yield f"optimizer.{role}", entry
     yield "schedule", config["optimizer"]["schedule"]
+
+
+def _is_other(entry: Any) -> bool:
+    """Whether these are the options of a player whose optimizer is of another kind."""
+    return isinstance(entry, Mapping) and "name" in entry
 
 
 def _unread(group: str, options: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[str]:
@@ -155,7 +164,7 @@ def _flat(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _typed(group: str) -> str:
-    return "optimizer.schedule.name" if group == "schedule" else group
+    return "optimizer.schedule.name" if group == "schedule" else f"{group}.name" if "." in group else group
 
 
 def _spelt(value: Any) -> str:
@@ -210,13 +219,14 @@ def rendered(
     stack = [(options, found["regularizer", options["name"]]) for group, options in _components(config) if group == "regularizer"]
     optimizer, schedule = config["optimizer"], config["optimizer"]["schedule"]
     shared = {key: entry for key, entry in optimizer.items() if not isinstance(entry, Mapping)}
-    of_player = {role: {**shared, **optimizer.get(role, {})} for role in ("generator", "discriminator")}
+    held = {role: optimizer.get(role, {}) for role in ("generator", "discriminator")}
+    of_player = {role: entry if _is_other(entry) else {**shared, **entry} for role, entry in held.items()}
     fall = put(found["schedule", schedule["name"]]["fall"], schedule)
     starts = [put(own["code"], {}) for (group, _), own in found.items() if group == "init" and own["code"]]
     networks = [*starts, code("model", config["model"]["name"], config["model"])]
     texts = [put(own.get("code", ""), options) for options, own in stack]
     loss = code("loss", config["loss"]["name"], config["loss"])
-    make = found["optimizer", optimizer["name"]]["make"]
+    makes = {role: found["optimizer", options["name"]]["make"] for role, options in of_player.items()}
     whole = jinja.get_template("script.py.j2").render(
         **common,
         version=ganrun.__version__,
@@ -248,7 +258,7 @@ def rendered(
             if "term" in own
         ],
         after=[own["after"] for _, own in stack if "after" in own],
-        optimizers={role: put(make, options, player=role).replace("\n", "\n    ") for role, options in of_player.items()},
+        optimizers={role: put(makes[role], options, player=role).replace("\n", "\n    ") for role, options in of_player.items()},
     )
     return whole.strip("\n") + "\n"
 

@@ -16,11 +16,15 @@ from ganrun.ground.errors import BadInput
 def for_player(config: Mapping[str, Any], role: str, parameters: Iterable[Parameter]) -> Optimizer:
     """The optimizer of the player ``role``: the group's options, overridden by those under the player's own key.
 
+    A player whose key names another kind has that kind with the options there, and none of the group's.
     A player without a key follows the discriminator if it is one by name, else the generator: encoders and inverses do.
     """
     common = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
     kin = "discriminator" if role.endswith("discriminator") else "generator"
-    return registry.build("optimizer", {**common, **config.get(role, config.get(kin, {}))}, list(parameters))
+    own = config.get(role, config.get(kin, {}))
+    if own.get("name", config["name"]) != config["name"]:
+        common = {}
+    return registry.build("optimizer", {**common, **own}, list(parameters))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ options as their own files have them. So each job of a sweep is checked before t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from ganrun.cli import kinds
 from ganrun.cli.compose import Composer, one_line
 from ganrun.cli.overrides import COMPOSING_FAILS, Typed, parse
 from ganrun.cli.schema import catalog, compare, layers
@@ -50,6 +51,7 @@ def verify(
     for entry in typed:
         sort(entry, line, report)
     spellings = [[f"{key}={text}" for text, _ in entry.values] for key, entry in line.choices.items() if key not in line.wrong]
+    spellings += list(_kinds(line))
     combinations = list(itertools.islice(itertools.product(*spellings), MOST_COMBINATIONS))
     if len(combinations) == MOST_COMBINATIONS:
         report.notes.append(f"note: only the first {MOST_COMBINATIONS} combinations of options are checked")
@@ -75,6 +77,14 @@ def verify(
         report.add(sentence if len(where) == len(combinations) else f"{sentence} (with {where[0]})")
     report.mistakes.sort(key=lambda sentence: _place(sentence, overrides))
     return report
+
+
+def _kinds(line: Line) -> Iterator[list[str]]:
+    """The overrides that choose a player's kind of optimizer, whose keys are then that kind's; one a value of a sweep."""
+    for entry in line.values:
+        found = None if entry.adds or entry.override.is_delete() else kinds.chosen_by(entry.key, [v for _, v in entry.values])
+        if found is not None:
+            yield [f"{kinds.GROUP}.{found[0]}.{kinds.NAME}={spell.value(kind)}" for kind in found[1]]
 
 
 def _place(sentence: str, overrides: Sequence[str]) -> int:
@@ -112,7 +122,7 @@ def _combination(combination: Sequence[str], line: Line) -> tuple[list[str], lis
         return [_composing_failed(error)], [], Hydras()
     plugins = [value for entry in values if entry.key == "plugins" for _, value in entry.values]
     found.world = catalog.world(line.folders, [module for modules in plugins if isinstance(modules, list) for module in modules])
-    known_typed = {".".join(entry.path) for entry in values if whole or entry.override.is_delete()}
+    known_typed = {".".join(entry.path) for entry in values if whole or entry.override.is_delete() or kinds.player_of(entry.key)}
     sentences = list(layers.mistakes(found, known_typed))
     for entry in values:
         if entry.path[0] not in line.wrong:

@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ganrun.cli import kinds
 from ganrun.cli.compose import Composer
 from ganrun.cli.schema import catalog, compare, grammar
 from ganrun.cli.schema.compare import Rules
@@ -66,7 +67,7 @@ def analyse(
     layers = Layers(plain(composed, skip=("hydra",)), chosen, typed_groups=typed_groups, origin=origin)
     raw: Any = OmegaConf.to_container(composed, resolve=False)
     layers.written = {str(key): value for key, value in raw.items() if key != "hydra"} if values_are_typed else layers.config
-    layers.rules = catalog.rules(chosen, folders)
+    layers.rules = rules(chosen, kinds.others(layers.config.get(kinds.GROUP)), folders)
     layers.world = catalog.world(folders, layers.config.get("plugins"))
     for group in sorted(chosen, key=lambda group: (group != "experiment", group)):
         if group not in STACKS and chosen[group] in catalog.files(group, folders):
@@ -78,6 +79,8 @@ def analyse(
         if group in composer.groups:
             of_file = _of_file(group, layers, folders)
             layers.base[group] = _pure(group, layers, composer) if of_file is None else of_file
+    for player, kind in kinds.others(layers.config.get(kinds.GROUP)).items():
+        layers.base[kinds.GROUP] = {**layers.base[kinds.GROUP], player: _of_kind(kind, folders)}
     return layers
 
 
@@ -88,6 +91,33 @@ def ours_alone(chosen: Mapping[str, str], folders: Sequence[Path]) -> bool:
         for group, name in chosen.items()
         if group not in STACKS
     )
+
+
+def rules(chosen: Mapping[str, str], others: Mapping[str, str], folders: Sequence[Path]) -> Rules:
+    """What the key at a dotted path takes; of a player with an optimizer of another kind, what that kind's own key takes."""
+    usual = catalog.rules(chosen, folders)
+    of_kind = {player: catalog.rules({**chosen, kinds.GROUP: str(kind)}, folders) for player, kind in others.items()}
+
+    def of(path: str) -> grammar.Rule | None:
+        group, _, inner = path.partition(".")
+        player, _, key = inner.partition(".")
+        if group == kinds.GROUP and player in of_kind and key != kinds.NAME:
+            return of_kind[player](f"{group}.{key}")
+        return usual(path)
+
+    return of
+
+
+def _of_kind(kind: Any, folders: Sequence[Path]) -> dict[str, Any]:
+    """The keys of a player whose optimizer is of this kind; those of all kinds where there is none such."""
+    valid = catalog.components(kinds.GROUP, folders)
+    found: dict[str, Any] = {kinds.NAME: ""}
+    for name in [kind] if kind in valid else valid:
+        found |= {
+            key: compare.Anything if len(valid) > 1 and kind not in valid else entry.example
+            for key, entry in kinds.keys_of(name, folders).items()
+        }
+    return found
 
 
 def _of_file(group: str, layers: Layers, folders: Sequence[Path]) -> dict[str, Any] | None:

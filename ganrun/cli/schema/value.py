@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ganrun.cli import kinds
 from ganrun.cli.compose import Composer
 from ganrun.cli.overrides import Typed
 from ganrun.cli.schema import catalog, compare, layers
@@ -81,6 +82,9 @@ def unknown(text: str, base: Mapping[str, Any], path: list[str], composer: Compo
 def unknown_here(text: str, found: layers.Layers, line: Line, path: list[str]) -> list[str]:
     """The same for a key of the option that is chosen: where other options of its group have it, they are named."""
     group, sentences = path[0], unknown(text, found.base, path, line.composer)
+    others = kinds.others(found.config.get(kinds.GROUP)) if group == kinds.GROUP else {}
+    if sentences and len(path) > 2 and path[1] in others:
+        return [_of_another_kind(text, found.base[group][path[1]], path, others[path[1]], line)]
     owners = catalog.owners(path, line.folders) if sentences and group not in STACKS and group in found.chosen else []
     if not owners:
         return sentences
@@ -89,4 +93,18 @@ def unknown_here(text: str, found: layers.Layers, line: Line, path: list[str]) -
     close = f" {advice}" if advice.startswith(f"Did you mean '{group}.") else ""
     example = f": {group}={owners[0]} {spell.pasted(text.lstrip('+'))}" if "=" in text and not more else ""
     listed = ", ".join(f"{group}={name}" for name in owners[:OWNERS])
+    if kinds.player_of(f"{'.'.join(path[:2])}.{kinds.NAME}") and len(path) == 3:
+        example += f". For the {path[1]} alone: {group}.{path[1]}.{kinds.NAME}={owners[0]}"
     return [f"{text}: there is no key {key!r} in {group}={found.chosen[group]}.{close} It belongs to {listed}{more}{example}"]
+
+
+def _of_another_kind(text: str, known: Mapping[str, Any], path: list[str], kind: str, line: Line) -> str:
+    """What is wrong with a key that a player's optimizer, of this kind, has not: the nearest that it has, and who has it."""
+    valid = catalog.components(kinds.GROUP, line.folders)
+    having = [name for name in valid if ".".join(path[2:]) in kinds.keys_of(name, line.folders)] if kind in valid else []
+    place, close = ".".join(path[:2]), nearest(path[2], list(known))
+    meant = f"Did you mean {' or '.join(repr(f'{place}.{name}') for name in close)}?"
+    advice = meant if close else f"Valid here: {', '.join(sorted(known))}."
+    if having:
+        advice += f" It belongs to {', '.join(f'{place}.{kinds.NAME}={name}' for name in having)}"
+    return f"{text}: there is no key {'.'.join(path)!r} with {place}.{kinds.NAME}={kind}. {advice}"
