@@ -29,7 +29,7 @@ GROUPS = {  # what is said beside the names
     "loss": "",
     "regularizer": "any list of them",
     "dataset": "points, images, pairs for translation, tokens: `ganrun list dataset` says which",
-    "optimizer": "per player, e.g. `optimizer.discriminator.lr=4e-4`; schedules",
+    "optimizer": "per player, e.g. `optimizer.discriminator.lr=4e-4`, or `.name=sgd`: of another kind; schedules",
     "metric": "any list of them",
     "tracker": "any list of them",
     "device": "`device.precision=fp32\\|bf16`",

@@ -46,6 +46,7 @@ PARTS = """
 | initialisation | `model.generator.init=orthogonal` (or normal, xavier, uniform) | Saxe et al. 2014; Brock et al. 2019 |
 | shared class embedding, hierarchical z | `condition=shared` | Brock et al. 2019 |
 | two time scales | `optimizer=ttur`, or `optimizer.discriminator.lr=4e-4` | Heusel et al. 2017 |
+| an optimizer of another kind for a player | `optimizer.discriminator.name=sgd` | Chintala et al. 2016 |
 | average of the generator | `ema=0.999` | Yazici et al. 2019 |
 | critic updates | `n_critic=5` | Arjovsky et al. 2017 |
 | lazy terms | `regularizer.r1.every=16` | Karras et al. 2020 |

@@ -420,3 +420,52 @@ def test_an_interval_needs_a_sweeper_that_searches(inside: Path, engine: Engine)
     answer = run("train", "-m", "optimizer.lr=interval(1e-4,1e-2)")
     assert (answer.code, len(answer.lines)) == (2, 1)
     assert "needs hydra/sweeper=optuna" in answer.err
+
+
+def test_a_players_keys_are_those_of_its_own_kind_of_optimizer() -> None:
+    place = "optimizer.discriminator"
+    having = f"Valid here: lr, momentum, momentum_final, name, nesterov, weight_decay. It belongs to {place}.name=adam"
+    typed = [f"{place}.name=sgd", f"{place}.betas=[0,0.9]", f"{place}.momentum=-1", f"{place}.momentun=0.9", "steps=0"]
+    assert mistakes(*typed) == [
+        f"{typed[1]}: there is no key '{place}.betas' with {place}.name=sgd. {having}",
+        f"{typed[2]}: must be at least 0",
+        f"{typed[3]}: there is no key '{place}.momentun' with {place}.name=sgd. "
+        f"Did you mean '{place}.momentum' or '{place}.momentum_final'?",
+        "steps=0: must be at least 1",
+    ]
+    assert mistakes(*typed[:1], f"{place}.momentum=0.9", f"{place}.nesterov=true", "optimizer.generator.betas=[0,0.9]") == []
+
+
+def test_a_kind_of_optimizer_that_is_none_is_named_with_the_nearest_and_hides_no_other_mistake() -> None:
+    name, wrong = "optimizer.discriminator.name=sgdd", "optimizer.discriminator.momentun=0.9"
+    found = mistakes(name, wrong, "optimizer.discriminator.momentum=0.9", "optimizer.generator.name=ttur")
+    assert found[0] == f"{name}: must be one of adam, rmsprop, sgd. Did you mean 'sgd'?"
+    assert found[1].startswith(f"{wrong}: there is no key")
+    assert "Did you mean 'optimizer.discriminator.momentum'" in found[1]
+    assert found[2:] == ["optimizer.generator.name=ttur: must be one of adam, rmsprop, sgd"]
+
+
+def test_in_a_sweep_over_kinds_each_key_must_fit_each_kind() -> None:
+    momentum = "optimizer.discriminator.momentum=0.9"
+    assert mistakes("optimizer.discriminator.name=sgd,rmsprop", momentum, multirun=True) == []
+    found = mistakes("optimizer.discriminator.name=adam,sgd", momentum, multirun=True)
+    assert len(found) == 1
+    assert "For the discriminator alone: optimizer.discriminator.name=rmsprop" in found[0]
+    assert found[0].endswith("(with optimizer.discriminator.name=adam)")
+    assert len(mistakes("optimizer.discriminator.name=adam,sgd")) == 1  # without -m
+
+
+def test_a_file_may_choose_a_players_kind_and_its_keys_are_checked(tmp_path: Path) -> None:
+    text = "# @package _global_\n# Mine.\noptimizer:\n  discriminator: {name: sgd, NAME: 0.9}\n"
+    mine = write(tmp_path, experiment__mine=text.replace("NAME", "momentum"), experiment__wrong=text.replace("NAME", "momentun"))
+    with composer(mine) as found:
+        config = signature.plain(found.compose(["experiment=mine"]))["optimizer"]["discriminator"]
+        assert (config["name"], config["lr"], config["momentum"], "betas" in config) == ("sgd", 1e-2, 0.9, False)
+        own = signature.plain(found.compose(["experiment=mine", "optimizer.discriminator.name=adam"]))["optimizer"]
+        assert own["discriminator"] == own["generator"]
+        wrong = check.verify(["experiment=wrong"], found, [mine, CONF], multirun=False).mistakes
+        assert check.verify(["experiment=mine"], found, [mine, CONF], multirun=False).mistakes == []
+    assert len(wrong) == 1
+    assert wrong[0].startswith(
+        "experiment=wrong: writes optimizer.discriminator.momentun=0.9, there is no such key. Did you mean"
+    )

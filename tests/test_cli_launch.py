@@ -402,6 +402,9 @@ SWEPT = (
     ["regularizer=[r1,gradient_penalty]", "regularizer.r1.weight=2.5"],
     ["optimizer.betas=[0.1,0.9]"],
     ["optimizer.betas=[0.2,0.9]"],
+    ["optimizer.discriminator.name=sgd", "optimizer.discriminator.lr=1e-3"],
+    ["optimizer.discriminator.name=adam", "optimizer.discriminator.lr=1e-3"],
+    ["optimizer.discriminator.name=sgd", "optimizer.discriminator.lr=2e-3"],
     ["every={log: 5}", "every.log=7"],
     ["every={log: 6}", "every.log=8"],
     ["steps=${seed}", "seed=3"],
@@ -425,7 +428,8 @@ def test_configs_of_jobs_that_are_composed_once_are_those_that_hydra_composes() 
             made.seed = 999  # the caller's own
     once = [texts for texts in SWEPT if composed.count(texts) == 0]
     assert [texts[-1] for texts in once] == [
-        "optimizer.lr=2e-3", "optimizer.lr=null", "seed=3", "name='1.10'", "n_critic=3", "regularizer.r1.weight=2.5", "seed=4",
+        "optimizer.lr=2e-3", "optimizer.lr=null", "seed=3", "name='1.10'", "n_critic=3", "regularizer.r1.weight=2.5",
+        "optimizer.discriminator.lr=2e-3", "seed=4",
     ]  # fmt: skip
 
 

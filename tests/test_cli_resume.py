@@ -404,3 +404,26 @@ def test_a_config_that_is_a_folder_or_a_pipe_is_refused_like_any_that_is_damaged
         for command in (["train", f"resume={place}"], ["eval", place], ["sample", place]):
             answer = run(*command)
             assert (answer.code, answer.lines) == (2, [f"{place / 'config.yaml'}: not a regular file"])
+
+
+def test_a_players_own_kind_of_optimizer_comes_from_the_run_and_is_replaced_whole(inside: Path, engine: Engine) -> None:
+    decay = ["optimizer.weight_decay=0.1", "optimizer.discriminator.weight_decay=0.1"]
+    folder = run_folder(inside, *decay, "optimizer.discriminator.name=sgd", "optimizer.discriminator.momentum=0.9")
+    before = runs.read_config(folder)
+    assert before["optimizer"]["discriminator"]["momentum"] == 0.9
+    assert resumed(folder) == before
+    assert resumed(folder, "optimizer.discriminator.lr=1")["optimizer"]["discriminator"]["name"] == "sgd"
+    own = resumed(folder, "optimizer.discriminator.name=adam")["optimizer"]
+    assert own["discriminator"] == own["generator"]
+    other = resumed(folder, "optimizer.discriminator.name=rmsprop")["optimizer"]["discriminator"]
+    assert (other["name"], other["lr"], other["momentum"], "nesterov" in other) == ("rmsprop", 5e-5, 0.0, False)
+    assert resumed(folder, "optimizer=rmsprop")["optimizer"]["discriminator"]["lr"] == 5e-5
+    answer = run("train", f"resume={folder}", "optimizer.discriminator.name=adam")
+    assert "optimizer.discriminator.name" in answer.err
+    assert "add fork=true" in answer.err
+
+
+def test_a_run_from_before_players_had_kinds_may_be_forked_with_one(trained: Path) -> None:
+    found = resumed(trained, "optimizer.discriminator.name=sgd")["optimizer"]
+    assert (found["discriminator"]["name"], found["discriminator"]["lr"]) == ("sgd", 1e-2)
+    assert found["generator"] == runs.read_config(trained)["optimizer"]["generator"]

@@ -40,7 +40,13 @@ QUICK = {
     ),
     "several at once": (
         *("model=mlp", "regularizer=[r1,gradient_penalty,spectral_norm]", "regularizer.gradient_penalty.one_sided=true"),
-        *("optimizer=ttur", "generator_batch=12", "model.discriminator.norm=layer", "model.discriminator.init=xavier"),
+        *(
+            "optimizer=ttur",
+            "optimizer.generator.name=rmsprop",
+            "generator_batch=12",
+            "model.discriminator.norm=layer",
+            "model.discriminator.init=xavier",
+        ),
     ),
 }
 

@@ -38,6 +38,7 @@ def test_a_default_run_of_any_data_set_or_recipe_is_called_by_its_three_words(gr
         ("optimizer.lr=1e-4 batch_size=32", "dcgan-nonsaturating-digits-batch_size_32-lr_0.0001"),
         ("optimizer.discriminator.lr=4e-4", "dcgan-nonsaturating-digits-discriminator.lr_0.0004"),
         ("optimizer=rmsprop n_critic=5 pack=2", "dcgan-nonsaturating-digits-rmsprop-n_critic_5-pack_2"),
+        ("optimizer.discriminator.name=sgd", "dcgan-nonsaturating-digits-discriminator_sgd"),
         ("optimizer=ttur", "dcgan-nonsaturating-digits-lr_0.0001-betas_0_0.9-discriminator.lr_0.0004"),
         ("regularizer=r1 regularizer.r1.weight=1", "dcgan-nonsaturating-digits-r1-r1.weight_1"),
         ("device.precision=bf16 dataset.classes=[0,4]", "dcgan-nonsaturating-digits-precision_bf16-classes_0_4"),

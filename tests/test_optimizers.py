@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from ganrun.disk import identity
+from ganrun.disk import checkpoint, identity
 from ganrun.ground import registry
-from ganrun.ground.errors import BadInput
+from ganrun.ground.errors import BadInput, NoCheckpoint
 from ganrun.optimizers.base import for_player, move, schedule
 
 GRADIENTS = (0.5, -2.0, 3.0)
@@ -229,6 +230,91 @@ def test_players_without_a_key_follow_their_kin(role: str, lr: float) -> None:
     made = for_player(config, role, [torch.nn.Parameter(torch.zeros(1))])
     assert made.param_groups[0]["lr"] == lr
     assert for_player({**config, role: {"lr": 2.0}}, role, [torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] == 2.0
+
+
+# a player's own kind
+
+SGD = ("optimizer.discriminator.name=sgd", "optimizer.discriminator.momentum=0.9")
+
+
+@pytest.mark.usefixtures("float64")
+def test_adam_for_one_player_and_sgd_for_the_other_make_the_steps_of_torch(toy: Any) -> None:
+    """Twins of the players get the gradients of the run and step with torch's own optimizers, at rates that fall to a half."""
+    options = ("optimizer.schedule.name=linear", "optimizer.schedule.final=0.5", "steps=4", "ema=0", "n_critic=2")
+    trainer = toy("mlp", "toy_points", *SGD, *options).trainer
+    make = {
+        "generator": lambda entries: torch.optim.Adam(entries, lr=2e-4, betas=(0.5, 0.999)),
+        "discriminator": lambda entries: torch.optim.SGD(entries, lr=1e-2, momentum=0.9),
+    }
+    twins = {role: [nn.Parameter(entry.detach().clone()) for entry in trainer.game.players[role].parameters()] for role in make}
+    steps = []
+    for role, optimizer in trainer.optimizers.items():
+        own = make[role](twins[role])
+        rate = own.param_groups[0]["lr"]
+
+        def follow(made: Any, *_: Any, role: str = role, own: Any = own, rate: float = rate) -> None:
+            own.param_groups[0]["lr"] = rate * (1 - 0.5 * trainer.step / 4)
+            for twin, entry in zip(twins[role], made.param_groups[0]["params"], strict=True):
+                twin.grad = entry.grad.clone()
+            own.step()
+            steps.append(role)
+
+        optimizer.register_step_pre_hook(follow)
+    for _ in range(4):
+        trainer.advance()
+    assert steps == ["discriminator", "discriminator", "generator"] * 4
+    for role, entries in twins.items():
+        for twin, entry in zip(entries, trainer.game.players[role].parameters(), strict=True):
+            assert entry.dtype == torch.float64
+            assert torch.allclose(twin, entry, rtol=1e-12, atol=1e-14), role
+
+
+def test_a_run_with_two_kinds_goes_on_bit_for_bit_from_moments_of_each_kind(toy: Any) -> None:
+    whole, first, second = (toy("mlp", "toy_points", *SGD).trainer for _ in range(3))
+    for trainer, steps in ((whole, 6), (first, 3)):
+        for _ in range(steps):
+            trainer.advance()
+    state = copy.deepcopy(first.state_dict())
+    held = {role: {key for entry in state[f"optimizers/{role}"].values() for key in entry} for role in first.optimizers}
+    assert held == {"generator": {"step", "exp_avg", "exp_avg_sq"}, "discriminator": {"momentum_buffer"}}
+    second.load_state_dict(state)
+    for _ in range(3):
+        second.advance()
+    assert checkpoint.digest(second.state_dict()) == checkpoint.digest(whole.state_dict())
+    with pytest.raises(NoCheckpoint, match=r"optimizers/discriminator: .*exp_avg is missing"):
+        toy("mlp", "toy_points").trainer.load_state_dict(state)
+
+
+def test_a_player_of_another_kind_has_the_keys_and_defaults_of_that_kind(compose: Any) -> None:
+    usual = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "momentum_final": None}
+    alone, given = {"name": "sgd", "lr": 1e-2, **usual}, {"name": "sgd", "lr": 0.5, **usual, "momentum": 0.9}
+    name = "optimizer.discriminator.name=sgd"
+    assert compose(name)["optimizer"]["discriminator"] == alone
+    assert compose(name, "optimizer=ttur", "optimizer.weight_decay=0.1")["optimizer"]["discriminator"] == alone
+    for typed in (
+        ("optimizer.discriminator.lr=0.5", SGD[1], name),
+        ("optimizer.discriminator={name: sgd, momentum: 0.9, lr: 0.5}",),
+    ):
+        assert compose(*typed)["optimizer"]["discriminator"] == given
+    assert compose(*SGD)["optimizer"]["generator"] == compose()["optimizer"]["generator"]
+    other = compose("optimizer=sgd", "optimizer.generator.name=rmsprop")["optimizer"]["generator"]
+    assert other == {"name": "rmsprop", "lr": 5e-5, "alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "weight_decay": 0.0}
+
+
+def test_players_without_a_kind_of_their_own_are_the_runs_that_they_were(compose: Any) -> None:
+    for typed in ((), ("optimizer=ttur",), ("optimizer=rmsprop",), ("experiment=sngan",)):
+        config = compose(*typed)
+        own = config["optimizer"]["name"]
+        assert not {"name"} & {*config["optimizer"]["generator"], *config["optimizer"]["discriminator"]}
+        assert compose(*typed, f"optimizer.discriminator.name={own}") == config
+    kinds = [compose(f"optimizer.discriminator.name={kind}", "optimizer.discriminator.lr=1e-3") for kind in ("adam", "sgd")]
+    assert identity.identity(kinds[0]) != identity.identity(kinds[1])
+    assert identity.identity(kinds[0]) == identity.identity(compose("optimizer.discriminator.lr=1e-3"))
+
+
+def test_a_value_that_changes_over_the_run_counts_for_a_player_of_another_kind_too(compose: Any) -> None:
+    assert identity.over_the_run(compose(*SGD)) == ""
+    assert identity.over_the_run(compose(*SGD, "optimizer.discriminator.momentum_final=0.5")).endswith("momentum_final=0.5")
 
 
 # values that change over the run

@@ -61,12 +61,13 @@ def without_own(optimizer: Any) -> Any:
     }
 
 
-def with_own(optimizer: Any) -> Any:
-    """The way back: the kind of every player said."""
+def with_own(optimizer: Any, like: Mapping[str, Any]) -> Any:
+    """The way back: the kind of every player said, of those that have one in ``like``, the same part of another config."""
     if not isinstance(optimizer, Mapping) or NAME not in optimizer:
         return optimizer
+    players = [key for key, held in like.items() if isinstance(held, Mapping) and NAME in held and key != SCHEDULE]
     return {
-        key: {NAME: optimizer[NAME], **held} if isinstance(held, Mapping) and key != SCHEDULE else held
+        key: {NAME: optimizer[NAME], **held} if key in players and isinstance(held, Mapping) else held
         for key, held in optimizer.items()
     }
 

@@ -114,8 +114,7 @@ def _of_kind(kind: Any, folders: Sequence[Path]) -> dict[str, Any]:
     found: dict[str, Any] = {kinds.NAME: ""}
     for name in [kind] if kind in valid else valid:
         found |= {
-            key: compare.Anything if len(valid) > 1 and kind not in valid else entry.example
-            for key, entry in kinds.keys_of(name, folders).items()
+            key: entry.example if kind in valid else compare.Anything for key, entry in kinds.keys_of(name, folders).items()
         }
     return found
 
