@@ -14,7 +14,7 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ganrun.cli.config_files import ConfFolder
@@ -48,28 +48,9 @@ def others(optimizer: Any) -> dict[str, Any]:
     return {player: kind for player, kind in kinds.items() if player != SCHEDULE and kind not in (OWN, optimizer.get(NAME))}
 
 
-def without_own(optimizer: Any) -> Any:
-    """The same part without the kinds that are the optimizer's own, which go without saying."""
-    if not isinstance(optimizer, Mapping):
-        return optimizer
-    differing = others(optimizer)
-    return {
-        key: {inner: entry for inner, entry in held.items() if inner != NAME or key in differing}
-        if isinstance(held, Mapping) and key != SCHEDULE
-        else held
-        for key, held in optimizer.items()
-    }
-
-
-def with_own(optimizer: Any, like: Mapping[str, Any]) -> Any:
-    """The way back: the kind of every player said, of those that have one in ``like``, the same part of another config."""
-    if not isinstance(optimizer, Mapping) or NAME not in optimizer:
-        return optimizer
-    players = [key for key, held in like.items() if isinstance(held, Mapping) and NAME in held and key != SCHEDULE]
-    return {
-        key: {NAME: optimizer[NAME], **held} if key in players and isinstance(held, Mapping) else held
-        for key, held in optimizer.items()
-    }
+def players(optimizer: Mapping[str, Any]) -> list[str]:
+    """The players of that part of a config, or of an option's file, whose kind it says."""
+    return [key for key, held in optimizer.items() if isinstance(held, Mapping) and NAME in held and key != SCHEDULE]
 
 
 def keys_of(kind: str, folders: Sequence[Path]) -> dict[str, Key]:
@@ -91,6 +72,7 @@ def install() -> None:
     def applied(overrides: list[Override], cfg: DictConfig) -> None:
         _put_in_place(overrides, cfg, _Searched.folders)
         apply(overrides, cfg)
+        _leave_out(cfg)
 
     ConfigLoaderImpl._compose_config_from_defaults_list = merged  # type: ignore[method-assign]
     ConfigLoaderImpl._apply_overrides_to_config = staticmethod(applied)  # type: ignore[method-assign, assignment]
@@ -108,10 +90,8 @@ def _put_in_place(overrides: Sequence[Override], cfg: DictConfig, folders: Seque
     optimizer: Any = OmegaConf.to_container(cfg[GROUP], resolve=False) if OmegaConf.is_dict(cfg.get(GROUP)) else {}
     options = catalog.files(GROUP, folders)
     chosen = dict(_typed(overrides))
-    for player, held in optimizer.items():
-        if not isinstance(held, Mapping) or NAME not in held or player == SCHEDULE:
-            continue
-        own = optimizer.get(NAME)
+    for player in players(optimizer):
+        held, own = optimizer[player], optimizer.get(NAME)
         before = own if held[NAME] == OWN else held[NAME]
         kind = own if chosen.get(player) == OWN else chosen.get(player, before)
         if kind != before:
@@ -125,6 +105,14 @@ def _put_in_place(overrides: Sequence[Override], cfg: DictConfig, folders: Seque
             named = {NAME: OWN if kind == own else kind}
             found = {key: f"${{..{key}}}" if kind == own else entry.default for key, entry in keys.items()}
             cfg[GROUP][player] = named | found | kept
+
+
+def _leave_out(cfg: DictConfig) -> None:
+    """Take out the kinds that are the optimizer's own, which go without saying, so that such a config is as ever."""
+    optimizer: Any = OmegaConf.to_container(cfg[GROUP], resolve=False) if OmegaConf.is_dict(cfg.get(GROUP)) else {}
+    for player in set(players(optimizer)) - others(optimizer).keys():
+        with open_dict(cfg):
+            del cfg[GROUP][player][NAME]
 
 
 def _typed(overrides: Sequence[Override]) -> Iterator[tuple[str, Any]]:

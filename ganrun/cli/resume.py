@@ -72,9 +72,6 @@ def origin(
             raise BadInput(f"{folder / 'config.yaml'}: {key!r} is not a key of a run. {suggestion(key, map(str, composed))}")
     overrides = list(choices)
     taken = {key: value for key, value in config.items() if key not in chosen and key not in OWN}
-    if kinds.GROUP in taken:
-        like: Any = OmegaConf.to_container(composed[kinds.GROUP], resolve=False)
-        taken[kinds.GROUP] = kinds.with_own(optimizer, like)
     for links in (False, True):  # what follows another key comes last: by then, most of it has the run's value
         for key, value in taken.items():
             overrides += _differences(composed, key, value, key, links, exact, chosen)

@@ -17,7 +17,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ganrun.cli import kinds, naming
+from ganrun.cli import naming
 from ganrun.cli.schema.grammar import NAME
 from ganrun.disk import identity, image_folder, runs, yaml_files
 from ganrun.disk.run_folder import RunFolder
@@ -102,9 +102,8 @@ def refuse_a_step_that_is_gone(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def plain(root: DictConfig) -> dict[str, Any]:
-    """The resolved config as plain containers, without Hydra's part, and without what goes without saying."""
-    found = {str(key): _container(root, key) for key in root if key != "hydra"}
-    return {key: kinds.without_own(entry) if key == kinds.GROUP else entry for key, entry in found.items()}
+    """The resolved config as plain containers, without Hydra's part."""
+    return {str(key): _container(root, key) for key in root if key != "hydra"}
 
 
 def _container(root: DictConfig, key: Any) -> Any:

@@ -79,6 +79,10 @@ def analyse(
         if group in composer.groups:
             of_file = _of_file(group, layers, folders)
             layers.base[group] = _pure(group, layers, composer) if of_file is None else of_file
+    if chosen.get(kinds.GROUP) in catalog.files(kinds.GROUP, folders):
+        own = catalog.entry(kinds.GROUP, chosen[kinds.GROUP], folders).values
+        said = {player: {kinds.NAME: "", **layers.base[kinds.GROUP][player]} for player in kinds.players(own)}
+        layers.base[kinds.GROUP] = {**layers.base[kinds.GROUP], **said}
     for player, kind in kinds.others(layers.config.get(kinds.GROUP)).items():
         layers.base[kinds.GROUP] = {**layers.base[kinds.GROUP], player: _of_kind(kind, folders)}
     return layers
