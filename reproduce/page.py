@@ -134,7 +134,7 @@ def target_page(target: Target, results: Sequence[Mapping[str, Any]], pictures: 
         for arm in target.arms:
             lines += [_row(target, arm, table, {seed: row for (label, seed), row in rows.items() if label == arm})]
         lines += ["", "Mean and standard deviation over the seeds. Images are those shown to the discriminator.", ""]
-    picture = pictures / f"{target.name}.png"
+    picture = pictures / target.picture
     if target.draw and rows and picture.exists():
         lines += [f"![Samples or curves of the arms of {target.name}, seed 0]({picture.name})", ""]
     lines += ["<details>", f"<summary>make reproduce-{target.name}</summary>", "", "```"]

@@ -269,7 +269,9 @@ class Runner:
 
             folder.mkdir(parents=True, exist_ok=True)
             scores = [how["score"] for how in target.reads.values() if "score" in how]
-            DRAWINGS[target.draw](found, folder / f"{target.name}.png", scores)
+            for old in folder.glob(f"{target.name}-{'[0-9a-f]' * len(target.frozen)}.png"):
+                old.unlink()
+            DRAWINGS[target.draw](found, folder / target.picture, scores)
 
     def append(self, row: Mapping[str, Any], place: Path | None = None) -> None:
         """One line more, whole."""

@@ -119,6 +119,11 @@ class Target:
         held = {name: getattr(self, name) for name in FROZEN}
         return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:12]
 
+    @property
+    def picture(self) -> str:
+        """File name of its picture. The hash is in it, so that no picture of older runs stands beside results."""
+        return f"{self.name}-{self.frozen}.png"
+
     def overrides(self, arm: str) -> tuple[str, ...]:
         """What is typed after ``ganrun train`` for every seed of ``arm``."""
         return merge(self.base, self.arms[arm])

@@ -673,3 +673,12 @@ def test_every_cell_composes_and_its_parts_are_legal(name: str) -> None:
     entry = choosing.load()[name].target()
     for cell in list(entry.arms)[::13]:  # the losses and regularizers themselves compose elsewhere
         assemble.build(compose_config(*entry.overrides(cell)), with_metrics=False)
+
+
+def test_a_picture_of_older_settings_stands_beside_no_results(tmp_path: Path) -> None:
+    entry, older = made(draw="sheet", looks=[2]), made(draw="sheet", looks=[3])
+    Image.new("RGB", (4, 4)).save(tmp_path / older.picture)
+    rows = [row(entry, arm, seed, 1.0 + seed) for arm in entry.arms for seed in (0, 1)]
+    assert ".png" not in page.target_page(entry, rows, tmp_path)
+    Image.new("RGB", (4, 4)).save(tmp_path / entry.picture)
+    assert f"]({entry.picture})" in page.target_page(entry, rows, tmp_path)

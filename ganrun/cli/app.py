@@ -16,7 +16,18 @@ from typing import Annotated
 import typer
 
 from ganrun.cli import comparing, complete, exporting, looking, reporting, unknown
-from ganrun.cli.arguments import Best, ConfigDir, Overrides, Target, answering, home, hydra_option, out_option
+from ganrun.cli.arguments import (
+    Best,
+    ConfigDir,
+    Overrides,
+    Reference,
+    Target,
+    answering,
+    file_option,
+    home,
+    hydra_option,
+    out_option,
+)
 from ganrun.ground import terminal, terminal_text
 from ganrun.ground.errors import BadInput
 
@@ -112,15 +123,7 @@ def evaluate(
         Path | None,
         out_option("FILE|DIR", "Where scores go; by default RUN/scores.jsonl."),
     ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            "--reference",
-            metavar="RUN|N",
-            autocompletion=complete.at(complete.run_folders),
-            help="Of several runs: which the others are compared with; by default 1.",
-        ),
-    ] = None,
+    reference: Reference = None,
     best: Best = False,
     config_dir: ConfigDir = None,
 ) -> None:
@@ -190,12 +193,10 @@ def sample(
     ] = None,
     video: Annotated[
         Path | None,
-        typer.Option(
+        file_option(
             "--video",
-            metavar="FILE",
-            callback=home,
-            autocompletion=complete.at(complete.files_at),
-            help="A walk through --num samples (8) and back, as FILE.mp4 or FILE.gif; a run with labels: one for each class.",
+            "FILE",
+            "A walk through --num samples (8) and back, as FILE.mp4 or FILE.gif; a run with labels: one for each class.",
         ),
     ] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=2, help="Of --video: its pictures; 120 by default.")] = None,
@@ -311,13 +312,7 @@ def theory(
     ] = Path("outputs/theory"),
     page: Annotated[
         Path | None,
-        typer.Option(
-            "--page",
-            metavar="FILE",
-            callback=home,
-            autocompletion=complete.at(complete.files_at),
-            help="Write all as a Markdown page, too.",
-        ),
+        file_option("--page", "FILE", "Write all as a Markdown page, too."),
     ] = None,
     names_only: Annotated[bool, typer.Option("--list", help="Show the names, and stop.")] = False,
 ) -> None:

@@ -32,6 +32,25 @@ def out_option(metavar: str, said: str) -> Any:
     return typer.Option("--out", "-o", metavar=metavar, callback=home, autocompletion=complete.at(places), help=said)
 
 
+def file_option(flag: str, metavar: str, said: str) -> Any:
+    """The option ``flag``, which takes a file to write."""
+    return typer.Option(flag, metavar=metavar, callback=home, autocompletion=complete.at(complete.files_at), help=said)
+
+
+def runs_argument(metavar: str, said: str) -> Any:
+    """Several run folders, or folders of runs."""
+    return typer.Argument(metavar=metavar, help=said, autocompletion=complete.at(complete.run_folders))
+
+
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        metavar="RUN|N",
+        autocompletion=complete.at(complete.run_folders),
+        help="Of several runs: which setting the others are compared with, as one of its runs or a number; by default 1.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(

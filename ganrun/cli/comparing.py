@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganrun.cli import complete, settings
-from ganrun.cli.arguments import answering, home
+from ganrun.cli import settings
+from ganrun.cli.arguments import Reference, answering, file_option, runs_argument
 from ganrun.ground import terminal_text
 from ganrun.ground.errors import BadInput
 
@@ -24,11 +24,7 @@ WIDE = 160  # columns where there is no terminal
 def compare(
     targets: Annotated[
         list[str],
-        typer.Argument(
-            metavar="RUN",
-            help="Run folders, checkpoints of them, folders of runs, or patterns such as 'outputs/*/*hinge*'.",
-            autocompletion=complete.at(complete.run_folders),
-        ),
+        runs_argument("RUN", "Run folders, checkpoints of them, folders of runs, or patterns such as 'outputs/*/*hinge*'."),
     ],
     as_csv: Annotated[bool, typer.Option("--csv", help="A line for each setting and score, in full precision.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, with the cards, in full precision.")] = False,
@@ -39,23 +35,9 @@ def compare(
     ] = None,
     figure: Annotated[
         Path | None,
-        typer.Option(
-            "--figure",
-            metavar="FILE.pdf|png|svg",
-            callback=home,
-            autocompletion=complete.at(complete.files_at),
-            help="A figure, too: a point for each seed, means with intervals.",
-        ),
+        file_option("--figure", "FILE.pdf|png|svg", "A figure, too: a point for each seed, means with intervals."),
     ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            "--reference",
-            metavar="RUN|N",
-            autocompletion=complete.at(complete.run_folders),
-            help="Which setting the others are compared with: one of the runs, or a number; by default 1.",
-        ),
-    ] = None,
+    reference: Reference = None,
 ) -> None:
     """Compare the scores that runs have: mean and interval over seeds by setting, differences, and which are decided.
 

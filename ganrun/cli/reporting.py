@@ -7,42 +7,27 @@ from typing import Annotated
 
 import typer
 
-from ganrun.cli import complete
-from ganrun.cli.arguments import ConfigDir, answering, home, out_option
+from ganrun.cli.arguments import ConfigDir, Reference, answering, file_option, out_option, runs_argument
 
 
 def report(
     paths: Annotated[
         list[str],
-        typer.Argument(
-            metavar="PATH",
-            help="Run folders, or folders of runs. Overrides, for what is drawn anew: device, plugins, dataset.root.",
-            autocompletion=complete.at(complete.run_folders),
+        runs_argument(
+            "PATH", "Run folders, or folders of runs. Overrides, for what is drawn anew: device, plugins, dataset.root."
         ),
     ],
     out: Annotated[
         Path | None, out_option("FILE", "Where the page goes; by default report.html in PATH, of several in the current folder.")
     ] = None,
     gif: Annotated[
-        Path | None,
-        typer.Option(
-            "--gif",
-            metavar="FILE",
-            callback=home,
-            autocompletion=complete.at(complete.files_at),
-            help="Of one run: its pictures over training as a moving one, too.",
-        ),
+        Path | None, file_option("--gif", "FILE", "Of one run: its pictures over training as a moving one, too.")
     ] = None,
     files_only: Annotated[
         bool,
         typer.Option("--files-only", help="Show what lies in the folder alone: no checkpoint is loaded, nothing is generated."),
     ] = False,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            "--reference", metavar="RUN|N", help="Of several runs: which setting the others are compared with; by default 1."
-        ),
-    ] = None,
+    reference: Reference = None,
     config_dir: ConfigDir = None,
 ) -> None:
     """Write one page that shows a run, a sweep or several runs: curves, pictures, scores, findings, and what to type next.
